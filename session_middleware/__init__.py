@@ -1,0 +1,54 @@
+"""Server-side sessions for any WSGI application."""
+
+from session_middleware.codecs import Codec, JSONCodec, MsgpackCodec
+from session_middleware.cookies import CookiePolicy
+from session_middleware.exceptions import (
+    ConfigurationError,
+    ConflictError,
+    HeadersAlreadySent,
+    PayloadError,
+    SessionError,
+    SessionTooLarge,
+    StoreError,
+    StoreUnavailable,
+)
+from session_middleware.lifetime import Lifetime
+from session_middleware.manager import Forget, Send, SessionInfo, SessionManager
+from session_middleware.middleware import SessionMiddleware, get_session
+from session_middleware.session import Session
+from session_middleware.stores import open_store
+from session_middleware.stores.base import Record, Scannable, Store, Stored, Sweepable, UserIndexed
+from session_middleware.stores.memory import MemoryStore
+from session_middleware.stores.sqlite import SQLiteStore
+
+__all__ = [
+    "Codec",
+    "ConfigurationError",
+    "ConflictError",
+    "CookiePolicy",
+    "Forget",
+    "HeadersAlreadySent",
+    "JSONCodec",
+    "Lifetime",
+    "MemoryStore",
+    "MsgpackCodec",
+    "PayloadError",
+    "Record",
+    "SQLiteStore",
+    "Scannable",
+    "Send",
+    "Session",
+    "SessionError",
+    "SessionInfo",
+    "SessionManager",
+    "SessionMiddleware",
+    "SessionTooLarge",
+    "Store",
+    "StoreError",
+    "StoreUnavailable",
+    "Stored",
+    "Sweepable",
+    "UserIndexed",
+    "get_session",
+    "open_store",
+]

@@ -1,0 +1,80 @@
+"""Options written as text, as in an ini file, to those of :class:`SessionMiddleware`."""
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from session_middleware.codecs import JSONCodec, MsgpackCodec
+from session_middleware.cookies import CookiePolicy
+from session_middleware.exceptions import ConfigurationError
+from session_middleware.lifetime import Lifetime
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+    from session_middleware.middleware import SessionMiddleware
+
+_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_CODECS = {"msgpack": MsgpackCodec, "json": JSONCodec}
+
+
+def _boolean(text: str) -> bool:
+    return _BOOLEANS[text.lower()]
+
+
+def _secure(text: str) -> object:
+    return "auto" if text.lower() == "auto" else _boolean(text)
+
+
+def _idle(text: str) -> float | None:
+    return None if text.lower() == "none" else float(text)
+
+
+# Option: (where it goes, how its text is read, what to write).
+_OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
+    "store": ("", str, "a URL"),
+    "codec": ("", lambda text: _CODECS[text.lower()](), "msgpack or json"),
+    "max_bytes": ("", int, "a whole number"),
+    "environ_key": ("", str, "a text"),
+    "lifetime.idle": ("lifetime", _idle, "seconds, or none"),
+    "lifetime.absolute": ("lifetime", float, "seconds"),
+    "cookie.name": ("cookie", str, "a text"),
+    "cookie.secure": ("cookie", _secure, "auto, true or false"),
+    "cookie.samesite": ("cookie", str.capitalize, "Lax, Strict or None"),
+    "cookie.path": ("cookie", str, "a path"),
+    "cookie.domain": ("cookie", str, "a host name"),
+    "cookie.partitioned": ("cookie", _boolean, "true or false"),
+}
+
+
+def options(mapping: Mapping[str, str], prefix: str) -> dict[str, Any]:
+    """Return the keyword arguments that the keys of *mapping* under *prefix* stand for.
+
+    Raise :exc:`ConfigurationError` for a key that is no option, naming the nearest one, and for text that cannot be read.
+    """
+    groups: dict[str, dict[str, Any]] = {"": {}, "lifetime": {}, "cookie": {}}
+    for key, text in mapping.items():
+        if not key.startswith(prefix):
+            continue
+        name = key[len(prefix) :]
+        if name not in _OPTIONS:
+            near = difflib.get_close_matches(name, _OPTIONS, n=1, cutoff=0)[0]
+            raise ConfigurationError(f"{key}: there is no such option; did you mean {prefix}{near}?")
+        group, read, wanted = _OPTIONS[name]
+        try:
+            groups[group][name.rpartition(".")[2]] = read(text)
+        except (KeyError, ValueError, TypeError, AttributeError):
+            raise ConfigurationError(f"{key}={text!r}: write {wanted}") from None
+    arguments = groups[""]
+    if groups["lifetime"]:
+        arguments["lifetime"] = Lifetime(**groups["lifetime"])
+    if groups["cookie"]:
+        arguments["cookie"] = CookiePolicy(**groups["cookie"])
+    return arguments
+
+
+def filter_app_factory(app: "WSGIApplication", global_conf: Mapping[str, str], **local_conf: str) -> "SessionMiddleware":
+    """The ``paste.filter_app_factory`` entry point: the options of an ini section, without a prefix."""
+    from session_middleware.middleware import SessionMiddleware
+
+    return SessionMiddleware.from_config(app, local_conf, prefix="")

@@ -1,0 +1,58 @@
+"""Every error that the package raises, in one tree."""
+
+from collections.abc import Mapping
+
+
+class SessionError(Exception):
+    """The root: everything that this package raises on purpose."""
+
+
+class ConfigurationError(SessionError):
+    """An option, or a combination of them, cannot work; the message says what to write instead."""
+
+
+class StoreError(SessionError):
+    """The store failed. It says nothing about whether a session exists."""
+
+
+class StoreUnavailable(StoreError):
+    """The store could not be asked, or did not answer in its time; the driver's error is the cause."""
+
+
+class PayloadError(SessionError):
+    """A value cannot be encoded, or stored bytes cannot be decoded.
+
+    ``path`` names the value (``session['cart'][3].price``); it is empty for bytes that cannot be decoded.
+    """
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class SessionTooLarge(SessionError):
+    """The encoded session is over the limit; the stored one is untouched.
+
+    ``size`` and ``limit`` are bytes; ``by_key`` maps each top-level key to the bytes that it takes.
+    """
+
+    def __init__(self, size: int, limit: int, by_key: Mapping[str, int]) -> None:
+        super().__init__(f"the session takes {size:,} bytes, over the limit of {limit:,}: {sizes(by_key)}")
+        self.size = size
+        self.limit = limit
+        self.by_key = dict(by_key)
+
+
+class ConflictError(SessionError):
+    """Other requests kept changing the session; this one gave up, and its change is not stored."""
+
+
+class HeadersAlreadySent(SessionError):
+    """The call needs a new cookie, and the response headers have already left."""
+
+
+def sizes(by_key: Mapping[str, int], most: int = 8) -> str:
+    """Return the largest of *by_key* as text, largest first: ``cart 1,200, csrf 40``."""
+    largest = sorted(by_key.items(), key=lambda item: -item[1])
+    text = ", ".join(f"{key} {size:,}" for key, size in largest[:most])
+    return text if len(largest) <= most else f"{text}, and {len(largest) - most} more"

@@ -1,0 +1,36 @@
+"""What a response's headers say to caches. Lists of pairs in, changed in place."""
+
+from typing import TypeAlias
+
+Headers: TypeAlias = list[tuple[str, str]]
+
+
+def vary_on_cookie(headers: Headers) -> None:
+    """Add ``Cookie`` to ``Vary`` (RFC 9110, 12.5.5), in the last such line if there is one, unless it says so already."""
+    last = None
+    for index, (name, value) in enumerate(headers):
+        if name.lower() == "vary":
+            if not {"cookie", "*"}.isdisjoint(_members(value)):
+                return
+            last = index
+    if last is None:
+        headers.append(("Vary", "Cookie"))
+    else:
+        name, value = headers[last]
+        headers[last] = (name, f"{value}, Cookie" if value.strip(" \t") else "Cookie")
+
+
+def forbid_shared_caching(headers: Headers) -> None:
+    """Put ``Cache-Control: private, no-store`` in place of one that lets shared caches keep the response.
+
+    RFC 9111, 5.2.2: ``no-store`` and ``private`` forbid it; ``private`` with field names covers these fields only.
+    """
+    own = [value for name, value in headers if name.lower() == "cache-control"]
+    if any(not {"no-store", "private"}.isdisjoint(_members(value)) for value in own):
+        return
+    headers[:] = [header for header in headers if header[0].lower() != "cache-control"]
+    headers.append(("Cache-Control", "private, no-store"))
+
+
+def _members(value: str) -> set[str]:
+    return {member.strip(" \t").lower() for member in value.split(",")}

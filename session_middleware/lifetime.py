@@ -1,0 +1,64 @@
+"""How long a session may live. Arithmetic only: it reads no clock."""
+
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import ClassVar, TypeAlias
+
+from session_middleware.exceptions import ConfigurationError
+
+Duration: TypeAlias = timedelta | float
+"""A time span: a ``timedelta``, or a number of seconds."""
+
+LONGEST = 100 * 365 * 86400.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lifetime:
+    """The two timeouts of a session, in seconds; whichever comes first ends it.
+
+    ``idle``: the session ends this long after it was last used; ``None`` for no idle timeout.
+    ``absolute``: it ends this long after it was created or signed in, used or not; it cannot be left out
+    (NIST SP 800-63B-4, 2.2.3; OWASP ASVS 5.0, 7.3.1 and 7.3.2).
+
+    Both are given as ``timedelta`` or seconds, and are kept as seconds (``float``).
+    """
+
+    AAL1: ClassVar["Lifetime"]
+    AAL2: ClassVar["Lifetime"]
+    AAL3: ClassVar["Lifetime"]
+
+    idle: float | None
+    absolute: float
+
+    def __init__(self, *, idle: Duration | None = 3600, absolute: Duration = 86400) -> None:
+        object.__setattr__(self, "idle", None if idle is None else seconds("idle", idle))
+        object.__setattr__(self, "absolute", seconds("absolute", absolute))
+
+
+def seconds(name: str, duration: Duration) -> float:
+    """Return *duration* as seconds; raise :exc:`ConfigurationError`, naming *name*, unless it is a positive time span."""
+    if isinstance(duration, timedelta):
+        duration = duration.total_seconds()
+    if isinstance(duration, bool) or not isinstance(duration, int | float):
+        raise ConfigurationError(f"{name}={duration!r}: write a timedelta or a number of seconds")
+    if not (math.isfinite(duration) and 0 < duration <= LONGEST):
+        raise ConfigurationError(f"{name}={duration!r}: write a time span above 0 and up to 100 years")
+    return float(duration)
+
+
+def deadline(created_at: float, last_seen_at: float, idle: float | None, absolute: float) -> float:
+    """Return the moment (epoch seconds) at which the session has ended."""
+    end = created_at + absolute
+    return end if idle is None else min(end, last_seen_at + idle)
+
+
+def touch_interval(idle: float | None) -> float:
+    """Return how many seconds pass before a mere read brings ``last_seen_at`` forward again."""
+    return 60.0 if idle is None else min(60.0, idle / 10)
+
+
+# NIST SP 800-63B-4, sections 2.1.3, 2.2.3 and 2.3.3: reauthentication at each authentication assurance level.
+Lifetime.AAL1 = Lifetime(idle=None, absolute=timedelta(days=30))
+Lifetime.AAL2 = Lifetime(idle=timedelta(hours=1), absolute=timedelta(hours=24))
+Lifetime.AAL3 = Lifetime(idle=timedelta(minutes=15), absolute=timedelta(hours=12))

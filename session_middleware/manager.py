@@ -1,0 +1,394 @@
+"""Opens sessions, stores what a request did to them, lists and revokes them. It knows stores and no HTTP."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from secrets import SystemRandom
+from typing import Any, TypeAlias, TypeVar, cast
+from weakref import WeakValueDictionary
+
+from session_middleware import tokens
+from session_middleware.codecs import Codec, MsgpackCodec
+from session_middleware.exceptions import ConfigurationError, ConflictError, PayloadError, StoreError
+from session_middleware.lifetime import Lifetime, touch_interval
+from session_middleware.merge import Changes, bring_up_to_date, changes, envelope_over
+from session_middleware.record import Envelope
+from session_middleware.repository import Repository
+from session_middleware.session import Origin, Session, State, checked_keys
+from session_middleware.stores.base import Store, UserIndexed
+
+log = logging.getLogger("session_middleware")
+
+T = TypeVar("T")
+
+# A session that keeps changing under us is tried this often, for about a second in all.
+_TRIES = 60
+_LONGEST_PAUSE = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """The browser must learn this token; ``max_age`` is in seconds, ``None`` for a cookie that ends with the browser."""
+
+    token: str = field(repr=False)
+    max_age: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """The browser must drop its cookie."""
+
+
+Verdict: TypeAlias = Send | Forget
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """One session in a listing. Times are epoch seconds; ``data`` is a copy of what the application keeps in it."""
+
+    id: str
+    user_id: str | None
+    created_at: float
+    last_seen_at: float
+    expires_at: float
+    persistent: bool
+    data: Mapping[str, Any] = field(repr=False)
+
+
+class SessionManager:
+    """Everything about sessions but HTTP: for the middleware, for other integrations, for scripts and consoles.
+
+    ``lifetime`` is that of new sessions. ``namespace`` keeps apart the tokens of installations that share one store.
+    ``max_bytes`` bounds a record. ``clock`` returns epoch seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        lifetime: Lifetime = Lifetime.AAL2,
+        codec: Codec | None = None,
+        namespace: str = "session",
+        max_bytes: int = 1024 * 1024,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not isinstance(lifetime, Lifetime):
+            raise ConfigurationError(f"lifetime={lifetime!r}: write Lifetime(idle=..., absolute=...)")
+        if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1024:
+            raise ConfigurationError(f"max_bytes={max_bytes!r}: write a number of bytes, at least 1024")
+        self.store = store
+        self.lifetime = lifetime
+        self.codec: Codec = MsgpackCodec() if codec is None else codec
+        self.now = clock
+        self._key_of = tokens.key_function(namespace)
+        self._sessions = Repository(store, self.codec, max_bytes, clock)
+        self._moving: WeakValueDictionary[str, Session] = WeakValueDictionary()
+
+    # Opening
+
+    def open(self, token: str | None = None) -> Session:
+        """Return the session of *token*, loaded at its first use; a new one if there is none alive, or no token."""
+        candidates = (token,) if token is not None and tokens.well_formed(token) else ()
+        return Session(self, lambda: candidates)
+
+    def load(self, candidates: Sequence[str]) -> State:
+        """Return the state that a request starts from. Of several well-formed tokens, exactly one must be alive."""
+        alive = [found for token in candidates if (found := self._sessions.find(self._key_of(token)))]
+        if len(alive) == 1:
+            origin, data = alive[0]
+            return State(data, origin.envelope, origin, has_cookie=True)
+        if alive:
+            log.warning("%d live sessions in one request: none of them is used", len(alive))
+        return State({}, self.new(), None, rivals=[origin for origin, _ in alive], has_cookie=bool(candidates))
+
+    def new(self) -> Envelope:
+        """Return the envelope of a session that begins now."""
+        now = self.now()
+        return Envelope(None, now, now, self.lifetime.idle, self.lifetime.absolute, False)
+
+    def id_of(self, session: Session, token: str) -> str:
+        """Return the id that *session* will have under *token*; :meth:`revoke_all` knows it from now on."""
+        key = self._key_of(token)
+        self._moving[key] = session
+        return key
+
+    def differs(self, state: State) -> bool:
+        """Tell whether a commit would store or end anything."""
+        if state.ending or (state.token is not None and state.origin is not None):
+            return True
+        if state.origin is None:
+            return bool(state.data) or state.envelope.user_id is not None
+        if state.envelope != state.origin.envelope:
+            return True
+        try:
+            return state.suspect and self.codec.encode(state.data) != state.origin.payload
+        except PayloadError:
+            return True
+
+    # Storing
+
+    def commit(self, session: Session, *, failed: bool = False) -> Verdict | None:
+        """Store what the request did, and return what the browser must be told; ``None`` for nothing.
+
+        *failed*: the request changes nothing, but what it ended stays ended. Raise :exc:`StoreUnavailable`,
+        :exc:`ConflictError`, :exc:`PayloadError` or :exc:`SessionTooLarge` when a change could not be stored.
+        """
+        state, late = session.progress
+        if state is None:
+            return None
+        if state.ending:
+            self.end(state)
+        token = None
+        if not (failed or state.gone):
+            if state.origin is None:
+                token = None if late else self._create(state)
+            elif state.token is None:
+                self._update(state, state.origin, late)
+            else:
+                token = self._move(state, state.origin, state.token)
+        if token is not None:
+            return Send(token, self._max_age(state.envelope))
+        return Forget() if state.forget else None
+
+    def end(self, state: State) -> None:
+        """End the sessions that a request has ended; each is ended even if another cannot be."""
+        while state.ending:
+            origin = state.ending[-1]
+            self._sessions.end(origin.key, origin.version)
+            state.ending.pop()
+
+    def transact(self, state: State, change: Callable[[dict[str, Any]], T]) -> T:
+        """Apply *change* to the stored data under compare-and-set; see :meth:`Session.transact`."""
+        base = _loaded(state)
+        pending = self._changes(state, base)
+        result: T
+        view: dict[str, Any] = {}
+        stored: dict[str, Any] = {}
+
+        def step(theirs: Origin, data: dict[str, Any]) -> tuple[Envelope, dict[str, Any]] | None:
+            nonlocal result, view, stored
+            if theirs.envelope.user_id != base.envelope.user_id:
+                return None  # someone signed in meanwhile: what they see is not for this request
+            payload = self.codec.encode(pending.over(data))
+            before, view = self.codec.decode(payload), self.codec.decode(payload)
+            result = change(view)
+            checked_keys(view)
+            stored = changes(self.codec.encode, before, view).over(data)
+            return theirs.envelope._replace(last_seen_at=self.now()), stored
+
+        origin = None if state.gone else self._compare_and_set(base.key, step)
+        if origin is None:
+            self._lose(state, base)
+            return change({})
+        mine = envelope_over(base.envelope, state.envelope, origin.envelope)
+        self._settle(state, origin, stored, view)
+        state.envelope = mine
+        return result
+
+    def _create(self, state: State) -> str | None:
+        """Store a new session if it holds anything; return its token."""
+        if not state.data and state.envelope.user_id is None:
+            return None
+        payload = self.codec.encode(state.data)
+        token = state.token or tokens.new()
+        while not self._sessions.create(self._key_of(token), state.envelope, payload):
+            token = tokens.new()
+        self._settle(state, Origin(self._key_of(token), None, state.envelope, payload))
+        return token
+
+    def _update(self, state: State, base: Origin, late: bool) -> None:
+        """Store what changed in a loaded session; if nothing did, note now and then that it was used."""
+        payload = self.codec.encode(state.data) if state.suspect else base.payload
+        if payload != base.payload or state.envelope != base.envelope:
+            self._write(state, base, payload)
+        elif not late and self.now() - base.envelope.last_seen_at >= touch_interval(base.envelope.idle):
+            self._touch(base)
+
+    def _touch(self, base: Origin) -> None:
+        envelope = base.envelope._replace(last_seen_at=self.now())
+        try:
+            self._sessions.replace(base.key, base.version, envelope, base.payload)
+        except StoreError as error:
+            log.warning("session %s: its use could not be noted: %s", base.key, error)
+
+    def _write(self, state: State, base: Origin, payload: bytes) -> None:
+        """Replace the record; if another request was faster, lay our changes over theirs."""
+        now = self.now()
+        envelope = state.envelope._replace(last_seen_at=now)
+        if base.envelope.expires_at <= now:
+            return self._lose(state, base)
+        if self._sessions.replace(base.key, base.version, envelope, payload):
+            return self._settle(state, Origin(base.key, None, envelope, payload))
+        found = self._lay_over(base.key, base, envelope, self._changes(state, base))
+        if found is None:
+            return self._lose(state, base)
+        return self._settle(state, *found)
+
+    def _move(self, state: State, base: Origin, token: str) -> str | None:
+        """Store the session under its new token and leave a pointer under the old one; return the token.
+
+        The new record is there before the old one goes, so a failure in between loses nothing. What another request did
+        to the session meanwhile is merged in. If it was moved already, a regenerate writes its changes there and sends
+        no cookie, for the other response carries it; a sign-in gets a session of its own. If it has ended, a regenerate
+        has nothing to keep; a sign-in starts anew.
+        """
+        key, now = self._key_of(token), self.now()
+        mine = state.envelope._replace(last_seen_at=now)
+        envelope, data = mine, state.data
+        old: Origin | None = base if base.envelope.expires_at > now else None
+        for _ in _tries():
+            if old is None and not state.signed_in:
+                self._lose(state, base)
+                return None
+            payload = self.codec.encode(data)
+            self._sessions.create(key, envelope, payload)
+            if old is None or self._sessions.move(old.key, old.version, key):
+                self._settle(state, Origin(key, None, envelope, payload), data)
+                return token
+            self._sessions.discard(key)
+            own = self._changes(state, base)
+            found = self._sessions.find(old.key, follow=True)
+            if found is None:
+                old, envelope, data = None, mine, own.values
+                continue
+            theirs, stored = found
+            moved = theirs.key != old.key
+            if moved and not state.signed_in:
+                state.token = None
+                self._write(state, base, payload)
+                return None
+            if moved and theirs.envelope.user_id is not None:
+                old, envelope = None, mine
+                if theirs.envelope.user_id == mine.user_id:
+                    self._lay_over(theirs.key, base, theirs.envelope, own)
+                    data = own.over(stored)
+                continue
+            old, envelope, data = theirs, envelope_over(base.envelope, mine, theirs.envelope), own.over(stored)
+        raise ConflictError(f"session {base.key} keeps changing")
+
+    def _lay_over(
+        self, key: str, base: Origin, mine: Envelope, own: Changes
+    ) -> tuple[Origin, dict[str, Any]] | None:
+        """Store our own changes on top of what is under the key now; return what is there then, ``None`` if it is gone."""
+        merged: dict[str, Any] = {}
+
+        def step(theirs: Origin, data: dict[str, Any]) -> tuple[Envelope, dict[str, Any]]:
+            nonlocal merged
+            merged = own.over(data)
+            return envelope_over(base.envelope, mine, theirs.envelope), merged
+
+        origin = self._compare_and_set(key, step)
+        return None if origin is None else (origin, merged)
+
+    def _compare_and_set(
+        self, key: str, step: Callable[[Origin, dict[str, Any]], tuple[Envelope, dict[str, Any]] | None]
+    ) -> Origin | None:
+        """Load, let *step* say what to store, store it if nothing changed meanwhile; else again.
+
+        Return what is stored then; ``None`` if the session is gone or *step* returns ``None``.
+        """
+        for _ in _tries():
+            found = self._sessions.find(key, follow=True)
+            wanted = None if found is None else step(*found)
+            if found is None or wanted is None:
+                return None
+            theirs, (envelope, data) = found[0], wanted
+            key, payload = theirs.key, self.codec.encode(data)
+            if payload == theirs.payload and envelope._replace(last_seen_at=0) == theirs.envelope._replace(last_seen_at=0):
+                return theirs
+            if self._sessions.replace(key, theirs.version, envelope, payload):
+                return Origin(key, None, envelope, payload)
+        raise ConflictError(f"session {key} keeps changing")
+
+    def _changes(self, state: State, base: Origin) -> Changes:
+        return changes(self.codec.encode, self.codec.decode(base.payload), state.data)
+
+    def _settle(
+        self,
+        state: State,
+        origin: Origin,
+        stored: dict[str, Any] | None = None,
+        view: dict[str, Any] | None = None,
+    ) -> None:
+        """Go on from what is stored now. *stored*: its data, if it is not just ``state.data``; *view*: what the request
+        is to see, if that is more."""
+        state.token, state.signed_in = None, False
+        if origin.envelope.user_id != state.envelope.user_id:
+            state.gone = True  # someone signed in meanwhile: what they have is not for this request to see
+            return
+        if stored is not None and stored is not state.data:
+            encode = self.codec.encode
+            bring_up_to_date(encode, state.data, stored if view is None else view)
+            # In the order of ours, so that comparing the two finds the changes and nothing else.
+            origin = origin._replace(payload=encode({key: stored[key] for key in [*state.data, *stored] if key in stored}))
+        state.origin, state.envelope = origin, origin.envelope
+
+    def _lose(self, state: State, base: Origin) -> None:
+        if not state.gone:
+            log.info("session %s ended while a request was using it; what the request changed is dropped", base.key)
+        state.gone = True
+
+    def _max_age(self, envelope: Envelope) -> int | None:
+        if not envelope.persistent:
+            return None
+        return max(0, math.ceil(envelope.created_at + envelope.absolute - self.now()))
+
+    # Listing and revoking
+
+    def sessions_of(self, user_id: str) -> list[SessionInfo]:
+        """Return the live sessions of a user, the one last used first; empty if there are none.
+
+        Raise :exc:`ConfigurationError` if the store keeps no index of users, :exc:`StoreUnavailable` if it fails.
+        """
+        found = (self._sessions.find(key) for key in self._index().keys_of(user_id))
+        sessions = [
+            SessionInfo(
+                origin.key,
+                origin.envelope.user_id,
+                origin.envelope.created_at,
+                origin.envelope.last_seen_at,
+                origin.envelope.expires_at,
+                origin.envelope.persistent,
+                data,
+            )
+            for origin, data in filter(None, found)
+            if origin.envelope.user_id == user_id
+        ]
+        return sorted(sessions, key=lambda info: info.last_seen_at, reverse=True)
+
+    def revoke(self, session_id: str) -> bool:
+        """End a session by its id (``session.id``), at once; return whether there was one."""
+        return tokens.well_formed(session_id) and self._sessions.end(session_id)
+
+    def revoke_all(self, user_id: str, *, keep: str | None = None) -> int:
+        """End all sessions of a user, at once, but the one with the id *keep*; return how many were ended.
+
+        *keep* may be the id of a session that :meth:`Session.regenerate` or :meth:`Session.login` is giving a new token
+        in the request that asks.
+        """
+        spare = set() if keep is None else {keep}
+        moving = self._moving.get(keep) if keep is not None else None
+        if moving is not None and (state := moving.progress[0]) is not None and state.origin is not None:
+            spare.add(state.origin.key)
+        ended = [self._sessions.end(key, spare=spare) for key in self._index().keys_of(user_id) if key not in spare]
+        return sum(ended)
+
+    def _index(self) -> UserIndexed:
+        if not isinstance(self.store, UserIndexed):
+            raise ConfigurationError(f"{type(self.store).__name__} keeps no index of users; use a store that does")
+        return self.store
+
+
+def _loaded(state: State) -> Origin:
+    return cast("Origin", state.origin)
+
+
+def _tries() -> Iterator[int]:
+    """Count the tries, at once for the first two and then after a random pause, which grows."""
+    pause = SystemRandom().uniform
+    for number in range(_TRIES):
+        if number > 1:
+            time.sleep(pause(0, min(_LONGEST_PAUSE, 0.001 * 2**number)))
+        yield number

@@ -1,0 +1,350 @@
+"""SessionMiddleware: WSGI (PEP 3333) and nothing else. What to store and what to tell the browser, the manager says."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from os import PathLike
+from typing import TYPE_CHECKING, Any, cast
+
+from session_middleware.codecs import Codec
+from session_middleware.config import options
+from session_middleware.cookies import CookiePolicy, SessionCookie
+from session_middleware.exceptions import ConfigurationError, ConflictError, SessionError, StoreError
+from session_middleware.headers import Headers, forbid_shared_caching, vary_on_cookie
+from session_middleware.lifetime import Lifetime
+from session_middleware.manager import Forget, Send, SessionManager, Verdict
+from session_middleware.session import Session
+from session_middleware.stores import open_store
+from session_middleware.stores.base import Store
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+log = logging.getLogger("session_middleware")
+
+ENVIRON_KEY = "session_middleware.session"
+_NAMES_KEY = "session_middleware.cookie_names"
+
+_UNAVAILABLE = b"The service is unavailable for a moment. Please try again.\n"
+_UNAVAILABLE_HEADERS = [
+    ("Content-Type", "text/plain; charset=utf-8"),
+    ("Content-Length", str(len(_UNAVAILABLE))),
+    ("Cache-Control", "no-store"),
+    ("Retry-After", "5"),
+]
+
+# The session could not be loaded or stored: the client gets a 503 and none of the application's response.
+_FAULTS = (StoreError, ConflictError)
+
+
+def get_session(environ: Mapping[str, Any], environ_key: str = ENVIRON_KEY) -> Session:
+    """Return the session of the request; raise :exc:`ConfigurationError` if no middleware has put one there."""
+    session = environ.get(environ_key)
+    if not isinstance(session, Session):
+        raise ConfigurationError(f"no session in environ[{environ_key!r}]: wrap the application with SessionMiddleware")
+    return session
+
+
+class SessionMiddleware:
+    """Wrap a WSGI application, so that :func:`get_session` finds the session of each request.
+
+    *store*: a :class:`Store`, a URL for :func:`open_store`, or ``None`` for ``./sessions.sqlite3``.
+    *lifetime*: the timeouts of new sessions. *cookie*: name and attributes. *codec*: how data become bytes;
+    :class:`MsgpackCodec` by default. *max_bytes*: the largest record. *environ_key*: where the session is put; give
+    another one when two middlewares are nested. *clock* returns epoch seconds.
+
+    Raise :exc:`ConfigurationError` for options that cannot work. Attributes that it has not are those of the application.
+    """
+
+    def __init__(
+        self,
+        app: "WSGIApplication",
+        store: Store | str | None = None,
+        *,
+        lifetime: Lifetime = Lifetime.AAL2,
+        cookie: CookiePolicy = CookiePolicy(),  # noqa: B008  # frozen
+        codec: Codec | None = None,
+        max_bytes: int = 1024 * 1024,
+        environ_key: str = ENVIRON_KEY,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not callable(app):
+            raise ConfigurationError(f"{app!r} is not a WSGI application")
+        if not isinstance(cookie, CookiePolicy):
+            raise ConfigurationError(f"cookie={cookie!r}: write CookiePolicy(name=...)")
+        if not isinstance(environ_key, str) or "." not in environ_key:
+            raise ConfigurationError(f"environ_key={environ_key!r}: write a text with a dot in it (PEP 3333)")
+        if isinstance(store, PathLike) or not (store is None or isinstance(store, str) or hasattr(store, "load")):
+            raise ConfigurationError(f"store={store!r}: write a URL, or a store such as SQLiteStore(path)")
+        if store is None:
+            store = "sqlite:///sessions.sqlite3"
+        self.app = app
+        self.manager = SessionManager(
+            open_store(store) if isinstance(store, str) else store,
+            lifetime=lifetime,
+            codec=codec,
+            namespace=cookie.name,
+            max_bytes=max_bytes,
+            clock=clock,
+        )
+        self.environ_key = environ_key
+        self._http, self._https = cookie.for_scheme("http"), cookie.for_scheme("https")
+        self._warn_of_processes = getattr(self.manager.store, "single_process", False)
+        self._warn_of_proxy = cookie.secure == "auto"
+
+    @classmethod
+    def from_config(
+        cls, app: "WSGIApplication", mapping: Mapping[str, str], prefix: str = "session."
+    ) -> "SessionMiddleware":
+        """Wrap *app* with the options that *mapping*, as from an ini file, holds under *prefix*; others are ignored.
+
+        Raise :exc:`ConfigurationError` for an unknown option, naming the nearest, and for a value that cannot be read.
+        """
+        return cls(app, **options(mapping, prefix))
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        cookie = self._https if environ.get("wsgi.url_scheme") == "https" else self._http
+        names = environ.get(_NAMES_KEY, ())
+        if self.environ_key in environ or cookie.name in names:
+            return self._call_nested(environ, start_response)
+        session = Session(self.manager, partial(cookie.read, environ.get("HTTP_COOKIE")))
+        environ[self.environ_key] = session
+        environ[_NAMES_KEY] = (*names, cookie.name)
+        if self._warn_of_processes and environ.get("wsgi.multiprocess"):
+            self._warn_of_processes = False
+            log.warning("the store keeps sessions in this process alone, and there are several: requests will miss them")
+        exchange = _Exchange(self, environ, start_response, session, cookie)
+        try:
+            result = self.app(environ, exchange.start_response)
+        except BaseException as error:
+            instead = exchange.fail(error)
+            if instead is None:
+                raise
+            return instead
+        if result.__class__ is not list and not _is_complete(result, environ):
+            return _Body(exchange, result)
+        # No code of the application runs after this, so its own object can go on to the server.
+        instead = exchange.begin(result)
+        if instead is None:
+            exchange.end()
+        return result if instead is None else instead
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "app":
+            raise AttributeError(name)
+        return getattr(self.app, name)
+
+    def _call_nested(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """Serve a request that the application made of its own environ; refuse two middlewares in each other's way."""
+        session = environ.get(self.environ_key)
+        if isinstance(session, Session) and session.belongs_to(self.manager):
+            return self.app(environ, start_response)
+        raise ConfigurationError(
+            "two session middlewares are nested and would use the same session or cookie:"
+            " give one of them another environ_key and CookiePolicy(name=...), or take one away"
+        )
+
+    def note_proxy(self, environ: "WSGIEnvironment") -> None:
+        """Warn once if a proxy ended TLS and the server was not told: the cookie would go out without Secure."""
+        if self._warn_of_proxy and environ.get("wsgi.url_scheme") == "http":
+            proto = environ.get("HTTP_X_FORWARDED_PROTO")
+            if isinstance(proto, str) and "https" in proto.lower():
+                self._warn_of_proxy = False
+                log.warning(
+                    "a proxy says https, the server http, so the session cookie is not Secure: let the server trust the"
+                    " proxy (gunicorn: forwarded_allow_ips), or set CookiePolicy(secure=True)"
+                )
+
+
+def _is_complete(result: Iterable[bytes], environ: "WSGIEnvironment") -> bool:
+    wrapper = environ.get("wsgi.file_wrapper")
+    return result.__class__ is tuple or (isinstance(wrapper, type) and isinstance(result, wrapper))
+
+
+class _Exchange:
+    """One request's way out: holds the status and headers back until the session is stored."""
+
+    _status: str | None = None
+    _headers: Headers
+    _exc_info: Any = None
+    _write: Callable[[bytes], object]
+    _verdict: Verdict | None = None
+    _failed = False
+    _broken: SessionError | None = None
+    _over = False
+    announced = False
+
+    def __init__(
+        self,
+        middleware: SessionMiddleware,
+        environ: "WSGIEnvironment",
+        start_response: "StartResponse",
+        session: Session,
+        cookie: SessionCookie,
+    ) -> None:
+        self._middleware = middleware
+        self._environ = environ
+        self._send = start_response
+        self._session = session
+        self._cookie = cookie
+
+    def start_response(self, status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], object]:
+        """Note what the application wants to send; it leaves with the first block (PEP 3333, "The start_response() Callable")."""
+        if self._status is not None and exc_info is None:
+            raise AssertionError("start_response() was called a second time without exc_info")
+        self._status, self._headers, self._exc_info = status, list(headers), exc_info
+        if self.announced:
+            # The server raises exc_info if bytes have left; if none have, these headers replace the first ones.
+            self._pass_on()
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """The write() of PEP 3333: the first one sends the headers."""
+        if not isinstance(data, bytes):
+            raise TypeError(f"write() takes bytes, not {type(data).__name__}")
+        if self._broken is not None:
+            raise self._broken
+        if not self.announced:
+            try:
+                self.announce()
+            except _FAULTS as error:
+                self._broken = error
+                raise
+        self._write(data)
+
+    def announce(self) -> None:
+        """Store the session, then let status and headers go."""
+        status = cast("str", self._status)
+        self._failed = status[:1] == "5"
+        session = self._session
+        if session.accessed:
+            self._verdict = self._middleware.manager.commit(session, failed=self._failed)
+        session.announce()
+        self.announced = True
+        self._pass_on()
+
+    def begin(self, result: Iterable[bytes]) -> list[bytes] | None:
+        """Announce the response at its first block or its end; return what to send instead if that cannot be."""
+        if self._broken is not None:
+            return self._unavailable(self._broken, result)
+        if self._status is not None and not self.announced:
+            try:
+                self.announce()
+            except _FAULTS as error:
+                return self._unavailable(error, result)
+        return None
+
+    def fail(self, error: BaseException, result: Iterable[bytes] = ()) -> list[bytes] | None:
+        """An exception escapes, so the request changes nothing but what it ended; ``None`` to let it go on.
+
+        A failed store is answered with a 503, unless the response has started.
+        """
+        self._failed = True
+        self.end()
+        self._exc_info = None
+        return None if self.announced or not isinstance(error, _FAULTS) else self._unavailable(error, result)
+
+    def end(self) -> None:
+        """The request is over. Store what a started response changed since; of one that never started, only the end."""
+        session = self._session
+        if self._over or not session.accessed:
+            return
+        self._over = True
+        try:
+            self._middleware.manager.commit(session, failed=self._failed or not self.announced)
+        except SessionError as error:
+            log.error("%r: what was changed after the response had started is lost: %s", session, error)
+
+    def _unavailable(self, error: SessionError, result: Iterable[bytes]) -> list[bytes]:
+        """Answer 503 in place of the application (RFC 9110, 15.6.4); none of its bytes leave, and its result is closed."""
+        log.error("the session could not be loaded or stored: %s", error)
+        self._over = self.announced = True
+        try:
+            self._send("503 Service Unavailable", list(_UNAVAILABLE_HEADERS))
+        finally:
+            if close := getattr(result, "close", None):
+                close()
+        return [] if self._environ.get("REQUEST_METHOD") == "HEAD" else [_UNAVAILABLE]
+
+    def _pass_on(self) -> None:
+        headers, exc_info = self._headers, self._exc_info
+        self._exc_info = None
+        if self._session.accessed:
+            vary_on_cookie(headers)
+            if self._verdict is not None:
+                self._set_cookie(headers, self._verdict)
+        status = cast("str", self._status)
+        try:
+            self._write = self._send(status, headers, exc_info) if exc_info else self._send(status, headers)
+        finally:
+            exc_info = None  # no cycle through the frames of the traceback
+
+    def _set_cookie(self, headers: Headers, verdict: Verdict) -> None:
+        self._middleware.note_proxy(self._environ)
+        match verdict:
+            case Send(token, max_age):
+                cookie = self._cookie.header(token, max_age=max_age)
+            case Forget():
+                cookie = self._cookie.deletion_header()
+        theirs = [header for header in headers if self._is_same_cookie(header)]
+        if theirs:
+            # RFC 6265bis, 4.1.1: no two Set-Cookie of one name in a response.
+            log.warning("the application sets a cookie named %s itself; it is left out", self._cookie.name)
+            headers[:] = [header for header in headers if header not in theirs]
+        headers.append(("Set-Cookie", cookie))
+        forbid_shared_caching(headers)
+
+    def _is_same_cookie(self, header: tuple[str, str]) -> bool:
+        return header[0].lower() == "set-cookie" and self._cookie.is_set_by(header[1])
+
+
+class _Body:
+    """What the application returned, block by block: one in, one out, nothing read ahead."""
+
+    __slots__ = ("_exchange", "_iterable", "_next")
+
+    def __init__(self, exchange: _Exchange, iterable: Iterable[bytes]) -> None:
+        self._exchange = exchange
+        self._iterable = iterable
+        self._next: Callable[[], bytes] | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        exchange = self._exchange
+        block: bytes | None
+        try:
+            if self._next is None:
+                self._next = iter(self._iterable).__next__
+            block = self._next()
+        except StopIteration:
+            if exchange.announced:
+                raise
+            block = None
+        except BaseException as error:
+            instead = exchange.fail(error, self._iterable)
+            if instead is None:
+                raise
+            return self._replace(instead)
+        if not exchange.announced:
+            instead = exchange.begin(self._iterable)
+            if instead is not None:
+                return self._replace(instead)
+        if block is None:
+            raise StopIteration
+        return block
+
+    def close(self) -> None:
+        """Close what the application returned, exactly once, and end the request whatever comes of that."""
+        iterable, self._iterable = self._iterable, ()
+        try:
+            if close := getattr(iterable, "close", None):
+                close()
+        finally:
+            self._exchange.end()
+
+    def _replace(self, body: list[bytes]) -> bytes:
+        self._iterable, self._next = (), iter(body).__next__
+        return self._next()

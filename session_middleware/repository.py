@@ -1,0 +1,126 @@
+"""Sessions in a store: bytes on one side, envelope and data on the other. It decides nothing about requests."""
+
+import logging
+import math
+from collections.abc import Callable, Collection, Mapping
+from itertools import count
+from typing import Any
+
+from session_middleware.codecs import Codec
+from session_middleware.exceptions import PayloadError, SessionTooLarge, StoreError, sizes
+from session_middleware.record import Damaged, Envelope, Moved, pack, pack_moved, unpack
+from session_middleware.session import Origin
+from session_middleware.stores.base import Record, Store, Sweepable, Version
+
+log = logging.getLogger("session_middleware")
+
+LARGE = 64 * 1024
+
+# How long the requests that were running when a session got its new token can still find it (seconds): longer than the
+# limit that servers put on a request by default.
+_MOVED_FOR = 300
+_MOST_MOVES = 16
+
+_SWEEP_EVERY = 50
+_SWEEP_LIMIT = 100
+
+_NOTHING = Record(b"", 0, None)
+
+
+class Repository:
+    """Finds, writes, moves and ends sessions by their keys."""
+
+    def __init__(self, store: Store, codec: Codec, max_bytes: int, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._codec = codec
+        self._max_bytes = max_bytes
+        self._now = clock
+        self._creations = count()
+
+    def find(self, key: str, *, follow: bool = False) -> tuple[Origin, dict[str, Any]] | None:
+        """Return the live session under the key; ``None`` for absent, expired, moved or damaged.
+
+        *follow*: go on to where it has moved. Only a request that had the session before it moved may ask for that.
+        """
+        for _ in range(_MOST_MOVES):
+            stored = self._store.load(key)
+            if stored is None:
+                return None
+            try:
+                if len(stored.value) > self._max_bytes:
+                    raise Damaged(f"{len(stored.value):,} bytes are over the limit")
+                found = unpack(key, stored.value)
+                if not isinstance(found, Moved):
+                    envelope, payload = found
+                    if envelope.expires_at <= self._now():
+                        return None
+                    return Origin(key, stored.version, envelope, payload), self._codec.decode(payload)
+            except (Damaged, PayloadError) as error:
+                log.error("session %s: the record is damaged and is left alone: %s", key, error)
+                return None
+            if not follow:
+                return None
+            key = found.successor
+        return None
+
+    def create(self, key: str, envelope: Envelope, payload: bytes) -> bool:
+        """Store a new session; return ``False`` if the key is taken. Now and then, remove some that have expired."""
+        created = self._store.create(key, self._record(key, envelope, payload))
+        if next(self._creations) % _SWEEP_EVERY == 0 and isinstance(self._store, Sweepable):
+            try:
+                self._store.sweep(_SWEEP_LIMIT)
+            except StoreError as error:
+                log.warning("could not remove expired sessions: %s", error)
+        return created
+
+    def replace(self, key: str, version: Version | None, envelope: Envelope, payload: bytes) -> bool:
+        """Store a session over its record at *version*; return ``False`` if it is not there or not known any more."""
+        return version is not None and self._store.update(
+            key, self._record(key, envelope, payload), version=version
+        )
+
+    def move(self, key: str, version: Version | None, successor: str) -> bool:
+        """Leave a pointer to the successor in place of the record at *version*; return ``False`` as :meth:`replace`."""
+        moved = Record(pack_moved(key, Moved(successor)), math.ceil(self._now()) + _MOVED_FOR, None)
+        return version is not None and self._store.update(key, moved, version=version)
+
+    def discard(self, key: str) -> None:
+        """Remove a record that nobody was told of."""
+        self._store.delete(key)
+
+    def end(self, key: str, version: Version | None = None, *, spare: Collection[str] = ()) -> bool:
+        """End the session under the key, or where it has moved, unless that is in *spare*; return whether it was there.
+
+        It is removed under compare-and-set: a plain delete would miss a session that is getting a new token just now.
+        """
+        for _ in range(_MOST_MOVES):
+            if version is not None and self._store.update(key, _NOTHING, version=version):
+                return True
+            stored = self._store.load(key)
+            if stored is None:
+                return False
+            version = stored.version
+            if successor := _successor(key, stored.value):
+                if successor in spare:
+                    return False
+                key, version = successor, None
+        return self._store.delete(key)
+
+    def _record(self, key: str, envelope: Envelope, payload: bytes) -> Record:
+        value = pack(key, envelope, payload)
+        if len(value) > self._max_bytes:
+            raise SessionTooLarge(len(value), self._max_bytes, self._sizes(payload))
+        if len(value) > LARGE:
+            log.warning("session %s takes %s bytes: %s", key, f"{len(value):,}", sizes(self._sizes(payload)))
+        return Record(value, math.ceil(envelope.expires_at), envelope.user_id)
+
+    def _sizes(self, payload: bytes) -> Mapping[str, int]:
+        return {key: len(self._codec.encode({key: value})) for key, value in self._codec.decode(payload).items()}
+
+
+def _successor(key: str, value: bytes) -> str | None:
+    try:
+        found = unpack(key, value)
+    except Damaged:
+        return None
+    return found.successor if isinstance(found, Moved) else None

@@ -1,0 +1,60 @@
+"""Where sessions are kept. ``open_store`` makes a store from a URL; a driver is imported when its store is asked for."""
+
+from collections.abc import Callable, Mapping
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from session_middleware.exceptions import ConfigurationError
+from session_middleware.stores.base import Store
+
+
+def open_store(url: str) -> Store:
+    """Return the store that *url* names; nothing is connected or created yet.
+
+    ``memory:`` is a :class:`MemoryStore`; ``sqlite:///name.sqlite3`` a :class:`SQLiteStore` beside the working directory,
+    ``sqlite:////var/lib/app/name.sqlite3`` one at an absolute path. A store's options follow as a query:
+    ``sqlite:///name.sqlite3?durability=full``. Raise :exc:`ConfigurationError` for anything else.
+    """
+    parts = urlsplit(url)
+    opener = _OPENERS.get(parts.scheme)
+    if opener is None:
+        known = ", ".join(f"{scheme}:" for scheme in _OPENERS)
+        raise ConfigurationError(f"{parts.scheme or url!r} is not a kind of store; known are {known}")
+    if parts.netloc or parts.fragment:
+        raise ConfigurationError(f"{parts.scheme}: takes no host and no fragment; write {_EXAMPLES[parts.scheme]}")
+    return opener(unquote(parts.path), dict(parse_qsl(parts.query, keep_blank_values=True)))
+
+
+def _open_memory(path: str, options: Mapping[str, str]) -> Store:
+    from session_middleware.stores.memory import MemoryStore
+
+    if path.strip("/"):
+        raise ConfigurationError("memory: takes no path; write memory:")
+    _refuse_unknown("memory:", options, ("max_entries", "max_bytes"))
+    return MemoryStore(**{name: int(_number(name, value)) for name, value in options.items()})
+
+
+def _open_sqlite(path: str, options: Mapping[str, str]) -> Store:
+    from session_middleware.stores.sqlite import SQLiteStore
+
+    _refuse_unknown("sqlite:", options, ("durability", "timeout"))
+    return SQLiteStore(
+        path.removeprefix("/"),
+        durability=options.get("durability", "normal"),  # type: ignore[arg-type]  # the store checks it
+        timeout=_number("timeout", options.get("timeout", "1")),
+    )
+
+
+def _refuse_unknown(scheme: str, options: Mapping[str, str], known: tuple[str, ...]) -> None:
+    if unknown := sorted(options.keys() - set(known)):
+        raise ConfigurationError(f"{scheme} has no option {unknown[0]!r}; it has {', '.join(known)}")
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigurationError(f"{name}={text!r}: write a number") from None
+
+
+_OPENERS: Mapping[str, Callable[[str, Mapping[str, str]], Store]] = {"memory": _open_memory, "sqlite": _open_sqlite}
+_EXAMPLES = {"memory": "memory:", "sqlite": "sqlite:///sessions.sqlite3"}

@@ -1,0 +1,87 @@
+"""What a store is: four verbs over bytes. No store knows a token, a codec, a lifetime or HTTP."""
+
+from collections.abc import Hashable, Iterable
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+Version: TypeAlias = Hashable
+"""Whatever a store tells two states of one record apart by; opaque to everyone else."""
+
+
+class Record(NamedTuple):
+    """What is written under a key.
+
+    ``value`` is opaque. ``expires_at`` is epoch seconds: from then on the record is absent, whatever the store still
+    holds. ``user_id`` is what :meth:`UserIndexed.keys_of` finds the key by.
+    """
+
+    value: bytes
+    expires_at: int
+    user_id: str | None
+
+
+class Stored(NamedTuple):
+    """What is found under a key: the value, and the version to name when updating it."""
+
+    value: bytes
+    version: Version
+
+
+class Store(Protocol):
+    """Keeps records by key; each verb is one atomic operation.
+
+    Keys are 43 characters of the base64url alphabet. Every verb raises
+    :exc:`~session_middleware.exceptions.StoreUnavailable`, caused by the driver's own error and without secrets, when the
+    backend cannot be asked or does not answer within the store's own time budget, retries included. A store may be used
+    by any number of threads, and after a fork in the parent and in the child.
+    """
+
+    def create(self, key: str, record: Record) -> bool:
+        """Write a record under a key that has none. Return ``False``, writing nothing, if the key is taken."""
+        ...
+
+    def load(self, key: str) -> Stored | None:
+        """Return what is under the key, or ``None`` if nothing is or if it has expired."""
+        ...
+
+    def update(self, key: str, record: Record, *, version: Version) -> bool:
+        """Replace the record if it is still at *version*.
+
+        Return ``False``, writing nothing, if it changed since, has expired or is gone; the caller loads again to learn
+        which. A record that has already expired replaces it with nothing: a compare-and-delete, which works even when
+        the store refuses writes.
+        """
+        ...
+
+    def delete(self, key: str) -> bool:
+        """Remove what is under the key; return whether there was anything. Works even when the store refuses writes."""
+        ...
+
+
+@runtime_checkable
+class Sweepable(Protocol):
+    """A store that does not drop expired records by itself."""
+
+    def sweep(self, limit: int) -> int:
+        """Remove at most *limit* expired records, by an index; return how many."""
+        ...
+
+
+@runtime_checkable
+class UserIndexed(Protocol):
+    """A store that finds the records of a user."""
+
+    def keys_of(self, user_id: str) -> list[str]:
+        """Return the keys of the unexpired records with this user id, in any order; empty if there are none.
+
+        The cost grows with the records of that user, not with the size of the store.
+        """
+        ...
+
+
+@runtime_checkable
+class Scannable(Protocol):
+    """A store that can list itself, for maintenance."""
+
+    def keys(self) -> Iterable[str]:
+        """Yield the key of every unexpired record; records written or removed meanwhile may or may not be among them."""
+        ...

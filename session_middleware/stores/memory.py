@@ -1,0 +1,157 @@
+"""Sessions in the memory of one process: for tests, and for small sites that run as one process."""
+
+import logging
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+from itertools import islice
+from threading import Lock
+from typing import NamedTuple
+
+from session_middleware.exceptions import ConfigurationError, StoreUnavailable
+from session_middleware.stores.base import Record, Stored, Version
+
+log = logging.getLogger("session_middleware")
+
+# What an entry takes beside its value, roughly: the key, the tuple, its places in the tables (bytes).
+_OVERHEAD = 500
+
+# An eviction of a live session is logged at once, then at most this often (seconds).
+_LOG_INTERVAL = 60
+
+
+class _Entry(NamedTuple):
+    record: Record
+    version: int
+
+
+class MemoryStore:
+    """Keeps at most ``max_entries`` records in at most ``max_bytes``.
+
+    When full it drops expired records, and then those that were used longest ago, and says so in the log. It promises
+    everything that a store promises, within one process: another process has sessions of its own, and a restart ends all.
+    """
+
+    single_process = True
+
+    def __init__(self, *, max_entries: int = 100_000, max_bytes: int = 256 * 1024 * 1024) -> None:
+        for name, value in (("max_entries", max_entries), ("max_bytes", max_bytes)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigurationError(f"{name}={value!r}: write a whole number above 0")
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._by_user: dict[str, set[str]] = {}
+        self._by_expiry: list[tuple[int, str]] = []
+        self._bytes = 0
+        self._versions = 0
+        self._evicted = 0
+        self._next_log = 0.0
+        self._lock = Lock()
+        self._pid = os.getpid()
+
+    def create(self, key: str, record: Record) -> bool:
+        with self._locked():
+            if self._live(key) is not None:
+                return False
+            self._put(key, record)
+            return True
+
+    def load(self, key: str) -> Stored | None:
+        with self._locked():
+            entry = self._live(key)
+            if entry is None:
+                return None
+            self._entries.move_to_end(key)
+            return Stored(entry.record.value, entry.version)
+
+    def update(self, key: str, record: Record, *, version: Version) -> bool:
+        with self._locked():
+            entry = self._live(key)
+            if entry is None or entry.version != version:
+                return False
+            if record.expires_at <= time.time():
+                return self._remove(key)
+            self._put(key, record)
+            return True
+
+    def delete(self, key: str) -> bool:
+        with self._locked():
+            return self._remove(key) if self._live(key) is not None else False
+
+    def sweep(self, limit: int) -> int:
+        with self._locked():
+            return sum(islice(self._expired(), limit))
+
+    def keys_of(self, user_id: str) -> list[str]:
+        with self._locked():
+            return [key for key in tuple(self._by_user.get(user_id, ())) if self._live(key) is not None]
+
+    def keys(self) -> Iterator[str]:
+        with self._locked():
+            return iter([key for key in tuple(self._entries) if self._live(key) is not None])
+
+    def _locked(self) -> Lock:
+        # A thread that held the lock when the process forked does not exist in the child to release it.
+        if os.getpid() != self._pid:
+            self._lock, self._pid = Lock(), os.getpid()
+        return self._lock
+
+    def _live(self, key: str) -> _Entry | None:
+        entry = self._entries.get(key)
+        if entry is not None and entry.record.expires_at <= time.time():
+            self._remove(key)
+            return None
+        return entry
+
+    def _put(self, key: str, record: Record) -> None:
+        if len(record.value) + _OVERHEAD > self._max_bytes:
+            raise StoreUnavailable(f"a record of {len(record.value):,} bytes does not fit into {self._max_bytes:,}")
+        self._remove(key)
+        self._versions += 1
+        self._entries[key] = _Entry(record, self._versions)
+        self._bytes += len(record.value) + _OVERHEAD
+        if record.user_id is not None:
+            self._by_user.setdefault(record.user_id, set()).add(key)
+        heappush(self._by_expiry, (record.expires_at, key))
+        if len(self._by_expiry) > 2 * len(self._entries) + 100:
+            self._by_expiry = [(entry.record.expires_at, key) for key, entry in self._entries.items()]
+            heapify(self._by_expiry)
+        self._make_room()
+
+    def _remove(self, key: str) -> bool:
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return False
+        self._bytes -= len(entry.record.value) + _OVERHEAD
+        if entry.record.user_id is not None:
+            keys = self._by_user[entry.record.user_id]
+            keys.discard(key)
+            if not keys:
+                del self._by_user[entry.record.user_id]
+        return True
+
+    def _expired(self) -> Iterator[bool]:
+        """Remove expired records, one a step. An entry of the heap that the record has outlived is passed over."""
+        now = time.time()
+        while self._by_expiry and self._by_expiry[0][0] <= now:
+            _, key = heappop(self._by_expiry)
+            entry = self._entries.get(key)
+            if entry is not None and entry.record.expires_at <= now:
+                yield self._remove(key)
+
+    def _full(self) -> bool:
+        return len(self._entries) > self._max_entries or self._bytes > self._max_bytes
+
+    def _make_room(self) -> None:
+        expired = self._expired()
+        while self._full() and next(expired, False):
+            pass
+        while self._full():
+            self._remove(next(iter(self._entries)))
+            self._evicted += 1
+            if time.monotonic() >= self._next_log:
+                self._next_log = time.monotonic() + _LOG_INTERVAL
+                log.warning("the memory store is full: %d live sessions dropped so far", self._evicted)

@@ -1,0 +1,292 @@
+"""Sessions in a SQLite file: any number of processes on one machine, nothing to run beside the application."""
+
+import ctypes
+import logging
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+from session_middleware.exceptions import ConfigurationError, StoreUnavailable
+from session_middleware.stores.base import Record, Stored, Version
+
+log = logging.getLogger("session_middleware")
+
+Parameters: TypeAlias = Sequence[object] | Mapping[str, object]
+
+# "sess", so that a database of something else is recognised; the version is that of the tables below.
+_APPLICATION_ID: Final = 0x73657373
+_SCHEMA_VERSION: Final = 1
+
+# What is swept is found by sweep_at, which is expires_at when the row is written and may fall behind by _SLACK
+# afterwards: so the common update, which moves the end of a session by seconds, touches no index.
+_SCHEMA: Final = (
+    """CREATE TABLE sessions (
+        key TEXT PRIMARY KEY NOT NULL,
+        value BLOB NOT NULL,
+        version INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL,
+        sweep_at INTEGER NOT NULL,
+        user_id TEXT
+    ) WITHOUT ROWID""",
+    "CREATE INDEX sessions_by_sweep_at ON sessions (sweep_at)",
+    "CREATE INDEX sessions_by_user_id ON sessions (user_id) WHERE user_id IS NOT NULL",
+    f"PRAGMA application_id = {_APPLICATION_ID}",
+    f"PRAGMA user_version = {_SCHEMA_VERSION}",
+)
+_SLACK: Final = 300
+
+_CREATE: Final = f"""INSERT INTO sessions (key, value, version, expires_at, sweep_at, user_id)
+    VALUES (:key, :value, random() >> 8, :expires_at, :expires_at + {_SLACK}, :user_id)
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value, version = excluded.version, expires_at = excluded.expires_at,
+        sweep_at = excluded.sweep_at, user_id = excluded.user_id
+    WHERE expires_at <= :now"""
+_LOAD: Final = "SELECT value, version FROM sessions WHERE key = ? AND expires_at > ?"
+_UPDATE_UNINDEXED: Final = f"""UPDATE sessions SET value = :value, version = version + 1, expires_at = :expires_at
+    WHERE key = :key AND version = :version AND expires_at > :now
+    AND sweep_at BETWEEN :expires_at AND :expires_at + {2 * _SLACK} AND user_id IS :user_id"""
+_UPDATE: Final = f"""UPDATE sessions SET value = :value, version = version + 1, expires_at = :expires_at,
+    sweep_at = :expires_at + {_SLACK}, user_id = :user_id
+    WHERE key = :key AND version = :version AND expires_at > :now"""
+_REMOVE: Final = "DELETE FROM sessions WHERE key = :key AND version = :version AND expires_at > :now"
+_DELETE: Final = "DELETE FROM sessions WHERE key = ? AND expires_at > ?"
+_SWEEP: Final = """DELETE FROM sessions
+    WHERE key IN (SELECT key FROM sessions WHERE sweep_at <= ? ORDER BY sweep_at LIMIT ?)"""
+_KEYS_OF: Final = "SELECT key FROM sessions WHERE user_id = ? AND expires_at > ?"
+_STATE: Final = """SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master)
+    FROM pragma_application_id, pragma_user_version"""
+_KEYS: Final = "SELECT key FROM sessions WHERE key > ? AND expires_at > ? ORDER BY key LIMIT 1000"
+
+# The files of one database; SQLite keeps the same mode for all of them.
+_COMPANIONS: Final = ("", "-wal", "-shm")
+
+_BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+# How often a connection looks whether its files are still those at the path (seconds).
+_LOOK_EVERY: Final = 1.0
+
+# sqlite.org/wal.html#walresetbug: a checkpoint that races a commit can corrupt the file.
+_WAL_RESET_FIXED: Final = (3, 51, 3)
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that knows which process it belongs to, and which files."""
+
+    pid = 0
+    files: tuple[tuple[int, int], ...] = ()
+    look_at = 0.0
+
+    def __del__(
+        self,
+        getpid: Callable[[], int] = os.getpid,
+        leak: Callable[[object], None] = ctypes.pythonapi.Py_IncRef,
+        boxed: Callable[[object], object] = ctypes.py_object,
+    ) -> None:
+        # A child that closes an inherited connection can damage the file, so there it is never let go of
+        # (sqlite.org/howtocorrupt.html, section 2.6).
+        if getpid() != self.pid:
+            leak(boxed(self))
+
+
+class SQLiteStore:
+    """Keeps sessions in one SQLite file, made at the first use with mode 0600, its companions too.
+
+    ``durability="normal"``: a crash of the process loses nothing that was acknowledged; a power cut may lose the last
+    moments, and never tears a record. ``"full"`` keeps these too, for one disk flush a write. ``timeout`` (seconds) bounds
+    what one verb waits for other writers. The file must be on a local disk and belong to this store alone.
+    """
+
+    _warned = False
+    _warned_of_mode = False
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: Literal["normal", "full"] = "normal",
+        timeout: float = 1.0,
+    ) -> None:
+        if durability not in ("normal", "full"):
+            raise ConfigurationError(f"durability={durability!r}: write 'normal' or 'full'")
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 60:
+            raise ConfigurationError(f"timeout={timeout!r}: write seconds, above 0 and up to 60")
+        if not os.fspath(path) or os.fspath(path) == ":memory:":
+            raise ConfigurationError(f"{os.fspath(path)!r} is not a file: write its path, or use MemoryStore()")
+        self.path = Path(path).absolute()
+        if not self.path.parent.is_dir():
+            raise ConfigurationError(f"{self.path}: there is no such directory; create it, or write another path")
+        self._synchronous = durability
+        self._timeout = timeout
+        self._idle: list[_Connection] = []
+        if sqlite3.sqlite_version_info < _WAL_RESET_FIXED and not SQLiteStore._warned:
+            SQLiteStore._warned = True
+            log.warning(
+                "SQLite %s can, very rarely, damage a file that several processes write to"
+                " (sqlite.org/wal.html#walresetbug); 3.51.3 and later cannot",
+                sqlite3.sqlite_version,
+            )
+
+    def create(self, key: str, record: Record) -> bool:
+        return self._execute(_CREATE, _parameters(key, record))[1] == 1
+
+    def load(self, key: str) -> Stored | None:
+        rows, _ = self._execute(_LOAD, (key, time.time()))
+        return Stored(*rows[0]) if rows else None
+
+    def update(self, key: str, record: Record, *, version: Version) -> bool:
+        parameters = _parameters(key, record, version)
+        if record.expires_at <= time.time():
+            return self._execute(_REMOVE, parameters)[1] == 1
+        return self._execute(_UPDATE_UNINDEXED, parameters)[1] == 1 or self._execute(_UPDATE, parameters)[1] == 1
+
+    def delete(self, key: str) -> bool:
+        return self._execute(_DELETE, (key, time.time()))[1] == 1
+
+    def sweep(self, limit: int) -> int:
+        return self._execute(_SWEEP, (time.time(), limit))[1]
+
+    def keys_of(self, user_id: str) -> list[str]:
+        return [key for (key,) in self._execute(_KEYS_OF, (user_id, time.time()))[0]]
+
+    def keys(self) -> Iterator[str]:
+        rows = self._execute(_KEYS, ("", time.time()))[0]
+        while rows:
+            yield from (key for (key,) in rows)
+            rows = self._execute(_KEYS, (rows[-1][0], time.time()))[0]
+
+    def close(self) -> None:
+        """Close the connections that are not in use now. The store opens others when it is used again."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _execute(self, sql: str, parameters: Parameters) -> tuple[list[Any], int]:
+        """Run one statement, in a transaction of its own; return its rows and how many rows it changed."""
+        connection = self._connection()
+        try:
+            cursor = connection.execute(sql, parameters)
+            rows = cursor.fetchall()
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise self._unavailable(error) from error
+            raise
+        self._idle.append(connection)
+        return rows, cursor.rowcount
+
+    def _connection(self) -> _Connection:
+        """Take an idle connection of this process, or open one."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return self._open()
+        if connection.pid != os.getpid():
+            self._idle = []
+            return self._open()
+        if time.monotonic() >= connection.look_at:
+            connection.look_at = time.monotonic() + _LOOK_EVERY
+            if connection.files != self._files():
+                connection.close()
+                self.close()
+                raise self._unavailable("a file of the database was deleted or replaced while it was open")
+        return connection
+
+    def _open(self) -> _Connection:
+        """Open the database, making it if there is none; wait for other processes that are making it."""
+        deadline = time.monotonic() + self._timeout / 2
+        while True:
+            try:
+                return self._connect()
+            except (sqlite3.Error, OSError) as error:
+                busy = isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF in _BUSY
+                if not busy or time.monotonic() > deadline:
+                    raise self._unavailable(error) from error
+            time.sleep(secrets.SystemRandom().uniform(0.001, 0.02))
+
+    def _connect(self) -> _Connection:
+        self._make_file()
+        connection = sqlite3.connect(
+            self.path, timeout=0.05, isolation_level=None, check_same_thread=False, factory=_Connection
+        )
+        try:
+            connection.pid = os.getpid()
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            self._make_schema(connection)
+            # A verb is at most two statements, and each may wait.
+            connection.execute(f"PRAGMA busy_timeout = {self._timeout * 500:.0f}")
+            connection.files = self._files()
+            connection.look_at = time.monotonic() + _LOOK_EVERY
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _make_file(self) -> None:
+        """Make the file with mode 0600, whatever the umask; the companions get the mode of the file."""
+        try:
+            status = os.stat(self.path)
+        except FileNotFoundError:
+            # Under a name of its own first: closing a file drops the locks that this process holds on it
+            # (sqlite.org/howtocorrupt.html, section 2.2), so it must not be the database yet.
+            fresh = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
+            os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            try:
+                with suppress(FileExistsError):
+                    os.link(fresh, self.path)
+            finally:
+                os.unlink(fresh)
+            return
+        wal = Path(f"{self.path}-wal")
+        if status.st_size == 0 and wal.exists() and wal.stat().st_size > 0:
+            raise self._unavailable("the file is empty, but its -wal file is not: restore the file, or remove both")
+        if status.st_mode & 0o077 and not self._warned_of_mode:
+            self._warned_of_mode = True
+            log.warning("%s is open to other users (mode %o); 0600 is enough", self.path, status.st_mode & 0o777)
+
+    def _make_schema(self, connection: _Connection) -> None:
+        """Make the tables if the database is empty; raise unless they are ours, and of a version that we know."""
+        if self._is_ready(connection):
+            return
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        if not self._is_ready(connection):
+            for statement in _SCHEMA:
+                connection.execute(statement)
+        connection.execute("COMMIT")
+
+    def _is_ready(self, connection: _Connection) -> bool:
+        application_id, version, tables = connection.execute(_STATE).fetchone()
+        if application_id == _APPLICATION_ID and version == _SCHEMA_VERSION:
+            return True
+        if application_id == _APPLICATION_ID:
+            raise self._unavailable(f"its tables have version {version}; this package knows version {_SCHEMA_VERSION}")
+        if application_id or version or tables:
+            raise self._unavailable("this is a database of something else; give the sessions a file of their own")
+        return False
+
+    def _files(self) -> tuple[tuple[int, int], ...]:
+        found = []
+        for companion in _COMPANIONS:
+            try:
+                status = os.stat(f"{self.path}{companion}")
+                found.append((status.st_dev, status.st_ino))
+            except FileNotFoundError:
+                found.append((0, 0))
+        return tuple(found)
+
+    def _unavailable(self, reason: object) -> StoreUnavailable:
+        return StoreUnavailable(f"{self.path}: {reason}")
+
+
+def _parameters(key: str, record: Record, version: Version = None) -> dict[str, Any]:
+    return {
+        "key": key,
+        "value": record.value,
+        "version": version,
+        "expires_at": record.expires_at,
+        "user_id": record.user_id,
+        "now": time.time(),
+    }
