@@ -50,7 +50,9 @@ class CookiePolicy:
                 raise ConfigurationError(message)
 
     def _refusals(self) -> list[tuple[bool, str]]:
-        prefixed = self.name.lower().startswith(("__host-", "__secure-", "__http-")) if isinstance(self.name, str) else False
+        prefixed = (
+            self.name.lower().startswith(("__host-", "__secure-", "__http-")) if isinstance(self.name, str) else False
+        )
         return [
             (
                 not isinstance(self.name, str) or not _NAME.fullmatch(self.name),
@@ -103,6 +105,7 @@ class SessionCookie:
 
     def __init__(self, name: str, attributes: str) -> None:
         self.name = name
+        self.environ_key = f"session_middleware.cookie.{name}"
         self._attributes = attributes
         # A semicolon always ends a pair, quotes or not; only space and tab may surround a name or a value; the name is
         # compared as it is; the value must have the form of a token. Servers join several Cookie lines with commas, so one

@@ -50,7 +50,9 @@ def seconds(name: str, duration: Duration) -> float:
 def deadline(created_at: float, last_seen_at: float, idle: float | None, absolute: float) -> float:
     """Return the moment (epoch seconds) at which the session has ended."""
     end = created_at + absolute
-    return end if idle is None else min(end, last_seen_at + idle)
+    if idle is None or end < last_seen_at + idle:
+        return end
+    return last_seen_at + idle
 
 
 def touch_interval(idle: float | None) -> float:

@@ -90,18 +90,19 @@ class SessionManager:
 
     def open(self, token: str | None = None) -> Session:
         """Return the session of *token*, loaded at its first use; a new one if there is none alive, or no token."""
-        candidates = (token,) if token is not None and tokens.well_formed(token) else ()
-        return Session(self, lambda: candidates)
+        return Session(self, _candidates, token)
 
     def load(self, candidates: Sequence[str]) -> State:
         """Return the state that a request starts from. Of several well-formed tokens, exactly one must be alive."""
+        if not candidates:
+            return State({}, self.new(), None)
         alive = [found for token in candidates if (found := self._sessions.find(self._key_of(token)))]
         if len(alive) == 1:
             origin, data = alive[0]
-            return State(data, origin.envelope, origin, has_cookie=True)
+            return State(data, origin.envelope, origin, True)
         if alive:
             log.warning("%d live sessions in one request: none of them is used", len(alive))
-        return State({}, self.new(), None, rivals=[origin for origin, _ in alive], has_cookie=bool(candidates))
+        return State({}, self.new(), None, True, rivals=[origin for origin, _ in alive])
 
     def new(self) -> Envelope:
         """Return the envelope of a session that begins now."""
@@ -135,7 +136,7 @@ class SessionManager:
         *failed*: the request changes nothing, but what it ended stays ended. Raise :exc:`StoreUnavailable`,
         :exc:`ConflictError`, :exc:`PayloadError` or :exc:`SessionTooLarge` when a change could not be stored.
         """
-        state, late = session.progress
+        state, late = session.progress, session.announced
         if state is None:
             return None
         if state.ending:
@@ -153,11 +154,10 @@ class SessionManager:
         return Forget() if state.forget else None
 
     def end(self, state: State) -> None:
-        """End the sessions that a request has ended; each is ended even if another cannot be."""
+        """End the sessions that a request has ended; in their order."""
         while state.ending:
-            origin = state.ending[-1]
-            self._sessions.end(origin.key, origin.version)
-            state.ending.pop()
+            self._sessions.end(state.ending[0].key, state.ending[0].version)
+            state.ending = state.ending[1:]
 
     def transact(self, state: State, change: Callable[[dict[str, Any]], T]) -> T:
         """Apply *change* to the stored data under compare-and-set; see :meth:`Session.transact`."""
@@ -176,7 +176,7 @@ class SessionManager:
             result = change(view)
             checked_keys(view)
             stored = changes(self.codec.encode, before, view).over(data)
-            return theirs.envelope._replace(last_seen_at=self.now()), stored
+            return theirs.envelope.used(self.now()), stored
 
         origin = None if state.gone else self._compare_and_set(base.key, step)
         if origin is None:
@@ -207,7 +207,7 @@ class SessionManager:
             self._touch(base)
 
     def _touch(self, base: Origin) -> None:
-        envelope = base.envelope._replace(last_seen_at=self.now())
+        envelope = base.envelope.used(self.now())
         try:
             self._sessions.replace(base.key, base.version, envelope, base.payload)
         except StoreError as error:
@@ -216,7 +216,7 @@ class SessionManager:
     def _write(self, state: State, base: Origin, payload: bytes) -> None:
         """Replace the record; if another request was faster, lay our changes over theirs."""
         now = self.now()
-        envelope = state.envelope._replace(last_seen_at=now)
+        envelope = state.envelope.used(now)
         if base.envelope.expires_at <= now:
             return self._lose(state, base)
         if self._sessions.replace(base.key, base.version, envelope, payload):
@@ -235,7 +235,7 @@ class SessionManager:
         has nothing to keep; a sign-in starts anew.
         """
         key, now = self._key_of(token), self.now()
-        mine = state.envelope._replace(last_seen_at=now)
+        mine = state.envelope.used(now)
         envelope, data = mine, state.data
         old: Origin | None = base if base.envelope.expires_at > now else None
         for _ in _tries():
@@ -268,9 +268,7 @@ class SessionManager:
             old, envelope, data = theirs, envelope_over(base.envelope, mine, theirs.envelope), own.over(stored)
         raise ConflictError(f"session {base.key} keeps changing")
 
-    def _lay_over(
-        self, key: str, base: Origin, mine: Envelope, own: Changes
-    ) -> tuple[Origin, dict[str, Any]] | None:
+    def _lay_over(self, key: str, base: Origin, mine: Envelope, own: Changes) -> tuple[Origin, dict[str, Any]] | None:
         """Store our own changes on top of what is under the key now; return what is there then, ``None`` if it is gone."""
         merged: dict[str, Any] = {}
 
@@ -296,7 +294,7 @@ class SessionManager:
                 return None
             theirs, (envelope, data) = found[0], wanted
             key, payload = theirs.key, self.codec.encode(data)
-            if payload == theirs.payload and envelope._replace(last_seen_at=0) == theirs.envelope._replace(last_seen_at=0):
+            if payload == theirs.payload and envelope.used(0) == theirs.envelope.used(0):
                 return theirs
             if self._sessions.replace(key, theirs.version, envelope, payload):
                 return Origin(key, None, envelope, payload)
@@ -322,7 +320,9 @@ class SessionManager:
             encode = self.codec.encode
             bring_up_to_date(encode, state.data, stored if view is None else view)
             # In the order of ours, so that comparing the two finds the changes and nothing else.
-            origin = origin._replace(payload=encode({key: stored[key] for key in [*state.data, *stored] if key in stored}))
+            origin = origin._replace(
+                payload=encode({key: stored[key] for key in [*state.data, *stored] if key in stored})
+            )
         state.origin, state.envelope = origin, origin.envelope
 
     def _lose(self, state: State, base: Origin) -> None:
@@ -370,7 +370,7 @@ class SessionManager:
         """
         spare = set() if keep is None else {keep}
         moving = self._moving.get(keep) if keep is not None else None
-        if moving is not None and (state := moving.progress[0]) is not None and state.origin is not None:
+        if moving is not None and (state := moving.progress) is not None and state.origin is not None:
             spare.add(state.origin.key)
         ended = [self._sessions.end(key, spare=spare) for key in self._index().keys_of(user_id) if key not in spare]
         return sum(ended)
@@ -379,6 +379,10 @@ class SessionManager:
         if not isinstance(self.store, UserIndexed):
             raise ConfigurationError(f"{type(self.store).__name__} keeps no index of users; use a store that does")
         return self.store
+
+
+def _candidates(token: str | None) -> Sequence[str]:
+    return (token,) if token is not None and tokens.well_formed(token) else ()
 
 
 def _loaded(state: State) -> Origin:

@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("session_middleware")
 
 ENVIRON_KEY = "session_middleware.session"
-_NAMES_KEY = "session_middleware.cookie_names"
 
 _UNAVAILABLE = b"The service is unavailable for a moment. Please try again.\n"
 _UNAVAILABLE_HEADERS = [
@@ -105,15 +103,15 @@ class SessionMiddleware:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         cookie = self._https if environ.get("wsgi.url_scheme") == "https" else self._http
-        names = environ.get(_NAMES_KEY, ())
-        if self.environ_key in environ or cookie.name in names:
+        if self.environ_key in environ or cookie.environ_key in environ:
             return self._call_nested(environ, start_response)
-        session = Session(self.manager, partial(cookie.read, environ.get("HTTP_COOKIE")))
-        environ[self.environ_key] = session
-        environ[_NAMES_KEY] = (*names, cookie.name)
+        session = Session(self.manager, cookie.read, environ.get("HTTP_COOKIE"))
+        environ[self.environ_key] = environ[cookie.environ_key] = session
         if self._warn_of_processes and environ.get("wsgi.multiprocess"):
             self._warn_of_processes = False
-            log.warning("the store keeps sessions in this process alone, and there are several: requests will miss them")
+            log.warning(
+                "the store keeps sessions in this process alone, and there are several: requests will miss them"
+            )
         exchange = _Exchange(self, environ, start_response, session, cookie)
         try:
             result = self.app(environ, exchange.start_response)
@@ -215,13 +213,11 @@ class _Exchange:
 
     def announce(self) -> None:
         """Store the session, then let status and headers go."""
-        status = cast("str", self._status)
-        self._failed = status[:1] == "5"
         session = self._session
         if session.accessed:
+            self._failed = cast("str", self._status)[:1] == "5"
             self._verdict = self._middleware.manager.commit(session, failed=self._failed)
-        session.announce()
-        self.announced = True
+        session.announced = self.announced = True
         self._pass_on()
 
     def begin(self, result: Iterable[bytes]) -> list[bytes] | None:
@@ -248,7 +244,7 @@ class _Exchange:
     def end(self) -> None:
         """The request is over. Store what a started response changed since; of one that never started, only the end."""
         session = self._session
-        if self._over or not session.accessed:
+        if not session.accessed or self._over:
             return
         self._over = True
         try:

@@ -27,7 +27,9 @@ _MOVED = 2
 _PERSISTENT, _IDLE, _USER = 1, 2, 4
 
 _PREFIX = struct.Struct(">BI")
-_FIELDS = struct.Struct(">BIBBddddH")
+_SESSION_HEAD = struct.Struct(">BBddddH")
+_WHOLE_HEAD = struct.Struct(">BIBBddddH")
+_BODY = _PREFIX.size
 _SUCCESSOR = re.compile(TOKEN.encode()).fullmatch
 _LATEST = 1e12
 
@@ -47,6 +49,10 @@ class Envelope(NamedTuple):
         """The moment (epoch seconds) from which the session has ended."""
         return deadline(self.created_at, self.last_seen_at, self.idle, self.absolute)
 
+    def used(self, now: float) -> "Envelope":
+        """Return the envelope of the same session, last seen *now*."""
+        return Envelope(self.user_id, self.created_at, now, self.idle, self.absolute, self.persistent)
+
 
 class Moved(NamedTuple):
     """What is left under the key of a regenerated session: requests still running on it find its successor."""
@@ -60,24 +66,14 @@ class Damaged(ValueError):
 
 def pack(key: str, envelope: Envelope, payload: bytes) -> bytes:
     """Return the value of a session."""
-    user_id = b"" if envelope.user_id is None else envelope.user_id.encode()
-    flags = (
-        (_PERSISTENT if envelope.persistent else 0)
-        | (0 if envelope.idle is None else _IDLE)
-        | (0 if envelope.user_id is None else _USER)
-    )
-    head = _FIELDS.pack(
-        _FORMAT,
-        0,
-        _SESSION,
-        flags,
-        envelope.created_at,
-        envelope.last_seen_at,
-        envelope.idle or 0.0,
-        envelope.absolute,
-        len(user_id),
-    )
-    return _sealed(key, head[_PREFIX.size :] + user_id + payload)
+    user_id, created_at, last_seen_at, idle, absolute, persistent = envelope
+    flags, user = (_PERSISTENT if persistent else 0), b""
+    if idle is not None:
+        flags |= _IDLE
+    if user_id is not None:
+        flags, user = flags | _USER, user_id.encode()
+    head = _SESSION_HEAD.pack(_SESSION, flags, created_at, last_seen_at, idle or 0.0, absolute, len(user))
+    return _sealed(key, head + user + payload)
 
 
 def pack_moved(key: str, moved: Moved) -> bytes:
@@ -88,36 +84,29 @@ def pack_moved(key: str, moved: Moved) -> bytes:
 def unpack(key: str, value: bytes) -> tuple[Envelope, bytes] | Moved:
     """Return the envelope and the payload, or the successor; raise :exc:`Damaged` for anything else."""
     try:
-        version, check = _PREFIX.unpack_from(value)
-        if version != _FORMAT:
-            raise Damaged(f"format {version} is not known")
-        if check != _check(key, value[_PREFIX.size :]):
-            raise Damaged("the check does not match")
-        if value[_PREFIX.size] == _MOVED:
-            return _unpack_moved(value[_PREFIX.size + 1 :])
-        return _unpack_session(value)
-    except (struct.error, IndexError, UnicodeDecodeError) as error:
-        raise Damaged(str(error)) from None
-
-
-def _unpack_session(value: bytes) -> tuple[Envelope, bytes]:
-    _, _, kind, flags, created_at, last_seen_at, idle, absolute, size = _FIELDS.unpack_from(value)
-    start = _FIELDS.size
-    end = start + size
-    if kind != _SESSION or flags > 7 or end > len(value):
-        raise Damaged("not a session")
+        form, check, kind, flags, created_at, last_seen_at, idle, absolute, size = _WHOLE_HEAD.unpack_from(value)
+    except struct.error:
+        raise Damaged("too short") from None
+    if form != _FORMAT:
+        raise Damaged(f"format {form} is not known")
+    if check != crc32(value[_BODY:], crc32(key.encode())):
+        raise Damaged("the check does not match")
+    if kind == _MOVED:
+        return _unpack_moved(value[_BODY + 1 :])
     # A NaN compares false with everything, so it fails this too.
-    if not (abs(created_at) + abs(last_seen_at) + abs(idle) + abs(absolute) < _LATEST):
-        raise Damaged("a time is out of range")
+    if kind != _SESSION or not (
+        created_at < _LATEST and last_seen_at < _LATEST and idle < _LATEST and absolute < _LATEST
+    ):
+        raise Damaged("not a session")
+    start = _WHOLE_HEAD.size
+    user_id = None
+    if flags & _USER:
+        user_id = _text(value[start : start + size])
+        start += size
     envelope = Envelope(
-        value[start:end].decode() if flags & _USER else None,
-        created_at,
-        last_seen_at,
-        idle if flags & _IDLE else None,
-        absolute,
-        flags & _PERSISTENT != 0,
+        user_id, created_at, last_seen_at, idle if flags & _IDLE else None, absolute, flags & _PERSISTENT != 0
     )
-    return envelope, value[end:]
+    return envelope, value[start:]
 
 
 def _unpack_moved(body: bytes) -> Moved:
@@ -126,9 +115,12 @@ def _unpack_moved(body: bytes) -> Moved:
     return Moved(body.decode())
 
 
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise Damaged("the user id is no text") from None
+
+
 def _sealed(key: str, body: bytes) -> bytes:
-    return _PREFIX.pack(_FORMAT, _check(key, body)) + body
-
-
-def _check(key: str, body: bytes) -> int:
-    return crc32(body, crc32(key.encode()))
+    return _PREFIX.pack(_FORMAT, crc32(body, crc32(key.encode()))) + body

@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Collection, Mapping
 from itertools import count
-from typing import Any
+from typing import Any, NoReturn
 
 from session_middleware.codecs import Codec
 from session_middleware.exceptions import PayloadError, SessionTooLarge, StoreError, sizes
@@ -46,15 +46,14 @@ class Repository:
             stored = self._store.load(key)
             if stored is None:
                 return None
+            value, version = stored
             try:
-                if len(stored.value) > self._max_bytes:
-                    raise Damaged(f"{len(stored.value):,} bytes are over the limit")
-                found = unpack(key, stored.value)
+                found = unpack(key, value) if len(value) <= self._max_bytes else _too_large(value)
                 if not isinstance(found, Moved):
                     envelope, payload = found
                     if envelope.expires_at <= self._now():
                         return None
-                    return Origin(key, stored.version, envelope, payload), self._codec.decode(payload)
+                    return Origin(key, version, envelope, payload), self._codec.decode(payload)
             except (Damaged, PayloadError) as error:
                 log.error("session %s: the record is damaged and is left alone: %s", key, error)
                 return None
@@ -75,9 +74,7 @@ class Repository:
 
     def replace(self, key: str, version: Version | None, envelope: Envelope, payload: bytes) -> bool:
         """Store a session over its record at *version*; return ``False`` if it is not there or not known any more."""
-        return version is not None and self._store.update(
-            key, self._record(key, envelope, payload), version=version
-        )
+        return version is not None and self._store.update(key, self._record(key, envelope, payload), version=version)
 
     def move(self, key: str, version: Version | None, successor: str) -> bool:
         """Leave a pointer to the successor in place of the record at *version*; return ``False`` as :meth:`replace`."""
@@ -116,6 +113,10 @@ class Repository:
 
     def _sizes(self, payload: bytes) -> Mapping[str, int]:
         return {key: len(self._codec.encode({key: value})) for key, value in self._codec.decode(payload).items()}
+
+
+def _too_large(value: bytes) -> NoReturn:
+    raise Damaged(f"{len(value):,} bytes are over the limit")
 
 
 def _successor(key: str, value: bytes) -> str | None:

@@ -1,7 +1,7 @@
 """What the application touches. It notes what was read and changed; loading and storing are its keeper's work."""
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -48,17 +48,17 @@ class State:
     envelope: Envelope
     origin: Origin | None
     """What it was loaded from; ``None`` if the store holds no such session."""
+    has_cookie: bool = False
+    """Whether the request came with a token, alive or not."""
     suspect: bool = False
     """Whether ``data`` may differ from what was loaded: a key was set, or a mutable value handed out."""
     token: str | None = None
     """The token that the browser is to learn: of a new session, or of a regenerated one."""
     signed_in: bool = False
-    ending: list[Origin] = field(default_factory=list)
+    ending: Sequence[Origin] = ()
     """Sessions that this request has ended."""
     rivals: Sequence[Origin] = ()
     """Live sessions that came in one request under one cookie name: none of them was used."""
-    has_cookie: bool = False
-    """Whether the request came with a token, alive or not."""
     forget: bool = False
     """Whether the browser is to drop its cookie."""
     gone: bool = False
@@ -85,13 +85,20 @@ class Session(MutableMapping[str, Any]):
     flag is to be set. Using it while the store fails raises :exc:`StoreUnavailable`. It belongs to one request.
     """
 
+    accessed = False
+    """Whether this request has used the session in any way."""
+
+    announced = False
+    """Whether the response has started: from then on no cookie can be sent."""
+
     _state: State | None = None
     _failure: StoreError | None = None
-    _announced = False
 
-    def __init__(self, keeper: Keeper, candidates: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, keeper: Keeper, read: Callable[[T], Sequence[str]], source: T) -> None:
+        """The keeper is asked, at the first use, for the session of the tokens that ``read(source)`` returns."""
         self._keeper = keeper
-        self._candidates = candidates
+        self._read: Callable[[Any], Sequence[str]] = read
+        self._source = source
 
     # The mapping
 
@@ -190,11 +197,6 @@ class Session(MutableMapping[str, Any]):
         return (self._state or self._open()).envelope.expires_at
 
     @property
-    def accessed(self) -> bool:
-        """Whether this request has used the session in any way."""
-        return self._state is not None or self._failure is not None
-
-    @property
     def modified(self) -> bool:
         """Whether there is anything to store: data, user, lifetimes or token changed, or the session was ended."""
         return self._state is not None and self._keeper.differs(self._state)
@@ -254,16 +256,14 @@ class Session(MutableMapping[str, Any]):
         It holds even if the request fails. After the response has started it happens at once, and only the cookie stays.
         """
         state = self._state or self._open()
-        if state.origin is not None:
-            state.ending.append(state.origin)
-        state.ending += state.rivals
-        state.rivals = ()
+        ended = state.rivals if state.origin is None else (state.origin,)
+        state.ending, state.rivals = (*state.ending, *ended), ()
         state.data.clear()
         state.envelope = self._keeper.new()
         state.origin = state.token = None
         state.suspect = state.signed_in = False
         state.forget = state.has_cookie
-        if self._announced:
+        if self.announced:
             self._keeper.end(state)
 
     def set_lifetime(
@@ -293,23 +293,20 @@ class Session(MutableMapping[str, Any]):
     # For the manager and whoever sends the response
 
     @property
-    def progress(self) -> tuple[State | None, bool]:
-        """What this request has done so far, ``None`` if nothing, and whether the response has started."""
-        return self._state, self._announced
+    def progress(self) -> State | None:
+        """What this request has done so far; ``None`` if nothing, or if the session could not be loaded."""
+        return self._state
 
     def belongs_to(self, keeper: Keeper) -> bool:
         """Tell whether *keeper* opened this session."""
         return self._keeper is keeper
 
-    def announce(self) -> None:
-        """Note that the response has started: from now on no cookie can be sent."""
-        self._announced = True
-
     def _open(self) -> State:
+        self.accessed = True
         if self._failure is not None:
             raise self._failure
         try:
-            self._state = state = self._keeper.load(self._candidates())
+            self._state = state = self._keeper.load(self._read(self._source))
         except StoreError as error:
             self._failure = error
             raise
@@ -317,12 +314,12 @@ class Session(MutableMapping[str, Any]):
 
     def _writable(self) -> State:
         state = self._state or self._open()
-        if self._announced and state.origin is None and not state.gone:
+        if self.announced and state.origin is None and not state.gone:
             raise HeadersAlreadySent("the response has started, so a new session cannot reach the browser any more")
         return state
 
     def _refuse_if_announced(self, call: str) -> None:
-        if self._announced:
+        if self.announced:
             raise HeadersAlreadySent(f"{call} needs a new cookie, and the response has started")
 
 

@@ -1,13 +1,15 @@
 """The secret in the cookie and the name that the store knows it by. It does no I/O but asking the system for randomness."""
 
-import base64
-import hashlib
 import re
 import secrets
+from binascii import b2a_base64
 from collections.abc import Callable
+from hashlib import sha256
 
 TOKEN = "[A-Za-z0-9_-]{43}"
 """The form of a token and of a key, as a regular expression: 32 bytes in base64url without padding."""
+
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 _well_formed = re.compile(TOKEN).fullmatch
 
@@ -31,7 +33,7 @@ def key_function(namespace: str) -> Callable[[str], str]:
     prefix = b"\0".join((b"session_middleware", namespace.encode(), b""))
 
     def key_of(token: str) -> str:
-        digest = hashlib.sha256(prefix + token.encode()).digest()
-        return base64.urlsafe_b64encode(digest)[:43].decode()
+        digest = sha256(prefix + token.encode()).digest()
+        return b2a_base64(digest, newline=False)[:43].translate(_URL_SAFE).decode()
 
     return key_of

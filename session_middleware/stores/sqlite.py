@@ -6,17 +6,15 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal
 
 from session_middleware.exceptions import ConfigurationError, StoreUnavailable
 from session_middleware.stores.base import Record, Stored, Version
 
 log = logging.getLogger("session_middleware")
-
-Parameters: TypeAlias = Sequence[object] | Mapping[str, object]
 
 # "sess", so that a database of something else is recognised; the version is that of the tables below.
 _APPLICATION_ID: Final = 0x73657373
@@ -41,18 +39,18 @@ _SCHEMA: Final = (
 _SLACK: Final = 300
 
 _CREATE: Final = f"""INSERT INTO sessions (key, value, version, expires_at, sweep_at, user_id)
-    VALUES (:key, :value, random() >> 8, :expires_at, :expires_at + {_SLACK}, :user_id)
+    VALUES (?1, ?2, random() >> 8, ?3, ?3 + {_SLACK}, ?4)
     ON CONFLICT (key) DO UPDATE SET value = excluded.value, version = excluded.version, expires_at = excluded.expires_at,
         sweep_at = excluded.sweep_at, user_id = excluded.user_id
-    WHERE expires_at <= :now"""
+    WHERE expires_at <= ?5"""
 _LOAD: Final = "SELECT value, version FROM sessions WHERE key = ? AND expires_at > ?"
-_UPDATE_UNINDEXED: Final = f"""UPDATE sessions SET value = :value, version = version + 1, expires_at = :expires_at
-    WHERE key = :key AND version = :version AND expires_at > :now
-    AND sweep_at BETWEEN :expires_at AND :expires_at + {2 * _SLACK} AND user_id IS :user_id"""
-_UPDATE: Final = f"""UPDATE sessions SET value = :value, version = version + 1, expires_at = :expires_at,
-    sweep_at = :expires_at + {_SLACK}, user_id = :user_id
-    WHERE key = :key AND version = :version AND expires_at > :now"""
-_REMOVE: Final = "DELETE FROM sessions WHERE key = :key AND version = :version AND expires_at > :now"
+_UPDATE_UNINDEXED: Final = f"""UPDATE sessions SET value = ?1, version = version + 1, expires_at = ?2
+    WHERE key = ?4 AND version = ?5 AND expires_at > ?6
+    AND sweep_at BETWEEN ?2 AND ?2 + {2 * _SLACK} AND user_id IS ?3"""
+_UPDATE: Final = f"""UPDATE sessions SET value = ?1, version = version + 1, expires_at = ?2,
+    sweep_at = ?2 + {_SLACK}, user_id = ?3
+    WHERE key = ?4 AND version = ?5 AND expires_at > ?6"""
+_REMOVE: Final = "DELETE FROM sessions WHERE key = ? AND version = ? AND expires_at > ?"
 _DELETE: Final = "DELETE FROM sessions WHERE key = ? AND expires_at > ?"
 _SWEEP: Final = """DELETE FROM sessions
     WHERE key IN (SELECT key FROM sessions WHERE sweep_at <= ? ORDER BY sweep_at LIMIT ?)"""
@@ -131,16 +129,17 @@ class SQLiteStore:
             )
 
     def create(self, key: str, record: Record) -> bool:
-        return self._execute(_CREATE, _parameters(key, record))[1] == 1
+        return self._execute(_CREATE, (key, *record, time.time()))[1] == 1
 
     def load(self, key: str) -> Stored | None:
-        rows, _ = self._execute(_LOAD, (key, time.time()))
-        return Stored(*rows[0]) if rows else None
+        rows = self._execute(_LOAD, (key, time.time()))[0]
+        return Stored._make(rows[0]) if rows else None
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:
-        parameters = _parameters(key, record, version)
-        if record.expires_at <= time.time():
-            return self._execute(_REMOVE, parameters)[1] == 1
+        now = time.time()
+        if record.expires_at <= now:
+            return self._execute(_REMOVE, (key, version, now))[1] == 1
+        parameters = (*record, key, version, now)
         return self._execute(_UPDATE_UNINDEXED, parameters)[1] == 1 or self._execute(_UPDATE, parameters)[1] == 1
 
     def delete(self, key: str) -> bool:
@@ -163,7 +162,7 @@ class SQLiteStore:
         while self._idle:
             self._idle.pop().close()
 
-    def _execute(self, sql: str, parameters: Parameters) -> tuple[list[Any], int]:
+    def _execute(self, sql: str, parameters: tuple[object, ...]) -> tuple[list[Any], int]:
         """Run one statement, in a transaction of its own; return its rows and how many rows it changed."""
         connection = self._connection()
         try:
@@ -279,14 +278,3 @@ class SQLiteStore:
 
     def _unavailable(self, reason: object) -> StoreUnavailable:
         return StoreUnavailable(f"{self.path}: {reason}")
-
-
-def _parameters(key: str, record: Record, version: Version = None) -> dict[str, Any]:
-    return {
-        "key": key,
-        "value": record.value,
-        "version": version,
-        "expires_at": record.expires_at,
-        "user_id": record.user_id,
-        "now": time.time(),
-    }
