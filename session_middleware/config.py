@@ -50,7 +50,7 @@ _OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
 def options(mapping: Mapping[str, str], prefix: str) -> dict[str, Any]:
     """Return the keyword arguments that the keys of *mapping* under *prefix* stand for.
 
-    Raise :exc:`ConfigurationError` for a key that is no option, naming the nearest one, and for text that cannot be read.
+    Raise :exc:`ConfigurationError` for a key that is no option, naming the nearest one, and for unreadable text.
     """
     groups: dict[str, dict[str, Any]] = {"": {}, "lifetime": {}, "cookie": {}}
     for key, text in mapping.items():

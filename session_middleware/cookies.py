@@ -4,8 +4,10 @@ Neither ``http.cookies`` nor ``str.strip()`` is used: the one drops a whole head
 characters for white space that browsers do not, and so lets one cookie pass for another.
 """
 
+import logging
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Final, Literal
@@ -15,9 +17,14 @@ from webob.cookies import make_cookie
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.tokens import TOKEN
 
-_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")  # RFC 9110, 5.6.2: token
-_PATH: Final = re.compile(r"/[ -:<-~]*")  # RFC 6265bis, 4.1.1: av-octet, which is no control character and no semicolon
-_DOMAIN: Final = re.compile(r"\.?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+log = logging.getLogger("session_middleware")
+
+# RFC 9110, 5.6.2: token; but a "$" at its beginning was special in RFC 2965.
+_NAME: Final = re.compile(r"(?!\$)[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")
+_ATTRIBUTES: Final = frozenset({"path", "comment", "domain", "max-age", "expires", "secure", "httponly", "samesite"})
+# RFC 3986, 3.3: path-absolute; but a semicolon ends an attribute, and WebOb quotes a comma.
+_PATH: Final = re.compile(r"/[!$&'()*+\-./0-9:=@A-Z_a-z~%]*")
+_DOMAIN: Final = re.compile(r"\.?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 _LONGEST_ATTRIBUTE: Final = 1024  # octets; a browser ignores a longer one (RFC 6265bis, 5.6)
 _LONGEST_MAX_AGE: Final = 400 * 86400  # seconds; a browser keeps no cookie longer (RFC 6265bis, 5.6.2)
 _LONGEST_HEADER: Final = 64 * 1024  # characters; a longer Cookie header is not searched
@@ -31,8 +38,8 @@ _LONG_AGO: Final = "Thu, 01 Jan 1970 00:00:00 GMT"
 class CookiePolicy:
     """How the session cookie is named and where the browser may send it. It is always ``HttpOnly``.
 
-    ``secure``: ``"auto"`` makes it Secure on https and not on http; ``True`` always; ``False`` never. A Secure cookie is
-    named ``__Host-`` plus the name, or ``__Secure-`` where a domain or a path is set (RFC 6265bis, 4.1.3).
+    ``secure``: ``"auto"`` makes it Secure on https and not on http; ``True`` always; ``False`` never. A Secure cookie
+    is named ``__Host-`` plus the name, or ``__Secure-`` where a domain or a path is set (RFC 6265bis, 4.1.3).
     ``samesite``: ``"Lax"``, ``"Strict"`` or ``"None"``. ``partitioned``: for a site that lives inside others (CHIPS).
     Raise :exc:`ConfigurationError` for what no browser would accept.
     """
@@ -49,38 +56,41 @@ class CookiePolicy:
             if refused:
                 raise ConfigurationError(message)
 
-    def _refusals(self) -> list[tuple[bool, str]]:
-        prefixed = (
-            self.name.lower().startswith(("__host-", "__secure-", "__http-")) if isinstance(self.name, str) else False
+    def _refusals(self) -> Iterator[tuple[bool, str]]:
+        yield (
+            not isinstance(self.name, str) or not _NAME.fullmatch(self.name) or self.name.lower() in _ATTRIBUTES,
+            f"name={self.name!r}: write 1 to 64 letters, digits, '-', '_' or '.', and not the name of an attribute",
         )
-        return [
-            (
-                not isinstance(self.name, str) or not _NAME.fullmatch(self.name),
-                f"name={self.name!r}: write 1 to 64 letters, digits, '-', '_' or '.'",
-            ),
-            (prefixed, f"name={self.name!r}: write it without the prefix; a Secure cookie gets it by itself"),
-            (self.secure not in (True, False, "auto"), f"secure={self.secure!r}: write 'auto', True or False"),
-            (
-                self.samesite not in ("Lax", "Strict", "None"),
-                f"samesite={self.samesite!r}: write 'Lax', 'Strict' or 'None'",
-            ),
-            (
-                self.samesite == "None" and self.secure is not True,
-                "samesite='None' needs secure=True: browsers drop the cookie otherwise",
-            ),
-            (
-                self.partitioned and self.secure is not True,
-                "partitioned=True needs secure=True: browsers drop the cookie otherwise",
-            ),
-            (
-                not _PATH.fullmatch(self.path) or len(self.path) > _LONGEST_ATTRIBUTE,
-                f"path={self.path!r}: write an absolute path in ASCII, without ';'",
-            ),
-            (
-                self.domain is not None and not (_DOMAIN.fullmatch(self.domain) and len(self.domain) <= 255),
-                f"domain={self.domain!r}: write a host name, or None for this host alone",
-            ),
-        ]
+        yield (
+            self.name.lower().startswith(("__host-", "__secure-", "__http-")),
+            f"name={self.name!r}: write it without the prefix; a Secure cookie gets it by itself",
+        )
+        yield (
+            self.secure != "auto" and not isinstance(self.secure, bool),
+            f"secure={self.secure!r}: write 'auto', True or False",
+        )
+        yield (
+            self.samesite not in ("Lax", "Strict", "None"),
+            f"samesite={self.samesite!r}: write 'Lax', 'Strict' or 'None'",
+        )
+        yield not isinstance(self.partitioned, bool), f"partitioned={self.partitioned!r}: write True or False"
+        yield (
+            self.samesite == "None" and self.secure is not True,
+            "samesite='None' needs secure=True: browsers drop the cookie otherwise",
+        )
+        yield (
+            self.partitioned and self.secure is not True,
+            "partitioned=True needs secure=True: browsers drop the cookie otherwise",
+        )
+        yield (
+            not isinstance(self.path, str) or not _PATH.fullmatch(self.path) or len(self.path) > _LONGEST_ATTRIBUTE,
+            f"path={self.path!r}: write a path as URLs have it, beginning with '/', without ',' and ';'",
+        )
+        yield (
+            self.domain is not None
+            and not (isinstance(self.domain, str) and _DOMAIN.fullmatch(self.domain) and len(self.domain) <= 255),
+            f"domain={self.domain!r}: write a host name, such as example.com, or None for this host alone",
+        )
 
     def for_scheme(self, scheme: str) -> "SessionCookie":
         """Return the cookie as it is on *scheme* (``http`` or ``https``)."""
@@ -108,9 +118,9 @@ class SessionCookie:
         self.environ_key = f"session_middleware.cookie.{name}"
         self._attributes = attributes
         # A semicolon always ends a pair, quotes or not; only space and tab may surround a name or a value; the name is
-        # compared as it is; the value must have the form of a token. Servers join several Cookie lines with commas, so one
-        # may follow the value; before a name it would let a cookie's value pass for a cookie. One pass, no backtracking
-        # beyond a run of blanks.
+        # compared as it is; the value must have the form of a token. Servers join several Cookie lines with commas, so
+        # one may follow the value; before a name it would let a cookie's value pass for a cookie. One pass, no
+        # backtracking beyond a run of blanks.
         self._tokens = re.compile(rf"(?:^|;)[ \t]*{re.escape(name)}[ \t]*=[ \t]*({TOKEN})[ \t]*(?=[;,]|\Z)").findall
 
     def read(self, header: object) -> tuple[str, ...]:
@@ -120,12 +130,17 @@ class SessionCookie:
         store to tell.
         """
         if not isinstance(header, str) or len(header) > _LONGEST_HEADER:
+            if header is not None:
+                log.info("a Cookie header is too long, or is no text: it is not read")
             return ()
         found = self._tokens(header)
         if len(found) < 2:
             return tuple(found)
         distinct = tuple(dict.fromkeys(found))
-        return distinct if len(distinct) <= _MOST_CANDIDATES else ()
+        if len(distinct) > _MOST_CANDIDATES:
+            log.info("%d distinct cookies of one name in a request: none of them is used", len(distinct))
+            return ()
+        return distinct
 
     def header(self, token: str, *, max_age: int | None = None) -> str:
         """Return the value of the ``Set-Cookie`` that tells the browser *token*, for *max_age* seconds if given."""

@@ -1,12 +1,15 @@
 """What a response's headers say to caches. Lists of pairs in, changed in place."""
 
-from typing import TypeAlias
+import re
+from typing import Final, TypeAlias
 
 Headers: TypeAlias = list[tuple[str, str]]
 
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')  # RFC 9110, 5.6.4: a comma in it separates nothing
+
 
 def vary_on_cookie(headers: Headers) -> None:
-    """Add ``Cookie`` to ``Vary`` (RFC 9110, 12.5.5), in the last such line if there is one, unless it says so already."""
+    """Add ``Cookie`` to ``Vary`` (RFC 9110, 12.5.5), in the last such line if there is one, unless it is there."""
     last = None
     for index, (name, value) in enumerate(headers):
         if name.lower() == "vary":
@@ -33,4 +36,4 @@ def forbid_shared_caching(headers: Headers) -> None:
 
 
 def _members(value: str) -> set[str]:
-    return {member.strip(" \t").lower() for member in value.split(",")}
+    return {member.strip(" \t").lower() for member in _QUOTED.sub('""', value).split(",")}

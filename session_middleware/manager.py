@@ -14,7 +14,7 @@ from session_middleware.codecs import Codec, MsgpackCodec
 from session_middleware.exceptions import ConfigurationError, ConflictError, PayloadError, StoreError
 from session_middleware.lifetime import Lifetime, touch_interval
 from session_middleware.merge import Changes, bring_up_to_date, changes, envelope_over
-from session_middleware.record import Envelope
+from session_middleware.record import Envelope, Moved
 from session_middleware.repository import Repository
 from session_middleware.session import Origin, Session, State, checked_keys
 from session_middleware.stores.base import Store, UserIndexed
@@ -93,16 +93,24 @@ class SessionManager:
         return Session(self, _candidates, token)
 
     def load(self, candidates: Sequence[str]) -> State:
-        """Return the state that a request starts from. Of several well-formed tokens, exactly one must be alive."""
+        """Return the state that a request starts from. Of several well-formed tokens, exactly one must be alive.
+
+        A token that was replaced a moment ago opens nothing, but neither may this request start another session: its
+        cookie would overwrite the one that the browser is being told.
+        """
         if not candidates:
             return State({}, self.new(), None)
-        alive = [found for token in candidates if (found := self._sessions.find(self._key_of(token)))]
+        keys = [self._key_of(token) for token in candidates]
+        found = [self._sessions.find(key) for key in keys]
+        alive = [session for session in found if session is not None and not isinstance(session, Moved)]
         if len(alive) == 1:
             origin, data = alive[0]
             return State(data, origin.envelope, origin, True)
         if alive:
             log.warning("%d live sessions in one request: none of them is used", len(alive))
-        return State({}, self.new(), None, True, rivals=[origin for origin, _ in alive])
+        state = State({}, self.new(), None, True, rivals=[key for key, session in zip(keys, found, strict=True) if session])
+        state.gone = not alive and any(found)
+        return state
 
     def new(self) -> Envelope:
         """Return the envelope of a session that begins now."""
@@ -156,7 +164,7 @@ class SessionManager:
     def end(self, state: State) -> None:
         """End the sessions that a request has ended; in their order."""
         while state.ending:
-            self._sessions.end(state.ending[0].key, state.ending[0].version)
+            self._sessions.end(state.ending[0])
             state.ending = state.ending[1:]
 
     def transact(self, state: State, change: Callable[[dict[str, Any]], T]) -> T:
@@ -167,10 +175,10 @@ class SessionManager:
         view: dict[str, Any] = {}
         stored: dict[str, Any] = {}
 
-        def step(theirs: Origin, data: dict[str, Any]) -> tuple[Envelope, dict[str, Any]] | None:
+        def step(theirs: Origin, data: dict[str, Any]) -> tuple[Envelope, dict[str, Any]]:
             nonlocal result, view, stored
             if theirs.envelope.user_id != base.envelope.user_id:
-                return None  # someone signed in meanwhile: what they see is not for this request
+                raise ConflictError(f"session {base.key}: someone signed in meanwhile; what they have is not for this request")
             payload = self.codec.encode(pending.over(data))
             before, view = self.codec.decode(payload), self.codec.decode(payload)
             result = change(view)
@@ -249,7 +257,7 @@ class SessionManager:
                 return token
             self._sessions.discard(key)
             own = self._changes(state, base)
-            found = self._sessions.find(old.key, follow=True)
+            found = self._sessions.pursue(old.key)
             if found is None:
                 old, envelope, data = None, mine, own.values
                 continue
@@ -281,18 +289,18 @@ class SessionManager:
         return None if origin is None else (origin, merged)
 
     def _compare_and_set(
-        self, key: str, step: Callable[[Origin, dict[str, Any]], tuple[Envelope, dict[str, Any]] | None]
+        self, key: str, step: Callable[[Origin, dict[str, Any]], tuple[Envelope, dict[str, Any]]]
     ) -> Origin | None:
         """Load, let *step* say what to store, store it if nothing changed meanwhile; else again.
 
-        Return what is stored then; ``None`` if the session is gone or *step* returns ``None``.
+        Return what is stored then; ``None`` if the session is gone.
         """
         for _ in _tries():
-            found = self._sessions.find(key, follow=True)
-            wanted = None if found is None else step(*found)
-            if found is None or wanted is None:
+            found = self._sessions.pursue(key)
+            if found is None:
                 return None
-            theirs, (envelope, data) = found[0], wanted
+            theirs = found[0]
+            envelope, data = step(*found)
             key, payload = theirs.key, self.codec.encode(data)
             if payload == theirs.payload and envelope.used(0) == theirs.envelope.used(0):
                 return theirs
@@ -342,7 +350,7 @@ class SessionManager:
 
         Raise :exc:`ConfigurationError` if the store keeps no index of users, :exc:`StoreUnavailable` if it fails.
         """
-        found = (self._sessions.find(key) for key in self._index().keys_of(user_id))
+        found = [self._sessions.find(key) for key in self._index().keys_of(user_id)]
         sessions = [
             SessionInfo(
                 origin.key,
@@ -353,7 +361,7 @@ class SessionManager:
                 origin.envelope.persistent,
                 data,
             )
-            for origin, data in filter(None, found)
+            for origin, data in (session for session in found if session is not None and not isinstance(session, Moved))
             if origin.envelope.user_id == user_id
         ]
         return sorted(sessions, key=lambda info: info.last_seen_at, reverse=True)

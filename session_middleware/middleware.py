@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from os import PathLike
 from typing import TYPE_CHECKING, Any, cast
 
 from session_middleware.codecs import Codec
@@ -32,6 +31,8 @@ _UNAVAILABLE_HEADERS = [
     ("Retry-After", "5"),
 ]
 
+_END = object()
+
 # The session could not be loaded or stored: the client gets a 503 and none of the application's response.
 _FAULTS = (StoreError, ConflictError)
 
@@ -52,7 +53,7 @@ class SessionMiddleware:
     :class:`MsgpackCodec` by default. *max_bytes*: the largest record. *environ_key*: where the session is put; give
     another one when two middlewares are nested. *clock* returns epoch seconds.
 
-    Raise :exc:`ConfigurationError` for options that cannot work. Attributes that it has not are those of the application.
+    Raise :exc:`ConfigurationError` for options that cannot work. Attributes that it lacks are those of the application.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class SessionMiddleware:
             raise ConfigurationError(f"cookie={cookie!r}: write CookiePolicy(name=...)")
         if not isinstance(environ_key, str) or "." not in environ_key:
             raise ConfigurationError(f"environ_key={environ_key!r}: write a text with a dot in it (PEP 3333)")
-        if isinstance(store, PathLike) or not (store is None or isinstance(store, str) or hasattr(store, "load")):
+        if store is not None and not isinstance(store, str) and not _is_store(store):
             raise ConfigurationError(f"store={store!r}: write a URL, or a store such as SQLiteStore(path)")
         if store is None:
             store = "sqlite:///sessions.sqlite3"
@@ -103,8 +104,8 @@ class SessionMiddleware:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         cookie = self._https if environ.get("wsgi.url_scheme") == "https" else self._http
-        if self.environ_key in environ or cookie.environ_key in environ:
-            return self._call_nested(environ, start_response)
+        if (self.environ_key in environ or cookie.environ_key in environ) and self._is_inner(environ, cookie):
+            return self.app(environ, start_response)
         session = Session(self.manager, cookie.read, environ.get("HTTP_COOKIE"))
         environ[self.environ_key] = environ[cookie.environ_key] = session
         if self._warn_of_processes and environ.get("wsgi.multiprocess"):
@@ -113,31 +114,37 @@ class SessionMiddleware:
                 "the store keeps sessions in this process alone, and there are several: requests will miss them"
             )
         exchange = _Exchange(self, environ, start_response, session, cookie)
+        result: Iterable[bytes] = ()
         try:
             result = self.app(environ, exchange.start_response)
+            if result.__class__ is not list and not _is_complete(result, environ):
+                return _Body(exchange, result)
+            # No code of the application runs after this, so its own object can go on to the server.
+            exchange.begin()
         except BaseException as error:
-            instead = exchange.fail(error)
-            if instead is None:
+            if not exchange.fail(error, result):
                 raise
-            return instead
-        if result.__class__ is not list and not _is_complete(result, environ):
-            return _Body(exchange, result)
-        # No code of the application runs after this, so its own object can go on to the server.
-        instead = exchange.begin(result)
-        if instead is None:
+            return exchange.unavailable(error)
+        if not exchange.announced:
             exchange.end()
-        return result if instead is None else instead
+        return result
 
     def __getattr__(self, name: str) -> Any:
         if name == "app":
             raise AttributeError(name)
         return getattr(self.app, name)
 
-    def _call_nested(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        """Serve a request that the application made of its own environ; refuse two middlewares in each other's way."""
-        session = environ.get(self.environ_key)
-        if isinstance(session, Session) and session.belongs_to(self.manager):
-            return self.app(environ, start_response)
+    def _is_inner(self, environ: "WSGIEnvironment", cookie: SessionCookie) -> bool:
+        """Tell whether the application made this request of its own environ; refuse two middlewares that would collide.
+
+        A session left from a request that has been answered is of no matter: an error page may be asked for with the
+        environ of the page that failed.
+        """
+        found = [environ[key] for key in (self.environ_key, cookie.environ_key) if key in environ]
+        if all(isinstance(session, Session) and session.announced for session in found):
+            return False
+        if all(isinstance(session, Session) and session.belongs_to(self.manager) for session in found):
+            return True
         raise ConfigurationError(
             "two session middlewares are nested and would use the same session or cookie:"
             " give one of them another environ_key and CookiePolicy(name=...), or take one away"
@@ -155,9 +162,18 @@ class SessionMiddleware:
                 )
 
 
+def _is_store(store: object) -> bool:
+    return not isinstance(store, type) and all(hasattr(store, verb) for verb in ("create", "load", "update", "delete"))
+
+
 def _is_complete(result: Iterable[bytes], environ: "WSGIEnvironment") -> bool:
     wrapper = environ.get("wsgi.file_wrapper")
     return result.__class__ is tuple or (isinstance(wrapper, type) and isinstance(result, wrapper))
+
+
+def _close(result: Iterable[bytes]) -> None:
+    if close := getattr(result, "close", None):
+        close()
 
 
 class _Exchange:
@@ -168,8 +184,8 @@ class _Exchange:
     _exc_info: Any = None
     _write: Callable[[bytes], object]
     _verdict: Verdict | None = None
-    _failed = False
-    _broken: SessionError | None = None
+    _escaped = False
+    _fault: SessionError | None = None
     _over = False
     announced = False
 
@@ -188,12 +204,13 @@ class _Exchange:
         self._cookie = cookie
 
     def start_response(self, status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], object]:
-        """Note what the application wants to send; it leaves with the first block (PEP 3333, "The start_response() Callable")."""
+        """Note what the application wants to send; it leaves with the first block (PEP 3333, start_response())."""
         if self._status is not None and exc_info is None:
             raise AssertionError("start_response() was called a second time without exc_info")
         self._status, self._headers, self._exc_info = status, list(headers), exc_info
         if self.announced:
             # The server raises exc_info if bytes have left; if none have, these headers replace the first ones.
+            exc_info = None  # no cycle through the frames of the traceback
             self._pass_on()
         return self.write
 
@@ -201,80 +218,80 @@ class _Exchange:
         """The write() of PEP 3333: the first one sends the headers."""
         if not isinstance(data, bytes):
             raise TypeError(f"write() takes bytes, not {type(data).__name__}")
-        if self._broken is not None:
-            raise self._broken
-        if not self.announced:
-            try:
-                self.announce()
-            except _FAULTS as error:
-                self._broken = error
-                raise
+        self.begin()
         self._write(data)
 
-    def announce(self) -> None:
-        """Store the session, then let status and headers go."""
+    def begin(self) -> None:
+        """Store the session, then let status and headers go; nothing if they have gone, or if there are none yet."""
+        if self.announced or self._status is None:
+            return
         session = self._session
         if session.accessed:
-            self._failed = cast("str", self._status)[:1] == "5"
-            self._verdict = self._middleware.manager.commit(session, failed=self._failed)
+            self._commit()
         session.announced = self.announced = True
         self._pass_on()
 
-    def begin(self, result: Iterable[bytes]) -> list[bytes] | None:
-        """Announce the response at its first block or its end; return what to send instead if that cannot be."""
-        if self._broken is not None:
-            return self._unavailable(self._broken, result)
-        if self._status is not None and not self.announced:
-            try:
-                self.announce()
-            except _FAULTS as error:
-                return self._unavailable(error, result)
-        return None
+    def fail(self, error: BaseException, result: Iterable[bytes] = ()) -> bool:
+        """An exception escapes, so the request changes nothing but what it ended. Close what the server will not see.
 
-    def fail(self, error: BaseException, result: Iterable[bytes] = ()) -> list[bytes] | None:
-        """An exception escapes, so the request changes nothing but what it ended; ``None`` to let it go on.
-
-        A failed store is answered with a 503, unless the response has started.
+        Return whether the error is to be answered with a 503: a failed store, in a response that has not started.
         """
-        self._failed = True
+        self._escaped = True
         self.end()
-        self._exc_info = None
-        return None if self.announced or not isinstance(error, _FAULTS) else self._unavailable(error, result)
+        _close(result)
+        if self.announced or not isinstance(error, _FAULTS):
+            return False
+        self._fault = error
+        return True
+
+    def unavailable(self, error: BaseException) -> list[bytes]:
+        """Answer 503 in place of the application (RFC 9110, 15.6.4); none of its bytes leave."""
+        log.error("the session could not be loaded or stored: %s", error)
+        self.announced = True
+        self._send("503 Service Unavailable", list(_UNAVAILABLE_HEADERS))
+        return [] if self._environ.get("REQUEST_METHOD") == "HEAD" else [_UNAVAILABLE]
 
     def end(self) -> None:
         """The request is over. Store what a started response changed since; of one that never started, only the end."""
         session = self._session
+        if not self.announced:
+            self._exc_info = None
+            session.announced = True
         if not session.accessed or self._over:
             return
         self._over = True
         try:
-            self._middleware.manager.commit(session, failed=self._failed or not self.announced)
+            self._middleware.manager.commit(session, failed=not self.announced or self._is_failed())
         except SessionError as error:
             log.error("%r: what was changed after the response had started is lost: %s", session, error)
 
-    def _unavailable(self, error: SessionError, result: Iterable[bytes]) -> list[bytes]:
-        """Answer 503 in place of the application (RFC 9110, 15.6.4); none of its bytes leave, and its result is closed."""
-        log.error("the session could not be loaded or stored: %s", error)
-        self._over = self.announced = True
+    def _commit(self) -> None:
+        if self._fault is not None:
+            raise self._fault
         try:
-            self._send("503 Service Unavailable", list(_UNAVAILABLE_HEADERS))
-        finally:
-            if close := getattr(result, "close", None):
-                close()
-        return [] if self._environ.get("REQUEST_METHOD") == "HEAD" else [_UNAVAILABLE]
+            self._verdict = self._middleware.manager.commit(self._session, failed=self._is_failed())
+        except _FAULTS as error:
+            self._fault, self._over = error, True
+            raise
+
+    def _is_failed(self) -> bool:
+        return self._escaped or cast("str", self._status).startswith("5")
 
     def _pass_on(self) -> None:
         headers, exc_info = self._headers, self._exc_info
         self._exc_info = None
-        if self._session.accessed:
+        session = self._session
+        if session.accessed:
             vary_on_cookie(headers)
             if self._verdict is not None:
                 self._set_cookie(headers, self._verdict)
+            elif session.progress is None:
+                forbid_shared_caching(headers)  # the session could not be loaded, and the application went on without
         status = cast("str", self._status)
         try:
             self._write = self._send(status, headers, exc_info) if exc_info else self._send(status, headers)
         finally:
-            exc_info = None  # no cycle through the frames of the traceback
+            exc_info = None
 
     def _set_cookie(self, headers: Headers, verdict: Verdict) -> None:
         self._middleware.note_proxy(self._environ)
@@ -298,49 +315,42 @@ class _Exchange:
 class _Body:
     """What the application returned, block by block: one in, one out, nothing read ahead."""
 
-    __slots__ = ("_exchange", "_iterable", "_next")
+    __slots__ = ("_exchange", "_iterable", "_iterator")
 
     def __init__(self, exchange: _Exchange, iterable: Iterable[bytes]) -> None:
         self._exchange = exchange
         self._iterable = iterable
-        self._next: Callable[[], bytes] | None = None
+        self._iterator = iter(iterable)
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
         exchange = self._exchange
-        block: bytes | None
+        block: Any
         try:
-            if self._next is None:
-                self._next = iter(self._iterable).__next__
-            block = self._next()
-        except StopIteration:
-            if exchange.announced:
-                raise
-            block = None
+            block = next(self._iterator, _END)
+            if not exchange.announced:
+                exchange.begin()
         except BaseException as error:
-            instead = exchange.fail(error, self._iterable)
-            if instead is None:
+            if not exchange.fail(error):
                 raise
-            return self._replace(instead)
-        if not exchange.announced:
-            instead = exchange.begin(self._iterable)
-            if instead is not None:
-                return self._replace(instead)
-        if block is None:
+            self._close()
+            self._iterator = iter(exchange.unavailable(error))
+            block = next(self._iterator, _END)
+        if block is _END:
             raise StopIteration
-        return block
+        return cast("bytes", block)
 
     def close(self) -> None:
         """Close what the application returned, exactly once, and end the request whatever comes of that."""
-        iterable, self._iterable = self._iterable, ()
         try:
-            if close := getattr(iterable, "close", None):
-                close()
-        finally:
-            self._exchange.end()
+            self._close()
+        except BaseException as error:
+            self._exchange.fail(error)
+            raise
+        self._exchange.end()
 
-    def _replace(self, body: list[bytes]) -> bytes:
-        self._iterable, self._next = (), iter(body).__next__
-        return self._next()
+    def _close(self) -> None:
+        iterable, self._iterable = self._iterable, ()
+        _close(iterable)

@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Collection, Mapping
 from itertools import count
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from session_middleware.codecs import Codec
 from session_middleware.exceptions import PayloadError, SessionTooLarge, StoreError, sizes
@@ -16,15 +16,18 @@ log = logging.getLogger("session_middleware")
 
 LARGE = 64 * 1024
 
-# How long the requests that were running when a session got its new token can still find it (seconds): longer than the
-# limit that servers put on a request by default.
-_MOVED_FOR = 300
+# How long a session that got a new token can be found by requests that were running then, and how long requests that
+# still come with the old one leave the browser's cookie alone (seconds): longer than servers let a request run by default.
+_MOVED_FOR = 60
 _MOST_MOVES = 16
 
 _SWEEP_EVERY = 50
 _SWEEP_LIMIT = 100
 
 _NOTHING = Record(b"", 0, None)
+
+
+Found: TypeAlias = tuple[Origin, dict[str, Any]]
 
 
 class Repository:
@@ -37,28 +40,30 @@ class Repository:
         self._now = clock
         self._creations = count()
 
-    def find(self, key: str, *, follow: bool = False) -> tuple[Origin, dict[str, Any]] | None:
-        """Return the live session under the key; ``None`` for absent, expired, moved or damaged.
+    def find(self, key: str) -> Found | Moved | None:
+        """Return the live session under the key, or where it has moved; ``None`` for absent, expired or damaged."""
+        stored = self._store.load(key)
+        if stored is None:
+            return None
+        value, version = stored
+        try:
+            found = unpack(key, value) if len(value) <= self._max_bytes else _too_large(value)
+            if isinstance(found, Moved):
+                return found
+            envelope, payload = found
+            if envelope.expires_at <= self._now():
+                return None
+            return Origin(key, version, envelope, payload), self._codec.decode(payload)
+        except (Damaged, PayloadError) as error:
+            log.error("session %s: the record is damaged and is left alone: %s", key, error)
+            return None
 
-        *follow*: go on to where it has moved. Only a request that had the session before it moved may ask for that.
-        """
+    def pursue(self, key: str) -> Found | None:
+        """Return the live session under the key or where it has moved. Only for who had it before it moved."""
         for _ in range(_MOST_MOVES):
-            stored = self._store.load(key)
-            if stored is None:
-                return None
-            value, version = stored
-            try:
-                found = unpack(key, value) if len(value) <= self._max_bytes else _too_large(value)
-                if not isinstance(found, Moved):
-                    envelope, payload = found
-                    if envelope.expires_at <= self._now():
-                        return None
-                    return Origin(key, version, envelope, payload), self._codec.decode(payload)
-            except (Damaged, PayloadError) as error:
-                log.error("session %s: the record is damaged and is left alone: %s", key, error)
-                return None
-            if not follow:
-                return None
+            found = self.find(key)
+            if not isinstance(found, Moved):
+                return found
             key = found.successor
         return None
 

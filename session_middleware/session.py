@@ -55,14 +55,14 @@ class State:
     token: str | None = None
     """The token that the browser is to learn: of a new session, or of a regenerated one."""
     signed_in: bool = False
-    ending: Sequence[Origin] = ()
-    """Sessions that this request has ended."""
-    rivals: Sequence[Origin] = ()
-    """Live sessions that came in one request under one cookie name: none of them was used."""
+    ending: Sequence[str] = ()
+    """Keys of the sessions that this request has ended."""
+    rivals: Sequence[str] = ()
+    """Keys of sessions that the request came with and could not use: several at once, or one that has moved."""
     forget: bool = False
     """Whether the browser is to drop its cookie."""
     gone: bool = False
-    """The record vanished while the request was running: changes have nowhere to go."""
+    """The record vanished while the request was running, or has just moved: changes have nowhere to go."""
 
 
 class Keeper(Protocol):
@@ -210,7 +210,7 @@ class Session(MutableMapping[str, Any]):
         called several times, so it should do nothing else. Only the keys that it changes are stored, and they are stored
         whatever becomes of the request. On a session that the store does not hold yet it changes the data like any
         other code; on one that was ended meanwhile it sees an empty ``dict`` and stores nothing. Raise
-        :exc:`ConflictError`, having stored nothing, when others keep changing the session.
+        :exc:`ConflictError`, having stored nothing, when others keep changing the session or someone has signed in.
         """
         state = self._writable()
         if state.origin is None:
@@ -247,7 +247,7 @@ class Session(MutableMapping[str, Any]):
             self.invalidate()
         now = self._keeper.now()
         state.envelope = state.envelope._replace(user_id=str.__str__(user_id), created_at=now, last_seen_at=now)
-        state.signed_in = True
+        state.signed_in, state.gone = True, False
         self.regenerate()
 
     def invalidate(self) -> None:
@@ -256,12 +256,12 @@ class Session(MutableMapping[str, Any]):
         It holds even if the request fails. After the response has started it happens at once, and only the cookie stays.
         """
         state = self._state or self._open()
-        ended = state.rivals if state.origin is None else (state.origin,)
+        ended = state.rivals if state.origin is None else (state.origin.key,)
         state.ending, state.rivals = (*state.ending, *ended), ()
         state.data.clear()
         state.envelope = self._keeper.new()
         state.origin = state.token = None
-        state.suspect = state.signed_in = False
+        state.suspect = state.signed_in = state.gone = False
         state.forget = state.has_cookie
         if self.announced:
             self._keeper.end(state)

@@ -9,10 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from threading import RLock
 from typing import Any, Final, Literal
+from weakref import WeakSet
 
 from session_middleware.exceptions import ConfigurationError, StoreUnavailable
 from session_middleware.stores.base import Record, Stored, Version
+from session_middleware.stores.forks import around_forks
+from session_middleware.stores.sqlite_files import DatabaseFiles, Identity
 
 log = logging.getLogger("session_middleware")
 
@@ -59,9 +63,6 @@ _STATE: Final = """SELECT application_id, user_version, (SELECT count(*) FROM sq
     FROM pragma_application_id, pragma_user_version"""
 _KEYS: Final = "SELECT key FROM sessions WHERE key > ? AND expires_at > ? ORDER BY key LIMIT 1000"
 
-# The files of one database; SQLite keeps the same mode for all of them.
-_COMPANIONS: Final = ("", "-wal", "-shm")
-
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 # How often a connection looks whether its files are still those at the path (seconds).
@@ -75,8 +76,13 @@ class _Connection(sqlite3.Connection):
     """A connection that knows which process it belongs to, and which files."""
 
     pid = 0
-    files: tuple[tuple[int, int], ...] = ()
+    files: Identity = ()
     look_at = 0.0
+    siblings: "WeakSet[_Connection]"
+
+    def close(self) -> None:
+        super().close()
+        self.siblings.discard(self)
 
     def __del__(
         self,
@@ -95,11 +101,11 @@ class SQLiteStore:
 
     ``durability="normal"``: a crash of the process loses nothing that was acknowledged; a power cut may lose the last
     moments, and never tears a record. ``"full"`` keeps these too, for one disk flush a write. ``timeout`` (seconds) bounds
-    what one verb waits for other writers. The file must be on a local disk and belong to this store alone.
+    what one verb waits for other writers. The file must be on a local disk and belong to this store alone; if it is
+    deleted, moved or replaced while it is open, this is noticed within a second.
     """
 
     _warned = False
-    _warned_of_mode = False
 
     def __init__(
         self,
@@ -114,12 +120,23 @@ class SQLiteStore:
             raise ConfigurationError(f"timeout={timeout!r}: write seconds, above 0 and up to 60")
         if not os.fspath(path) or os.fspath(path) == ":memory:":
             raise ConfigurationError(f"{os.fspath(path)!r} is not a file: write its path, or use MemoryStore()")
-        self.path = Path(path).absolute()
+        self.path = Path(os.path.realpath(path))
+        if self.path.is_dir():
+            raise ConfigurationError(f"{self.path} is a directory: write the path of a file in it")
         if not self.path.parent.is_dir():
             raise ConfigurationError(f"{self.path}: there is no such directory; create it, or write another path")
         self._synchronous = durability
         self._timeout = timeout
+        self._files = DatabaseFiles(self.path)
         self._idle: list[_Connection] = []
+        self._connections: WeakSet[_Connection] = WeakSet()
+        self._gate = RLock()
+        around_forks(
+            self,
+            before=SQLiteStore._before_fork,
+            in_parent=SQLiteStore._after_fork_in_parent,
+            in_child=SQLiteStore._after_fork_in_child,
+        )
         if sqlite3.sqlite_version_info < _WAL_RESET_FIXED and not SQLiteStore._warned:
             SQLiteStore._warned = True
             log.warning(
@@ -187,11 +204,39 @@ class SQLiteStore:
             return self._open()
         if time.monotonic() >= connection.look_at:
             connection.look_at = time.monotonic() + _LOOK_EVERY
-            if connection.files != self._files():
-                connection.close()
-                self.close()
+            if connection.files != self._files.identity():
+                self._abandon(connection)
                 raise self._unavailable("a file of the database was deleted or replaced while it was open")
         return connection
+
+    def _abandon(self, connection: _Connection) -> None:
+        """Close the database that is not, or not whole, at the path any more; let nothing of it mix with the next."""
+        if connection.files[0] != self._files.identity()[0]:
+            with suppress(sqlite3.Error):
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._files.discard_companions(connection.files)
+        connection.close()
+        self.close()
+
+    def _before_fork(self) -> None:
+        """Close every connection, those in use as soon as they are free.
+
+        Closing them in the child would be wrong, and leaving them alone there is not enough: SQLite notes per process
+        which locks it holds, and the child would inherit the note, but not the locks.
+        """
+        self._gate.acquire()
+        deadline = time.monotonic() + 2 * self._timeout
+        self.close()
+        while self._connections and time.monotonic() < deadline:
+            time.sleep(0.0005)
+            self.close()
+
+    def _after_fork_in_parent(self) -> None:
+        with suppress(RuntimeError):  # a store that was made while another thread forked has not been told before
+            self._gate.release()
+
+    def _after_fork_in_child(self) -> None:
+        self._gate = RLock()
 
     def _open(self) -> _Connection:
         """Open the database, making it if there is none; wait for other processes that are making it."""
@@ -206,44 +251,27 @@ class SQLiteStore:
             time.sleep(secrets.SystemRandom().uniform(0.001, 0.02))
 
     def _connect(self) -> _Connection:
-        self._make_file()
-        connection = sqlite3.connect(
-            self.path, timeout=0.05, isolation_level=None, check_same_thread=False, factory=_Connection
-        )
+        self._files.make()
+        found = self._files.identity()[0]
+        with self._gate:
+            connection = sqlite3.connect(
+                self.path, timeout=0.05, isolation_level=None, check_same_thread=False, factory=_Connection
+            )
+            connection.pid, connection.siblings = os.getpid(), self._connections
+            self._connections.add(connection)
         try:
-            connection.pid = os.getpid()
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             self._make_schema(connection)
             # A verb is at most two statements, and each may wait.
             connection.execute(f"PRAGMA busy_timeout = {self._timeout * 500:.0f}")
-            connection.files = self._files()
+            connection.files = self._files.identity()
+            if connection.files[0] != found:
+                raise self._unavailable("the file was deleted or replaced while it was being opened")
             connection.look_at = time.monotonic() + _LOOK_EVERY
         except BaseException:
             connection.close()
             raise
         return connection
-
-    def _make_file(self) -> None:
-        """Make the file with mode 0600, whatever the umask; the companions get the mode of the file."""
-        try:
-            status = os.stat(self.path)
-        except FileNotFoundError:
-            # Under a name of its own first: closing a file drops the locks that this process holds on it
-            # (sqlite.org/howtocorrupt.html, section 2.2), so it must not be the database yet.
-            fresh = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
-            os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            try:
-                with suppress(FileExistsError):
-                    os.link(fresh, self.path)
-            finally:
-                os.unlink(fresh)
-            return
-        wal = Path(f"{self.path}-wal")
-        if status.st_size == 0 and wal.exists() and wal.stat().st_size > 0:
-            raise self._unavailable("the file is empty, but its -wal file is not: restore the file, or remove both")
-        if status.st_mode & 0o077 and not self._warned_of_mode:
-            self._warned_of_mode = True
-            log.warning("%s is open to other users (mode %o); 0600 is enough", self.path, status.st_mode & 0o777)
 
     def _make_schema(self, connection: _Connection) -> None:
         """Make the tables if the database is empty; raise unless they are ours, and of a version that we know."""
@@ -265,16 +293,6 @@ class SQLiteStore:
         if application_id or version or tables:
             raise self._unavailable("this is a database of something else; give the sessions a file of their own")
         return False
-
-    def _files(self) -> tuple[tuple[int, int], ...]:
-        found = []
-        for companion in _COMPANIONS:
-            try:
-                status = os.stat(f"{self.path}{companion}")
-                found.append((status.st_dev, status.st_ino))
-            except FileNotFoundError:
-                found.append((0, 0))
-        return tuple(found)
 
     def _unavailable(self, reason: object) -> StoreUnavailable:
         return StoreUnavailable(f"{self.path}: {reason}")

@@ -1,0 +1,81 @@
+"""The files of one SQLite database as the operating system sees them. It never opens the database."""
+
+import logging
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from session_middleware.exceptions import StoreUnavailable
+
+log = logging.getLogger("session_middleware")
+
+Identity: TypeAlias = tuple[tuple[int, int], ...]
+"""Device and inode of the file and of its companions; zeros for one that is not there."""
+
+_NONE: Final = (0, 0)
+
+# SQLite gives the companions the mode of the file.
+_COMPANIONS: Final = ("-wal", "-shm")
+
+
+class DatabaseFiles:
+    """The file at *path*, its ``-wal`` and its ``-shm``."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._names = (os.fspath(path), *(f"{path}{companion}" for companion in _COMPANIONS))
+        self._warned_of_mode = False
+
+    def identity(self) -> Identity:
+        """Return what tells these files from others that come to stand at the same path."""
+        found = []
+        for name in self._names:
+            try:
+                status = os.stat(name)
+                found.append((status.st_dev, status.st_ino))
+            except FileNotFoundError:
+                found.append(_NONE)
+        return tuple(found)
+
+    def make(self) -> None:
+        """Make the file with mode 0600, whatever the umask, if there is none.
+
+        Raise :exc:`StoreUnavailable` if there is one that has lost its contents, but not its ``-wal``.
+        """
+        left_over = self.identity()
+        try:
+            status = os.stat(self._path)
+        except FileNotFoundError:
+            self.discard_companions(left_over)
+            self._make()
+            return
+        if status.st_size == 0 and (wal := Path(self._names[1])).exists() and wal.stat().st_size > 0:
+            raise StoreUnavailable(
+                f"{self._path}: the file is empty, but its -wal file is not: restore the file, or remove both"
+            )
+        if status.st_mode & 0o077 and not self._warned_of_mode:
+            self._warned_of_mode = True
+            log.warning("%s is open to other users (mode %o); 0600 is enough", self._path, status.st_mode & 0o777)
+
+    def discard_companions(self, of: Identity) -> None:
+        """Remove those companions in *of* that are still at the path: the database that they belong to is not.
+
+        Left there they would be taken for those of the next database at the path.
+        """
+        for name, was, now in list(zip(self._names, of, self.identity(), strict=True))[1:]:
+            if was == now != _NONE:
+                with suppress(FileNotFoundError):
+                    os.unlink(name)
+
+    def _make(self) -> None:
+        # Under a name of its own first: closing a file drops the locks that this process holds on it
+        # (sqlite.org/howtocorrupt.html, section 2.2), so it must not be the database yet.
+        fresh = self._path.with_name(f".{self._path.name}.{secrets.token_hex(8)}")
+        os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        try:
+            with suppress(FileExistsError):
+                os.link(fresh, self._path)
+        finally:
+            os.unlink(fresh)

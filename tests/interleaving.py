@@ -1,0 +1,165 @@
+"""Runs requests against one store in every order of their store calls. Nothing sleeps and nothing is left to chance."""
+
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from session_middleware.stores.base import Record, Stored, Version
+
+T = TypeVar("T")
+
+_PATIENCE = 20.0
+
+
+class Turnstile:
+    """Lets the calls of several threads through one at a time, in an order given by the test."""
+
+    def __init__(self, count: int) -> None:
+        self._condition = threading.Condition()
+        self._waiting: set[int] = set()
+        self._finished: set[int] = set()
+        self._admitted: int | None = None
+        self._count = count
+        self._local = threading.local()
+
+    def enter(self, number: int) -> None:
+        self._local.number = number
+
+    def step(self) -> None:
+        """Wait for the turn of the calling thread."""
+        number = getattr(self._local, "number", None)
+        if number is None:
+            return
+        with self._condition:
+            self._waiting.add(number)
+            self._condition.notify_all()
+            if not self._condition.wait_for(lambda: self._admitted == number, _PATIENCE):
+                raise AssertionError("the schedule is stuck")
+            self._admitted = None
+            self._waiting.discard(number)
+            self._condition.notify_all()
+
+    def finish(self, number: int) -> None:
+        with self._condition:
+            self._finished.add(number)
+            self._condition.notify_all()
+
+    def admit(self, choice: Callable[[list[int]], int]) -> list[int]:
+        """When every thread waits or has finished, let one through; return those that could have been, none at the end."""
+        with self._condition:
+            settled = self._condition.wait_for(
+                lambda: self._admitted is None and len(self._waiting | self._finished) == self._count, _PATIENCE
+            )
+            if not settled:
+                raise AssertionError("a request neither ends nor calls the store")
+            ready = sorted(self._waiting)
+            if ready:
+                self._admitted = choice(ready)
+                self._waiting.discard(self._admitted)
+                self._condition.notify_all()
+            return ready
+
+
+class SteppedStore:
+    """A store whose every call waits for its turn. It also keeps the calls in their order."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.turnstile: Turnstile | None = None
+        self.calls: list[str] = []
+        self._created: list[str] = []
+
+    def create(self, key: str, record: Record) -> bool:
+        self._created.append(key)
+        return self._step("create", self._store.create, key, record)
+
+    def load(self, key: str) -> Stored | None:
+        return self._step("load", self._store.load, key)
+
+    def update(self, key: str, record: Record, *, version: Version) -> bool:
+        return self._step("update", self._store.update, key, record, version=version)
+
+    def delete(self, key: str) -> bool:
+        return self._step("delete", self._store.delete, key)
+
+    def keys_of(self, user_id: str) -> list[str]:
+        # In the order of creation, so that one schedule always does the same: the keys are random.
+        return sorted(self._step("keys_of", self._store.keys_of, user_id), key=self._created.index)
+
+    def keys(self) -> list[str]:
+        return list(self._store.keys())
+
+    def _step(self, verb: str, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        if self.turnstile is not None:
+            self.turnstile.step()
+        self.calls.append(verb)
+        return call(*arguments, **named)
+
+
+@dataclass
+class Outcome:
+    """What one order of the calls led to."""
+
+    results: list[Any]
+    errors: list[BaseException | None]
+    schedule: list[int] = field(default_factory=list)
+
+
+Choose = Callable[[int, list[int]], int]
+World = Callable[[], tuple[SteppedStore, Sequence[Callable[[], Any]], T]]
+
+
+def _run(store: SteppedStore, requests: Sequence[Callable[[], Any]], choose: Choose) -> tuple[Outcome, list[list[int]]]:
+    turnstile = store.turnstile = Turnstile(len(requests))
+    outcome = Outcome([None] * len(requests), [None] * len(requests))
+
+    def work(number: int) -> None:
+        turnstile.enter(number)
+        try:
+            turnstile.step()
+            outcome.results[number] = requests[number]()
+        except BaseException as error:
+            outcome.errors[number] = error
+        finally:
+            turnstile.finish(number)
+
+    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(len(requests))]
+    for thread in threads:
+        thread.start()
+    branches: list[list[int]] = []
+
+    def choice(ready: list[int]) -> int:
+        outcome.schedule.append(choose(len(outcome.schedule), ready))
+        return outcome.schedule[-1]
+
+    while ready := turnstile.admit(choice):
+        branches.append(ready)
+    for thread in threads:
+        thread.join(_PATIENCE)
+    store.turnstile = None
+    return outcome, branches
+
+
+def every_order(world: World[T]) -> Iterator[tuple[T, Outcome]]:
+    """Yield, for every order in which the requests of a fresh *world* can call its store, that world and the outcome."""
+    pending: list[list[int]] = [[]]
+    while pending:
+        prefix = pending.pop()
+        store, requests, context = world()
+        outcome, branches = _run(
+            store, requests, lambda at, ready, prefix=prefix: prefix[at] if at < len(prefix) else ready[0]
+        )
+        yield context, outcome
+        for at in range(len(prefix), len(branches)):
+            pending += [[*outcome.schedule[:at], other] for other in branches[at] if other != outcome.schedule[at]]
+
+
+def some_orders(world: World[T], count: int) -> Iterator[tuple[T, Outcome]]:
+    """Yield *count* of the orders, picked by chance but the same ones each time."""
+    for seed in range(count):
+        pick = random.Random(seed)
+        store, requests, context = world()
+        outcome, _ = _run(store, requests, lambda at, ready, pick=pick: pick.choice(ready))
+        yield context, outcome
