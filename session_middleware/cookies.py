@@ -15,7 +15,7 @@ from typing import Final, Literal
 from webob.cookies import make_cookie
 
 from session_middleware.exceptions import ConfigurationError
-from session_middleware.tokens import TOKEN
+from session_middleware.tokens import FORM
 
 log = logging.getLogger("session_middleware")
 
@@ -121,7 +121,7 @@ class SessionCookie:
         # compared as it is; the value must have the form of a token. Servers join several Cookie lines with commas, so
         # one may follow the value; before a name it would let a cookie's value pass for a cookie. One pass, no
         # backtracking beyond a run of blanks.
-        self._tokens = re.compile(rf"(?:^|;)[ \t]*{re.escape(name)}[ \t]*=[ \t]*({TOKEN})[ \t]*(?=[;,]|\Z)").findall
+        self._tokens = re.compile(rf"(?:^|;)[ \t]*{re.escape(name)}[ \t]*=[ \t]*({FORM})[ \t]*(?=[;,]|\Z)").findall
 
     def read(self, header: object) -> tuple[str, ...]:
         """Return the distinct well-formed tokens in a ``Cookie`` header; none if there are more than three of them.

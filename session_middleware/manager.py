@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from secrets import SystemRandom
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 from weakref import WeakValueDictionary
 
 from session_middleware import tokens
@@ -14,7 +14,7 @@ from session_middleware.codecs import Codec, MsgpackCodec
 from session_middleware.exceptions import ConfigurationError, ConflictError, PayloadError, StoreError
 from session_middleware.lifetime import Lifetime, touch_interval
 from session_middleware.merge import Changes, bring_up_to_date, changes, envelope_over
-from session_middleware.record import Envelope, Moved
+from session_middleware.record import Envelope
 from session_middleware.repository import Repository
 from session_middleware.session import Origin, Session, State, checked_keys
 from session_middleware.stores.base import Store, UserIndexed
@@ -55,6 +55,14 @@ class SessionInfo:
     expires_at: float
     persistent: bool
     data: Mapping[str, Any] = field(repr=False)
+
+
+class _Move(NamedTuple):
+    """What is to be stored under a new token, and what it replaces; ``None`` if that is no more."""
+
+    old: Origin | None
+    envelope: Envelope
+    data: dict[str, Any]
 
 
 class SessionManager:
@@ -100,17 +108,15 @@ class SessionManager:
         """
         if not candidates:
             return State({}, self.new(), None)
-        keys = [self._key_of(token) for token in candidates]
-        found = [self._sessions.find(key) for key in keys]
-        alive = [session for session in found if session is not None and not isinstance(session, Moved)]
+        found = {key: self._sessions.find(key) for key in map(self._key_of, candidates)}
+        alive = [session for session in found.values() if isinstance(session, tuple)]
         if len(alive) == 1:
             origin, data = alive[0]
             return State(data, origin.envelope, origin, True)
         if alive:
             log.warning("%d live sessions in one request: none of them is used", len(alive))
-        state = State({}, self.new(), None, True, rivals=[key for key, session in zip(keys, found, strict=True) if session])
-        state.gone = not alive and any(found)
-        return state
+        rivals = [key for key, session in found.items() if session is not None]
+        return State({}, self.new(), None, True, rivals=rivals, gone=bool(rivals) and not alive)
 
     def new(self) -> Envelope:
         """Return the envelope of a session that begins now."""
@@ -178,7 +184,9 @@ class SessionManager:
         def step(theirs: Origin, data: dict[str, Any]) -> tuple[Envelope, dict[str, Any]]:
             nonlocal result, view, stored
             if theirs.envelope.user_id != base.envelope.user_id:
-                raise ConflictError(f"session {base.key}: someone signed in meanwhile; what they have is not for this request")
+                raise ConflictError(
+                    f"session {base.key}: someone signed in meanwhile; what they have is not for this request"
+                )
             payload = self.codec.encode(pending.over(data))
             before, view = self.codec.decode(payload), self.codec.decode(payload)
             result = change(view)
@@ -225,9 +233,8 @@ class SessionManager:
         """Replace the record; if another request was faster, lay our changes over theirs."""
         now = self.now()
         envelope = state.envelope.used(now)
-        if base.envelope.expires_at <= now:
-            return self._lose(state, base)
-        if self._sessions.replace(base.key, base.version, envelope, payload):
+        in_time = base.envelope.expires_at > now
+        if in_time and self._sessions.replace(base.key, base.version, envelope, payload):
             return self._settle(state, Origin(base.key, None, envelope, payload))
         found = self._lay_over(base.key, base, envelope, self._changes(state, base))
         if found is None:
@@ -237,44 +244,54 @@ class SessionManager:
     def _move(self, state: State, base: Origin, token: str) -> str | None:
         """Store the session under its new token and leave a pointer under the old one; return the token.
 
-        The new record is there before the old one goes, so a failure in between loses nothing. What another request did
-        to the session meanwhile is merged in. If it was moved already, a regenerate writes its changes there and sends
-        no cookie, for the other response carries it; a sign-in gets a session of its own. If it has ended, a regenerate
-        has nothing to keep; a sign-in starts anew.
+        The new record is there before the old one goes, so a failure in between loses nothing. ``None``: nothing was
+        moved, and no cookie is to be sent.
         """
-        key, now = self._key_of(token), self.now()
+        now = self.now()
         mine = state.envelope.used(now)
-        envelope, data = mine, state.data
-        old: Origin | None = base if base.envelope.expires_at > now else None
+        old = base if base.envelope.expires_at > now else base._replace(version=None)
+        move = _Move(old, mine, state.data)
         for _ in _tries():
-            if old is None and not state.signed_in:
-                self._lose(state, base)
-                return None
-            payload = self.codec.encode(data)
-            self._sessions.create(key, envelope, payload)
-            if old is None or self._sessions.move(old.key, old.version, key):
-                self._settle(state, Origin(key, None, envelope, payload), data)
+            key, payload = self._key_of(token), self.codec.encode(move.data)
+            if not self._sessions.create(key, move.envelope, payload):
+                token = tokens.new()
+                continue
+            if move.old is None or self._sessions.move(move.old.key, move.old.version, key):
+                self._settle(state, Origin(key, None, move.envelope, payload), move.data)
                 return token
             self._sessions.discard(key)
-            own = self._changes(state, base)
-            found = self._sessions.pursue(old.key)
-            if found is None:
-                old, envelope, data = None, mine, own.values
-                continue
-            theirs, stored = found
-            moved = theirs.key != old.key
-            if moved and not state.signed_in:
-                state.token = None
-                self._write(state, base, payload)
+            again = self._move_again(state, base, mine, move.old)
+            if again is None:
                 return None
-            if moved and theirs.envelope.user_id is not None:
-                old, envelope = None, mine
-                if theirs.envelope.user_id == mine.user_id:
-                    self._lay_over(theirs.key, base, theirs.envelope, own)
-                    data = own.over(stored)
-                continue
-            old, envelope, data = theirs, envelope_over(base.envelope, mine, theirs.envelope), own.over(stored)
+            move = again
         raise ConflictError(f"session {base.key} keeps changing")
+
+    def _move_again(self, state: State, base: Origin, mine: Envelope, old: Origin) -> "_Move | None":
+        """Say what to move now that the session is not as it was; ``None`` if there is nothing left to do.
+
+        If it has ended, a regenerate has nothing to keep; a sign-in starts anew. If another request has moved it, a
+        regenerate adds its changes there and leaves the cookie to the other response; a sign-in ends the session that it
+        came from, but not that of another sign-in: it shares what both did if the user is the same.
+        """
+        found = self._sessions.pursue(old.key)
+        moved = found is not None and found[0].key != old.key
+        if found is None and not state.signed_in:
+            self._lose(state, base)
+            return None
+        if moved and not state.signed_in:
+            state.token = None
+            self._write(state, base, self.codec.encode(state.data))
+            return None
+        own = self._changes(state, base)
+        if found is None:
+            return _Move(None, mine, own.values)
+        theirs, data = found
+        if not moved or theirs.envelope.user_id is None:
+            return _Move(theirs, envelope_over(base.envelope, mine, theirs.envelope), own.over(data))
+        if theirs.envelope.user_id != mine.user_id:
+            return _Move(None, mine, state.data)
+        self._lay_over(theirs.key, base, theirs.envelope, own)
+        return _Move(None, mine, own.over(data))
 
     def _lay_over(self, key: str, base: Origin, mine: Envelope, own: Changes) -> tuple[Origin, dict[str, Any]] | None:
         """Store our own changes on top of what is under the key now; return what is there then, ``None`` if it is gone."""
@@ -361,7 +378,7 @@ class SessionManager:
                 origin.envelope.persistent,
                 data,
             )
-            for origin, data in (session for session in found if session is not None and not isinstance(session, Moved))
+            for origin, data in (session for session in found if isinstance(session, tuple))
             if origin.envelope.user_id == user_id
         ]
         return sorted(sessions, key=lambda info: info.last_seen_at, reverse=True)

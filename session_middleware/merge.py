@@ -36,7 +36,9 @@ def bring_up_to_date(encode: Encode, data: dict[str, Any], target: Mapping[str, 
 
 def envelope_over(base: Envelope, mine: Envelope, theirs: Envelope) -> Envelope:
     """Return *theirs* with the fields that differ between *base* and *mine* set as in *mine*."""
-    changed = {field: ours for field, was, ours in zip(Envelope._fields, base, mine, strict=True) if was != ours}
+    changed: dict[str, Any] = {
+        field: ours for field, was, ours in zip(Envelope._fields, base, mine, strict=True) if was != ours
+    }
     merged = theirs._replace(**changed)
     return merged._replace(last_seen_at=max(mine.last_seen_at, theirs.last_seen_at))
 

@@ -263,7 +263,7 @@ class _Exchange:
         try:
             self._middleware.manager.commit(session, failed=not self.announced or self._is_failed())
         except SessionError as error:
-            log.error("%r: what was changed after the response had started is lost: %s", session, error)
+            log.error("%r: what was left to store when the request ended is lost: %s", session, error)
 
     def _commit(self) -> None:
         if self._fault is not None:

@@ -53,7 +53,7 @@ class Repository:
             envelope, payload = found
             if envelope.expires_at <= self._now():
                 return None
-            return Origin(key, version, envelope, payload), self._codec.decode(payload)
+            return tuple.__new__(Origin, (key, version, envelope, payload)), self._codec.decode(payload)
         except (Damaged, PayloadError) as error:
             log.error("session %s: the record is damaged and is left alone: %s", key, error)
             return None

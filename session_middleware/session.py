@@ -129,7 +129,8 @@ class Session(MutableMapping[str, Any]):
         return key in (self._state or self._open()).data
 
     def get(self, key: str, default: Any = None) -> Any:
-        return self[key] if key in self else default
+        state = self._state or self._open()
+        return self[key] if key in state.data else default
 
     def popitem(self) -> tuple[str, Any]:
         """Remove and return the newest key and its value; raise ``KeyError`` if there is none."""

@@ -6,12 +6,12 @@ from binascii import b2a_base64
 from collections.abc import Callable
 from hashlib import sha256
 
-TOKEN = "[A-Za-z0-9_-]{43}"
+FORM = "[A-Za-z0-9_-]{43}"
 """The form of a token and of a key, as a regular expression: 32 bytes in base64url without padding."""
 
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
-_well_formed = re.compile(TOKEN).fullmatch
+_well_formed = re.compile(FORM).fullmatch
 
 
 def new() -> str:

@@ -4,9 +4,10 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
-from session_middleware.stores.base import Record, Stored, Version
+from session_middleware.stores.base import Record, Scannable, Store, Stored, UserIndexed, Version
 
 T = TypeVar("T")
 
@@ -62,10 +63,14 @@ class Turnstile:
             return ready
 
 
+class FullStore(Store, UserIndexed, Scannable, Protocol):
+    """A store with an index of users that can list itself."""
+
+
 class SteppedStore:
     """A store whose every call waits for its turn. It also keeps the calls in their order."""
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: "FullStore") -> None:
         self._store = store
         self.turnstile: Turnstile | None = None
         self.calls: list[str] = []
@@ -142,15 +147,21 @@ def _run(store: SteppedStore, requests: Sequence[Callable[[], Any]], choose: Cho
     return outcome, branches
 
 
+def _follow(prefix: list[int], at: int, ready: list[int]) -> int:
+    return prefix[at] if at < len(prefix) else ready[0]
+
+
+def _pick(chance: random.Random, at: int, ready: list[int]) -> int:
+    return chance.choice(ready)
+
+
 def every_order(world: World[T]) -> Iterator[tuple[T, Outcome]]:
     """Yield, for every order in which the requests of a fresh *world* can call its store, that world and the outcome."""
     pending: list[list[int]] = [[]]
     while pending:
         prefix = pending.pop()
         store, requests, context = world()
-        outcome, branches = _run(
-            store, requests, lambda at, ready, prefix=prefix: prefix[at] if at < len(prefix) else ready[0]
-        )
+        outcome, branches = _run(store, requests, partial(_follow, prefix))
         yield context, outcome
         for at in range(len(prefix), len(branches)):
             pending += [[*outcome.schedule[:at], other] for other in branches[at] if other != outcome.schedule[at]]
@@ -159,7 +170,6 @@ def every_order(world: World[T]) -> Iterator[tuple[T, Outcome]]:
 def some_orders(world: World[T], count: int) -> Iterator[tuple[T, Outcome]]:
     """Yield *count* of the orders, picked by chance but the same ones each time."""
     for seed in range(count):
-        pick = random.Random(seed)
         store, requests, context = world()
-        outcome, _ = _run(store, requests, lambda at, ready, pick=pick: pick.choice(ready))
+        outcome, _ = _run(store, requests, partial(_pick, random.Random(seed)))
         yield context, outcome

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from session_middleware import ConflictError, MemoryStore, Session, SessionMiddleware, SQLiteStore, get_session
-from session_middleware.record import Moved
-from session_middleware.stores.base import Store
-from tests.interleaving import Outcome, SteppedStore, every_order, some_orders
+from tests.interleaving import FullStore, Outcome, SteppedStore, every_order, some_orders
 
 Action = Callable[["World", Session], None]
 
@@ -19,9 +17,9 @@ Action = Callable[["World", Session], None]
 class World:
     """A site with one browser that has a session; each request of it runs one action."""
 
-    def __init__(self, store: Store, data: dict[str, Any], user_id: str | None) -> None:
+    def __init__(self, store: FullStore, data: dict[str, Any], user_id: str | None) -> None:
         self.store = SteppedStore(store)
-        self.application = SessionMiddleware(self._app, self.store)  # type: ignore[arg-type]  # it forwards all verbs
+        self.application = SessionMiddleware(self._app, self.store)
         self.manager = self.application.manager
         self.token = self.request(lambda _, session: _begin(session, data, user_id))[1]
         assert self.token is not None
@@ -37,7 +35,9 @@ class World:
         """Return the status and the token that the response sets, if it sets one; "" if it removes the cookie."""
         seen: list[tuple[str, str | None]] = []
 
-        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
+        def start_response(
+            status: str, headers: list[tuple[str, str]], exc_info: Any = None
+        ) -> Callable[[bytes], None]:
             cookies = [value for name, value in headers if name == "Set-Cookie"]
             assert len(cookies) <= 1
             seen.append((status, cookies[0].partition("=")[2].partition(";")[0] if cookies else None))
@@ -56,8 +56,8 @@ class World:
 
     def live(self) -> list[dict[str, Any]]:
         """Return the data of every live session in the store, whoever knows its token."""
-        found = [self.manager._sessions.find(key) for key in self.store.keys()]
-        return [session[1] for session in found if session and not isinstance(session, Moved)]
+        found = [self.manager._sessions.find(key) for key in list(self.store.keys())]
+        return [session[1] for session in found if isinstance(session, tuple)]
 
 
 def _begin(session: Session, data: dict[str, Any], user_id: str | None) -> None:
@@ -67,13 +67,13 @@ def _begin(session: Session, data: dict[str, Any], user_id: str | None) -> None:
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], FullStore]]:
     if request.param == "memory":
         yield MemoryStore
         return
     store = SQLiteStore(tmp_path / "sessions.sqlite3")
 
-    def emptied() -> Store:
+    def emptied() -> FullStore:
         for key in list(store.keys()):
             store.delete(key)
         return store
@@ -86,12 +86,10 @@ Orders = Callable[..., Iterator[tuple[World, Outcome]]]
 
 
 @pytest.fixture
-def orders(new_store: Callable[[], Store]) -> Orders:
+def orders(new_store: Callable[[], FullStore]) -> Orders:
     """Every order of the given actions, each outcome checked for what holds always."""
 
-    def run(
-        *actions: Action, user_id: str | None = None, sample: int | None = None
-    ) -> Iterator[tuple[World, Outcome]]:
+    def run(*actions: Action, user_id: str | None = None, sample: int | None = None) -> Iterator[tuple[World, Outcome]]:
         def world() -> tuple[SteppedStore, list[Callable[[], Any]], World]:
             made = World(new_store(), {"a": 1, "old": [1]}, user_id)
             return made.store, [partial(made.request, action, made.token) for action in actions], made

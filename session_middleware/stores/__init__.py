@@ -1,20 +1,26 @@
-"""Where sessions are kept. ``open_store`` makes a store from a URL; a driver is imported when its store is asked for."""
+"""Where sessions are kept. ``open_store`` makes a store from a URL; a driver is imported when it is asked for."""
 
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.stores.base import Store
 
+T = TypeVar("T", int, float)
+
 
 def open_store(url: str) -> Store:
     """Return the store that *url* names; nothing is connected or created yet.
 
-    ``memory:`` is a :class:`MemoryStore`; ``sqlite:///name.sqlite3`` a :class:`SQLiteStore` beside the working directory,
+    ``memory:`` is a :class:`MemoryStore`; ``sqlite:///name.sqlite3`` a :class:`SQLiteStore` in the working directory,
     ``sqlite:////var/lib/app/name.sqlite3`` one at an absolute path. A store's options follow as a query:
     ``sqlite:///name.sqlite3?durability=full``. Raise :exc:`ConfigurationError` for anything else.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"the URL of the store cannot be read: {error}") from None
     opener = _OPENERS.get(parts.scheme)
     if opener is None:
         known = ", ".join(f"{scheme}:" for scheme in _OPENERS)
@@ -30,7 +36,7 @@ def _open_memory(path: str, options: Mapping[str, str]) -> Store:
     if path.strip("/"):
         raise ConfigurationError("memory: takes no path; write memory:")
     _refuse_unknown("memory:", options, ("max_entries", "max_bytes"))
-    return MemoryStore(**{name: int(_number(name, value)) for name, value in options.items()})
+    return MemoryStore(**{name: _number(int, name, text) for name, text in options.items()})
 
 
 def _open_sqlite(path: str, options: Mapping[str, str]) -> Store:
@@ -40,7 +46,7 @@ def _open_sqlite(path: str, options: Mapping[str, str]) -> Store:
     return SQLiteStore(
         path.removeprefix("/"),
         durability=options.get("durability", "normal"),  # type: ignore[arg-type]  # the store checks it
-        timeout=_number("timeout", options.get("timeout", "1")),
+        timeout=_number(float, "timeout", options.get("timeout", "1")),
     )
 
 
@@ -49,11 +55,12 @@ def _refuse_unknown(scheme: str, options: Mapping[str, str], known: tuple[str, .
         raise ConfigurationError(f"{scheme} has no option {unknown[0]!r}; it has {', '.join(known)}")
 
 
-def _number(name: str, text: str) -> float:
+def _number(kind: Callable[[str], T], name: str, text: str) -> T:
     try:
-        return float(text)
+        return kind(text)
     except ValueError:
-        raise ConfigurationError(f"{name}={text!r}: write a number") from None
+        wanted = "a whole number" if kind is int else "a number"
+        raise ConfigurationError(f"{name}={text!r}: write {wanted}") from None
 
 
 _OPENERS: Mapping[str, Callable[[str, Mapping[str, str]], Store]] = {"memory": _open_memory, "sqlite": _open_sqlite}

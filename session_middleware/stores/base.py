@@ -30,9 +30,9 @@ class Store(Protocol):
     """Keeps records by key; each verb is one atomic operation.
 
     Keys are 43 characters of the base64url alphabet. Every verb raises
-    :exc:`~session_middleware.exceptions.StoreUnavailable`, caused by the driver's own error and without secrets, when the
-    backend cannot be asked or does not answer within the store's own time budget, retries included. A store may be used
-    by any number of threads, and after a fork in the parent and in the child.
+    :exc:`~session_middleware.exceptions.StoreUnavailable`, caused by the driver's own error and without secrets, when
+    the backend cannot be asked or does not answer within the store's own time budget, retries included. A store may be
+    used by any number of threads, and after a fork in the parent and in the child.
     """
 
     def create(self, key: str, record: Record) -> bool:
@@ -83,5 +83,5 @@ class Scannable(Protocol):
     """A store that can list itself, for maintenance."""
 
     def keys(self) -> Iterable[str]:
-        """Yield the key of every unexpired record; records written or removed meanwhile may or may not be among them."""
+        """Yield the key of every unexpired record; what is written or removed meanwhile may be missing or not."""
         ...

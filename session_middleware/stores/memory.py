@@ -1,17 +1,17 @@
 """Sessions in the memory of one process: for tests, and for small sites that run as one process."""
 
 import logging
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from itertools import islice
 from threading import Lock
 from typing import NamedTuple
 
 from session_middleware.exceptions import ConfigurationError, StoreUnavailable
 from session_middleware.stores.base import Record, Stored, Version
+from session_middleware.stores.forks import around_forks
 
 log = logging.getLogger("session_middleware")
 
@@ -31,7 +31,8 @@ class MemoryStore:
     """Keeps at most ``max_entries`` records in at most ``max_bytes``.
 
     When full it drops expired records, and then those that were used longest ago, and says so in the log. It promises
-    everything that a store promises, within one process: another process has sessions of its own, and a restart ends all.
+    everything that a store promises, within one process: another process has sessions of its own (a fork, a copy of
+    those there were), and a restart ends all.
     """
 
     single_process = True
@@ -46,21 +47,22 @@ class MemoryStore:
         self._by_user: dict[str, set[str]] = {}
         self._by_expiry: list[tuple[int, str]] = []
         self._bytes = 0
+        self._changing = False
         self._versions = 0
         self._evicted = 0
         self._next_log = 0.0
         self._lock = Lock()
-        self._pid = os.getpid()
+        around_forks(self, in_child=MemoryStore._after_fork)
 
     def create(self, key: str, record: Record) -> bool:
-        with self._locked():
+        with self._lock:
             if self._live(key) is not None:
                 return False
             self._put(key, record)
             return True
 
     def load(self, key: str) -> Stored | None:
-        with self._locked():
+        with self._lock:
             entry = self._live(key)
             if entry is None:
                 return None
@@ -68,7 +70,7 @@ class MemoryStore:
             return Stored(entry.record.value, entry.version)
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:
-        with self._locked():
+        with self._lock:
             entry = self._live(key)
             if entry is None or entry.version != version:
                 return False
@@ -78,26 +80,25 @@ class MemoryStore:
             return True
 
     def delete(self, key: str) -> bool:
-        with self._locked():
+        with self._lock:
             return self._remove(key) if self._live(key) is not None else False
 
     def sweep(self, limit: int) -> int:
-        with self._locked():
+        with self._lock:
             return sum(islice(self._expired(), limit))
 
     def keys_of(self, user_id: str) -> list[str]:
-        with self._locked():
+        with self._lock:
+            self._mend()
             return [key for key in tuple(self._by_user.get(user_id, ())) if self._live(key) is not None]
 
     def keys(self) -> Iterator[str]:
-        with self._locked():
+        with self._lock:
             return iter([key for key in tuple(self._entries) if self._live(key) is not None])
 
-    def _locked(self) -> Lock:
+    def _after_fork(self) -> None:
         # A thread that held the lock when the process forked does not exist in the child to release it.
-        if os.getpid() != self._pid:
-            self._lock, self._pid = Lock(), os.getpid()
-        return self._lock
+        self._lock = Lock()
 
     def _live(self, key: str) -> _Entry | None:
         entry = self._entries.get(key)
@@ -109,38 +110,63 @@ class MemoryStore:
     def _put(self, key: str, record: Record) -> None:
         if len(record.value) + _OVERHEAD > self._max_bytes:
             raise StoreUnavailable(f"a record of {len(record.value):,} bytes does not fit into {self._max_bytes:,}")
-        self._remove(key)
         self._versions += 1
-        self._entries[key] = _Entry(record, self._versions)
-        self._bytes += len(record.value) + _OVERHEAD
-        if record.user_id is not None:
-            self._by_user.setdefault(record.user_id, set()).add(key)
-        heappush(self._by_expiry, (record.expires_at, key))
+        self._set(key, _Entry(record, self._versions))
         if len(self._by_expiry) > 2 * len(self._entries) + 100:
-            self._by_expiry = [(entry.record.expires_at, key) for key, entry in self._entries.items()]
-            heapify(self._by_expiry)
+            self._index_anew()
         self._make_room()
 
     def _remove(self, key: str) -> bool:
-        entry = self._entries.pop(key, None)
-        if entry is None:
-            return False
-        self._bytes -= len(entry.record.value) + _OVERHEAD
-        if entry.record.user_id is not None:
-            keys = self._by_user[entry.record.user_id]
-            keys.discard(key)
-            if not keys:
-                del self._by_user[entry.record.user_id]
+        self._set(key, None)
         return True
 
+    def _set(self, key: str, entry: _Entry | None) -> None:
+        """Put the entry, or nothing, in the place of what is under the key."""
+        self._mend()
+        self._changing = True
+        if (before := self._entries.get(key)) is not None:
+            self._bytes -= len(before.record.value) + _OVERHEAD
+            if before.record.user_id is not None:
+                keys = self._by_user[before.record.user_id]
+                keys.discard(key)
+                if not keys:
+                    del self._by_user[before.record.user_id]
+        if entry is None:
+            self._entries.pop(key)
+        else:
+            self._entries[key] = entry
+            self._entries.move_to_end(key)
+            self._index(key, entry.record)
+        self._changing = False
+
+    def _index(self, key: str, record: Record) -> None:
+        self._bytes += len(record.value) + _OVERHEAD
+        heappush(self._by_expiry, (record.expires_at, key))
+        if record.user_id is not None:
+            self._by_user.setdefault(record.user_id, set()).add(key)
+
+    def _mend(self) -> None:
+        """Make the tables anew if a change was cut short: by an exception from outside, or by a fork."""
+        if self._changing:
+            self._index_anew()
+
+    def _index_anew(self) -> None:
+        self._changing = True
+        self._bytes, self._by_user, self._by_expiry = 0, {}, []
+        for key, entry in self._entries.items():
+            self._index(key, entry.record)
+        self._changing = False
+
     def _expired(self) -> Iterator[bool]:
-        """Remove expired records, one a step. An entry of the heap that the record has outlived is passed over."""
+        """Remove expired records, one a step. What the heap says of records that are gone or live on is dropped."""
         now = time.time()
         while self._by_expiry and self._by_expiry[0][0] <= now:
-            _, key = heappop(self._by_expiry)
+            key = self._by_expiry[0][1]
             entry = self._entries.get(key)
             if entry is not None and entry.record.expires_at <= now:
                 yield self._remove(key)
+            else:
+                heappop(self._by_expiry)
 
     def _full(self) -> bool:
         return len(self._entries) > self._max_entries or self._bytes > self._max_bytes

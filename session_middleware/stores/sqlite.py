@@ -44,16 +44,16 @@ _SLACK: Final = 300
 
 _CREATE: Final = f"""INSERT INTO sessions (key, value, version, expires_at, sweep_at, user_id)
     VALUES (?1, ?2, random() >> 8, ?3, ?3 + {_SLACK}, ?4)
-    ON CONFLICT (key) DO UPDATE SET value = excluded.value, version = excluded.version, expires_at = excluded.expires_at,
-        sweep_at = excluded.sweep_at, user_id = excluded.user_id
-    WHERE expires_at <= ?5"""
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value, version = excluded.version,
+        expires_at = excluded.expires_at, sweep_at = excluded.sweep_at, user_id = excluded.user_id
+    WHERE expires_at <= ?5"""  # noqa: S608 - a number
 _LOAD: Final = "SELECT value, version FROM sessions WHERE key = ? AND expires_at > ?"
 _UPDATE_UNINDEXED: Final = f"""UPDATE sessions SET value = ?1, version = version + 1, expires_at = ?2
     WHERE key = ?4 AND version = ?5 AND expires_at > ?6
-    AND sweep_at BETWEEN ?2 AND ?2 + {2 * _SLACK} AND user_id IS ?3"""
+    AND sweep_at BETWEEN ?2 AND ?2 + {2 * _SLACK} AND user_id IS ?3"""  # noqa: S608 - a number
 _UPDATE: Final = f"""UPDATE sessions SET value = ?1, version = version + 1, expires_at = ?2,
     sweep_at = ?2 + {_SLACK}, user_id = ?3
-    WHERE key = ?4 AND version = ?5 AND expires_at > ?6"""
+    WHERE key = ?4 AND version = ?5 AND expires_at > ?6"""  # noqa: S608 - a number
 _REMOVE: Final = "DELETE FROM sessions WHERE key = ? AND version = ? AND expires_at > ?"
 _DELETE: Final = "DELETE FROM sessions WHERE key = ? AND expires_at > ?"
 _SWEEP: Final = """DELETE FROM sessions
@@ -64,6 +64,8 @@ _STATE: Final = """SELECT application_id, user_version, (SELECT count(*) FROM sq
 _KEYS: Final = "SELECT key FROM sessions WHERE key > ? AND expires_at > ? ORDER BY key LIMIT 1000"
 
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_LONGEST_PAUSE: Final = 0.01
+_random: Final = secrets.SystemRandom()
 
 # How often a connection looks whether its files are still those at the path (seconds).
 _LOOK_EVERY: Final = 1.0
@@ -91,8 +93,8 @@ class _Connection(sqlite3.Connection):
         boxed: Callable[[object], object] = ctypes.py_object,
     ) -> None:
         # A child that closes an inherited connection can damage the file, so there it is never let go of
-        # (sqlite.org/howtocorrupt.html, section 2.6).
-        if getpid() != self.pid:
+        # (sqlite.org/howtocorrupt.html, section 2.6). One that could not be opened has no process.
+        if self.pid not in (0, getpid()):
             leak(boxed(self))
 
 
@@ -100,9 +102,9 @@ class SQLiteStore:
     """Keeps sessions in one SQLite file, made at the first use with mode 0600, its companions too.
 
     ``durability="normal"``: a crash of the process loses nothing that was acknowledged; a power cut may lose the last
-    moments, and never tears a record. ``"full"`` keeps these too, for one disk flush a write. ``timeout`` (seconds) bounds
-    what one verb waits for other writers. The file must be on a local disk and belong to this store alone; if it is
-    deleted, moved or replaced while it is open, this is noticed within a second.
+    moments, and never tears a record. ``"full"`` keeps these too, for one disk flush a write. ``timeout`` (seconds)
+    bounds what one verb waits for other writers. The file must be on a local disk and belong to this store alone; if it
+    is deleted, moved or replaced while it is open, this is noticed within a second of use.
     """
 
     _warned = False
@@ -156,8 +158,10 @@ class SQLiteStore:
         now = time.time()
         if record.expires_at <= now:
             return self._execute(_REMOVE, (key, version, now))[1] == 1
-        parameters = (*record, key, version, now)
-        return self._execute(_UPDATE_UNINDEXED, parameters)[1] == 1 or self._execute(_UPDATE, parameters)[1] == 1
+        parameters, started = (*record, key, version, now), time.monotonic()
+        if self._execute(_UPDATE_UNINDEXED, parameters)[1] == 1:
+            return True
+        return self._execute(_UPDATE, parameters, started)[1] == 1
 
     def delete(self, key: str) -> bool:
         return self._execute(_DELETE, (key, time.time()))[1] == 1
@@ -179,31 +183,47 @@ class SQLiteStore:
         while self._idle:
             self._idle.pop().close()
 
-    def _execute(self, sql: str, parameters: tuple[object, ...]) -> tuple[list[Any], int]:
+    def _execute(self, sql: str, parameters: tuple[object, ...], started: float | None = None) -> tuple[list[Any], int]:
         """Run one statement, in a transaction of its own; return its rows and how many rows it changed."""
-        connection = self._connection()
-        try:
-            cursor = connection.execute(sql, parameters)
-            rows = cursor.fetchall()
-        except BaseException as error:
-            connection.close()
-            if isinstance(error, sqlite3.Error):
-                raise self._unavailable(error) from error
-            raise
+        now = time.monotonic()
+        connection = self._connection(now)
+        while True:
+            try:
+                cursor = connection.execute(sql, parameters)
+                rows = cursor.fetchall()
+                break
+            except BaseException as error:
+                if self._may_wait(error, now if started is None else started):
+                    continue
+                connection.close()
+                if isinstance(error, sqlite3.Error):
+                    raise self._unavailable(error) from error
+                raise
         self._idle.append(connection)
         return rows, cursor.rowcount
 
-    def _connection(self) -> _Connection:
+    def _may_wait(self, error: BaseException, started: float) -> bool:
+        """Wait a moment if *error* is that another writes just now and there is time left; return whether it was so.
+
+        SQLite's own waiting would be longer from time to time, and so lose against those who come later.
+        """
+        busy = isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF in _BUSY
+        if not busy or time.monotonic() - started > self._timeout:
+            return False
+        time.sleep(_random.uniform(0.0002, _LONGEST_PAUSE))
+        return True
+
+    def _connection(self, now: float) -> _Connection:
         """Take an idle connection of this process, or open one."""
         try:
             connection = self._idle.pop()
         except IndexError:
-            return self._open()
+            return self._open(now)
         if connection.pid != os.getpid():
             self._idle = []
-            return self._open()
-        if time.monotonic() >= connection.look_at:
-            connection.look_at = time.monotonic() + _LOOK_EVERY
+            return self._open(now)
+        if now >= connection.look_at:
+            connection.look_at = now + _LOOK_EVERY
             if connection.files != self._files.identity():
                 self._abandon(connection)
                 raise self._unavailable("a file of the database was deleted or replaced while it was open")
@@ -238,32 +258,27 @@ class SQLiteStore:
     def _after_fork_in_child(self) -> None:
         self._gate = RLock()
 
-    def _open(self) -> _Connection:
+    def _open(self, started: float) -> _Connection:
         """Open the database, making it if there is none; wait for other processes that are making it."""
-        deadline = time.monotonic() + self._timeout / 2
         while True:
             try:
                 return self._connect()
             except (sqlite3.Error, OSError) as error:
-                busy = isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF in _BUSY
-                if not busy or time.monotonic() > deadline:
+                if not self._may_wait(error, started):
                     raise self._unavailable(error) from error
-            time.sleep(secrets.SystemRandom().uniform(0.001, 0.02))
 
     def _connect(self) -> _Connection:
         self._files.make()
         found = self._files.identity()[0]
         with self._gate:
             connection = sqlite3.connect(
-                self.path, timeout=0.05, isolation_level=None, check_same_thread=False, factory=_Connection
+                self.path, timeout=0, isolation_level=None, check_same_thread=False, factory=_Connection
             )
             connection.pid, connection.siblings = os.getpid(), self._connections
             self._connections.add(connection)
         try:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             self._make_schema(connection)
-            # A verb is at most two statements, and each may wait.
-            connection.execute(f"PRAGMA busy_timeout = {self._timeout * 500:.0f}")
             connection.files = self._files.identity()
             if connection.files[0] != found:
                 raise self._unavailable("the file was deleted or replaced while it was being opened")

@@ -66,8 +66,7 @@ class DatabaseFiles:
         """
         for name, was, now in list(zip(self._names, of, self.identity(), strict=True))[1:]:
             if was == now != _NONE:
-                with suppress(FileNotFoundError):
-                    os.unlink(name)
+                Path(name).unlink(missing_ok=True)
 
     def _make(self) -> None:
         # Under a name of its own first: closing a file drops the locks that this process holds on it
@@ -78,4 +77,4 @@ class DatabaseFiles:
             with suppress(FileExistsError):
                 os.link(fresh, self._path)
         finally:
-            os.unlink(fresh)
+            fresh.unlink()

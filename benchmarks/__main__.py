@@ -1,0 +1,178 @@
+"""Measures the cost of a session: ``make bench``.
+
+All cases take turns in one run, so that a machine that slows down slows all of them. A case's session cost is its time
+minus that of the bare application in the same round; a ratio is the median over the rounds.
+"""
+
+import argparse
+import gc
+import json
+import logging
+import platform
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from benchmarks import applications
+from benchmarks.applications import Application, with_middleware
+from benchmarks.population import fill
+from session_middleware import MemoryStore, SQLiteStore
+
+Case = Callable[[], object]
+Times = dict[str, list[float]]
+
+# What is compared, and the most that the project allows itself.
+BUDGETS = [
+    ("read, SQLite", "ours-sqlite read", "raw-sqlite read", 1.5),
+    ("write, SQLite", "ours-sqlite write", "raw-sqlite write", 1.3),
+    ("read, memory", "ours-memory read", "raw-memory read", None),
+    ("write, memory", "ours-memory write", "raw-memory write", None),
+]
+UNTOUCHED_BUDGET = 1.5
+GROWTH_BUDGET = 1.3
+
+
+def call(application: Application, token: str) -> Case:
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": "/",
+        "QUERY_STRING": "",
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "HTTP_HOST": "localhost",
+        "HTTP_COOKIE": f"theme=dark; session={token}",
+        "wsgi.url_scheme": "http",
+        "wsgi.multiprocess": False,
+    }
+
+    def start_response(status: str, headers: object, exc_info: object = None) -> None: ...
+
+    return lambda: application(dict(environ), start_response)
+
+
+def any_of(requests: Sequence[Case], chance: Random) -> Case:
+    """Return a case that is one of *requests* each time."""
+    return lambda: requests[int(chance.random() * len(requests))]()
+
+
+def cases(folder: Path) -> dict[str, Case]:
+    """Return every case by its name."""
+    raw_memory, raw_sqlite = applications.raw_memory(), applications.raw_sqlite(folder / "raw.sqlite3")
+    memory, sqlite = MemoryStore(), SQLiteStore(folder / "ours.sqlite3")
+    ours = {
+        "untouched": with_middleware(applications.bare, memory),
+        "ours-memory read": with_middleware(applications.reads, memory),
+        "ours-memory write": with_middleware(applications.writes, memory),
+        "ours-sqlite read": with_middleware(applications.reads, sqlite),
+        "ours-sqlite write": with_middleware(applications.writes, sqlite),
+    }
+    return {
+        "bare": call(applications.bare, raw_memory.token),
+        "raw-memory read": call(raw_memory.reads, raw_memory.token),
+        "raw-memory write": call(raw_memory.writes, raw_memory.token),
+        "raw-sqlite read": call(raw_sqlite.reads, raw_sqlite.token),
+        "raw-sqlite write": call(raw_sqlite.writes, raw_sqlite.token),
+        **{name: call(*wrapped) for name, wrapped in ours.items()},
+    }
+
+
+def measure(named: dict[str, Case], rounds: int, calls: int) -> Times:
+    """Run the cases in turn, *rounds* times; return the microseconds of a call in each round."""
+    times: Times = {name: [] for name in named}
+    names = list(named)
+    order = Random(0)
+    for number in range(rounds):
+        order.shuffle(names)
+        for name in names:
+            case = named[name]
+            gc.collect()
+            start = time.perf_counter()
+            for _ in range(calls):
+                case()
+            times[name].append((time.perf_counter() - start) / calls * 1e6)
+        if sys.stderr.isatty():
+            print(f"\rround {number + 1} of {rounds}", end="", file=sys.stderr, flush=True)
+    return times
+
+
+def ratio(over: Sequence[float], under: Sequence[float], base: Sequence[float]) -> float:
+    """Return the median over the rounds of the session cost of the one by that of the other."""
+    return statistics.median((a - c) / (b - c) for a, b, c in zip(over, under, base, strict=True))
+
+
+def growth(folder: Path, sizes: Sequence[int], rounds: int, calls: int) -> tuple[Times, dict[int, float]]:
+    """Measure a read where the store holds few sessions and where it holds many; return times, and costs by size."""
+    named: dict[str, Case] = {"bare": call(applications.bare, "A" * 43)}
+    for size in sizes:
+        store = SQLiteStore(folder / f"with-{size}.sqlite3")
+        print(f"Storing {size:,} sessions ...", flush=True)
+        wrapped, _ = with_middleware(applications.reads, store)
+        tokens = fill(folder / f"with-{size}.sqlite3", size)
+        requests = [call(wrapped, token) for token in tokens]
+        named[f"read at {size:,}"] = any_of(requests, Random(size))
+    times = measure(named, rounds, calls)
+    base = statistics.median(times["bare"])
+    return times, {size: statistics.median(times[f"read at {size:,}"]) - base for size in sizes}
+
+
+def report(times: Times) -> list[dict[str, Any]]:
+    """Print the table of costs and that of ratios; return the rows of the latter."""
+    base = times["bare"]
+    print(f"\n{'case':24}{'median µs':>12}{'session cost µs':>18}")
+    for name, measured in times.items():
+        cost = statistics.median(a - c for a, c in zip(measured, base, strict=True))
+        print(f"{name:24}{statistics.median(measured):12.2f}{cost:18.2f}")
+    untouched = statistics.median(a - c for a, c in zip(times["untouched"], base, strict=True))
+    rows: list[dict[str, Any]] = [
+        {"path": "untouched, µs above bare", "measured": untouched, "budget": UNTOUCHED_BUDGET}
+    ]
+    for path, ours, raw, budget in BUDGETS:
+        rows.append({"path": f"{path}, × raw", "measured": ratio(times[ours], times[raw], base), "budget": budget})
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__.splitlines()[0] if __doc__ else ""
+    )
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--calls", type=int, default=500, help="calls of a case in a round")
+    parser.add_argument(
+        "--sessions", type=int, default=1_000_000, help="sessions in the large store; 0 to leave it out"
+    )
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results.json"))
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        times = measure(cases(folder), options.rounds, options.calls)
+        rows = report(times)
+        if options.sessions:
+            large, costs = growth(folder, (1000, options.sessions), options.rounds, options.calls)
+            times |= {name: measured for name, measured in large.items() if name != "bare"}
+            path = f"read at {options.sessions:,} sessions, × read at 1,000"
+            rows.append({"path": path, "measured": costs[options.sessions] / costs[1000], "budget": GROWTH_BUDGET})
+    print(f"\n{'path':48}{'measured':>10}{'budget':>10}")
+    for row in rows:
+        budget = "" if row["budget"] is None else f"{row['budget']:.2f}"
+        print(f"{row['path']:48}{row['measured']:10.2f}{budget:>10}")
+    result = {
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "ratios": rows,
+        "microseconds": times,
+    }
+    options.output.write_text(json.dumps(result, indent=2))
+    print(f"\nWritten to {options.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Sessions in a Bottle application.
+
+Serve it, and use it:
+
+    gunicorn examples.bottle_app:application
+    curl -b jar -c jar localhost:8000/
+    curl -b jar -c jar localhost:8000/cart -d item=tea
+    curl -b jar -c jar localhost:8000/login -d user=alice
+    curl -b jar -c jar localhost:8000/logout -X POST
+"""
+
+from typing import Any
+
+from bottle import Bottle, abort, request
+
+from session_middleware import Session, SessionMiddleware, get_session
+
+USERS = {"alice", "bob"}
+
+app = Bottle()
+
+
+def view(session: Session) -> dict[str, Any]:
+    cart = session.get("cart", {"items": []})
+    return {"user": session.user_id, "visits": session.get("visits", 0), "cart": cart["items"]}
+
+
+@app.get("/")
+def home() -> dict[str, Any]:
+    session = get_session(request.environ)
+    session["visits"] = session.get("visits", 0) + 1
+    return view(session)
+
+
+@app.post("/cart")
+def add_to_cart() -> dict[str, Any]:
+    session = get_session(request.environ)
+    session.setdefault("cart", {"items": []})["items"].append(request.forms.getunicode("item", ""))
+    return view(session)
+
+
+@app.post("/login")
+def login() -> dict[str, Any]:
+    session = get_session(request.environ)
+    user = request.forms.getunicode("user")
+    if user not in USERS:  # or the password is wrong: examples/demo checks one
+        abort(403)
+    session.login(user)
+    return view(session)
+
+
+@app.post("/logout")
+def logout() -> dict[str, Any]:
+    session = get_session(request.environ)
+    session.invalidate()
+    return view(session)
+
+
+application = SessionMiddleware(app)

@@ -1,0 +1,1 @@
+document.getElementById("javascript-sees").textContent = document.cookie || "(nothing)";

@@ -1,0 +1,48 @@
+"""What the tests of the stores share."""
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from session_middleware import SQLiteStore
+
+Script = Callable[..., str]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "sessions.sqlite3"
+
+
+@pytest.fixture
+def sqlite(path: Path) -> Iterator[SQLiteStore]:
+    store = SQLiteStore(path)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def raw(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to the same file that is not ours: a foreign writer, or an eye that looks into it."""
+    connection = sqlite3.connect(path, isolation_level=None, timeout=5, check_same_thread=False)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def script() -> Script:
+    """Run Python code in a process of its own and return what it printed; it must end well and say nothing on stderr."""
+
+    def run(code: str, *arguments: object, under: tuple[str, ...] = ()) -> str:
+        command = [*under, sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        lines = [line for line in done.stderr.splitlines() if "walresetbug" not in line]
+        assert not lines, done.stderr
+        return done.stdout.strip()
+
+    return run

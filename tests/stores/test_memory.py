@@ -1,0 +1,369 @@
+"""MemoryStore: the contract, and what is particular to it."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from threading import Event, Thread
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from session_middleware import ConfigurationError, MemoryStore, Record, StoreUnavailable
+from session_middleware.stores import memory
+from session_middleware.testing import (
+    FaultyStore,
+    ScannableContract,
+    StoreContract,
+    SweepableContract,
+    UserIndexContract,
+    a_key,
+    a_record,
+    created,
+    loaded,
+    race,
+)
+
+KIB = 1024
+
+
+class TestMemoryStore(StoreContract, SweepableContract, UserIndexContract, ScannableContract):
+    @pytest.fixture
+    def store(self) -> MemoryStore:
+        return MemoryStore()
+
+
+class TestFaultyMemoryStore(StoreContract, SweepableContract, UserIndexContract, ScannableContract):
+    """A store that is told to fail, and has not been, keeps the contract of the store in it."""
+
+    @pytest.fixture
+    def store(self) -> FaultyStore:
+        return FaultyStore(MemoryStore())
+
+
+def alive(store: MemoryStore, keys: list[str]) -> list[bool]:
+    return [store.load(key) is not None for key in keys]
+
+
+def assert_sound(store: MemoryStore) -> None:
+    """Assert that the tables of the store say the same as its entries."""
+    store._mend()
+    entries = store._entries
+    assert store._bytes == sum(len(entry.record.value) + memory._OVERHEAD for entry in entries.values())
+    users = {entry.record.user_id for entry in entries.values()} - {None}
+    assert store._by_user == {
+        user: {key for key, entry in entries.items() if entry.record.user_id == user} for user in users
+    }
+    assert {(entry.record.expires_at, key) for key, entry in entries.items()} <= set(store._by_expiry)
+
+
+# Bounds
+
+
+def test_it_keeps_at_most_max_entries_and_drops_the_least_recently_used() -> None:
+    """Promise 13: when full, the record goes that was created, loaded or updated longest ago."""
+    store = MemoryStore(max_entries=3)
+    keys = [a_key() for _ in range(5)]
+    for key in keys[:3]:
+        created(store, key)
+    loaded(store, keys[0])
+    store.update(keys[1], a_record(), version=loaded(store, keys[1]).version)
+    store.create(keys[3], a_record())
+    assert alive(store, keys) == [True, True, False, True, False]
+
+    store.create(keys[4], a_record())
+    assert alive(store, keys) == [False, True, False, True, True]
+
+
+def test_it_keeps_at_most_max_bytes() -> None:
+    """Promise 13: what a record takes besides its value counts, too."""
+    store = MemoryStore(max_bytes=10 * KIB)
+    keys = [a_key() for _ in range(5)]
+    for key in keys:
+        store.create(key, a_record(b"x" * 3 * KIB))
+    assert alive(store, keys) == [False, False, True, True, True] or alive(store, keys)[-2:] == [True, True]
+    assert store._bytes <= 10 * KIB
+
+    assert store.update(keys[-1], a_record(b"x" * 9 * KIB), version=loaded(store, keys[-1]).version)
+    assert alive(store, keys) == [False, False, False, False, True]
+    assert_sound(store)
+
+
+def test_many_empty_records_are_bounded_by_bytes() -> None:
+    """An empty value is not free."""
+    store = MemoryStore(max_bytes=100 * KIB)
+    for _ in range(1000):
+        store.create(a_key(), a_record(b""))
+
+    assert 100 < len(list(store.keys())) < 300
+
+
+def test_expired_records_go_first(caplog: pytest.LogCaptureFixture) -> None:
+    """Promise 13: a live session is not dropped while an expired one takes its place, however recently that was used."""
+    store = MemoryStore(max_entries=3)
+    live = [a_key() for _ in range(3)]
+    store.create(live[0], a_record())
+    store.create(a_key(), a_record(expires_in=-10))
+    store.create(a_key(), a_record(expires_in=-20))
+    for key in live[1:]:
+        store.create(key, a_record())
+
+    assert alive(store, live) == [True, True, True]
+    assert not caplog.records
+
+
+def test_a_dropped_live_session_is_logged_once_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log says that sessions are being lost and how many; a flood of them does not flood the log."""
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    store = MemoryStore(max_entries=1)
+    for _ in range(6):
+        store.create(a_key(), a_record())
+    assert caplog.messages == ["the memory store is full: 1 live sessions dropped so far"]
+
+    now += 59
+    store.create(a_key(), a_record())
+    now += 2
+    store.create(a_key(), a_record())
+    assert caplog.messages[1:] == ["the memory store is full: 7 live sessions dropped so far"]
+    assert caplog.records[0].levelno == logging.WARNING
+
+
+def test_a_record_larger_than_the_store_is_refused() -> None:
+    """It would drop every other session and still not fit; what was there stays."""
+    store = MemoryStore(max_bytes=10 * KIB)
+    key, other = a_key(), a_key()
+    before, version = created(store, key), created(store, other).version
+
+    with pytest.raises(StoreUnavailable, match="a record of 10,240 bytes does not fit into 10,240"):
+        store.create(a_key(), a_record(b"x" * 10 * KIB))
+    with pytest.raises(StoreUnavailable, match="does not fit"):
+        store.update(other, a_record(b"x" * 10 * KIB), version=version)
+    assert loaded(store, key) == before
+    assert loaded(store, other).version == version
+
+
+def test_updates_do_not_make_it_grow() -> None:
+    """Promise 13: a session that lives long leaves nothing behind of what it was."""
+    store = MemoryStore()
+    keys = [a_key() for _ in range(10)]
+    for key in keys:
+        store.create(key, a_record())
+    for number in range(5000):
+        key = keys[number % 10]
+        record = a_record(expires_in=1000 + number, user_id=f"user {number}")
+        assert store.update(key, record, version=loaded(store, key).version)
+
+    assert len(store._by_expiry) <= 2 * 10 + 101
+    assert len(store._by_user) == 10
+    assert_sound(store)
+
+
+def test_nothing_is_left_of_what_is_gone() -> None:
+    """Promise 13: sessions that come and go leave the tables empty."""
+    store = MemoryStore()
+    for number in range(1000):
+        key = a_key()
+        store.create(key, a_record(user_id=f"user {number}"))
+        store.delete(key)
+
+    assert (store._bytes, store._by_user, len(store._entries)) == (0, {}, 0)
+    assert len(store._by_expiry) <= 101
+
+
+def test_a_flood_of_new_sessions_is_bounded() -> None:
+    """F-L3: the store stays within its bounds when many threads create at once."""
+    store = MemoryStore(max_entries=500)
+
+    def flood() -> None:
+        for _ in range(1000):
+            store.create(a_key(), a_record(user_id="mallory"))
+
+    race(*[flood] * 8)
+    assert len(list(store.keys())) == 500
+    assert_sound(store)
+
+
+@pytest.mark.parametrize("option", ["max_entries", "max_bytes"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, "10", True, None])
+def test_a_bound_is_a_whole_number_above_0(option: str, value: Any) -> None:
+    """Promise 15: anything else does not start."""
+    with pytest.raises(ConfigurationError, match=f"{option}={value!r}: write a whole number above 0"):
+        MemoryStore(**{option: value})
+
+
+def test_it_says_that_it_is_for_one_process() -> None:
+    """F-P5: whoever serves it from several processes can see that, and warn."""
+    assert MemoryStore.single_process
+
+
+# Interruptions
+
+_OLD, _NEW = Record(b"old", 2**40, "alice"), Record(b"the new one", 2**41, "bob")
+_MUTATIONS: dict[str, Callable[[MemoryStore, str], object]] = {
+    "create": lambda store, key: store.create(a_key(), _NEW),
+    "update": lambda store, key: store.update(key, _NEW, version=loaded(store, key).version),
+    "delete": lambda store, key: store.delete(key),
+    "sweep": lambda store, key: store.sweep(10),
+}
+
+
+class _FromOutside(BaseException):
+    pass
+
+
+def _interrupted_at(line: int, call: Callable[[], object]) -> bool:
+    """Run *call*, raising before the *line*-th line of the store's own bookkeeping; return whether it came so far."""
+    left = line
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left
+        inside = frame.f_code.co_filename == memory.__file__ and frame.f_code.co_name in (
+            *("_put", "_set", "_remove", "_index", "_index_anew", "_make_room", "_expired", "_full", "_live"),
+        )
+        if inside and event == "line":
+            left -= 1
+            if left == 0:
+                raise _FromOutside
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except _FromOutside:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.parametrize("verb", _MUTATIONS)
+def test_a_change_that_is_cut_short_leaves_the_old_or_the_new(verb: str) -> None:
+    """F-P7, F-S10: an exception from outside at any line leaves each record as it was or as it was to be, and the store
+    usable."""
+    for line in range(1, 500):
+        store = MemoryStore(max_entries=3)
+        keys = [a_key() for _ in range(2)]
+        for key in keys:
+            store.create(key, _OLD)
+        if verb == "create":
+            store.create(a_key(), _OLD)
+        store.create(a_key(), a_record(expires_in=-10, user_id="carol"))
+        interrupted = _interrupted_at(line, lambda: _MUTATIONS[verb](store, keys[0]))  # noqa: B023 - called at once
+
+        assert store.keys_of("alice") == [key for key in store.keys_of("alice") if loaded(store, key).value == b"old"]
+        assert all(loaded(store, key).value == b"the new one" for key in store.keys_of("bob"))
+        for key in [key for key in keys if store.load(key)]:
+            assert (key in store.keys_of("alice")) != (key in store.keys_of("bob"))
+            assert store.update(key, a_record(user_id="dave"), version=loaded(store, key).version)
+            assert store.delete(key)
+        assert_sound(store)
+        if not interrupted:
+            return
+    pytest.fail("the verb has no end")
+
+
+# Forks
+
+
+def _child_uses(store: MemoryStore, key: str) -> int:
+    """Fork; return the exit status of a child that uses the store."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            version = loaded(store, key).version
+            if store.update(key, a_record(user_id="child"), version=version) and store.keys_of("child") == [key]:
+                status = 0
+        finally:
+            os._exit(status)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.0005)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    return -1
+
+
+def _fork_while_others_write(forks: int) -> list[int]:
+    store, stop = MemoryStore(), Event()
+    key = a_key()
+    created(store, key)
+
+    def write() -> None:
+        while not stop.is_set():
+            busy = a_key()
+            store.create(busy, a_record(user_id="other"))
+            store.delete(busy)
+
+    threads = [Thread(target=write, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        return [_child_uses(store, key) for _ in range(forks)]
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_child_is_not_locked_out_by_a_thread_of_its_parent() -> None:
+    """F-P4: the lock that another thread holds at the fork is not held in the child."""
+    store = MemoryStore()
+    key, held, release = a_key(), Event(), Event()
+    created(store, key)
+
+    def hold() -> None:
+        with store._lock:
+            held.set()
+            release.wait(30)
+
+    thread = Thread(target=hold)
+    thread.start()
+    held.wait(30)
+    try:
+        assert _child_uses(store, key) == 0
+    finally:
+        release.set()
+        thread.join()
+    assert store.keys_of("child") == []  # what a child does is not seen here
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_hundred_forks_between_writes_hang_none() -> None:
+    """F-P4: neither locks nor half-made changes of the parent's threads trouble a child."""
+    assert set(_fork_while_others_write(100)) == {0}
+
+
+@pytest.mark.soak
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_thousand_forks_between_writes_hang_none() -> None:
+    """F-P4: the long count."""
+    assert set(_fork_while_others_write(1000)) == {0}
+
+
+def test_a_store_that_is_gone_is_not_told_of_forks() -> None:
+    """Stores are not kept alive by the hooks for forks."""
+    store = MemoryStore()
+    key = a_key()
+    created(store, key)
+    other = MemoryStore()
+    del other
+
+    assert _child_uses(store, key) == 0
+
+
+def test_a_system_without_fork_has_stores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where processes do not fork there is nothing to be told."""
+    monkeypatch.delattr(os, "register_at_fork")
+
+    assert MemoryStore().create(a_key(), a_record())

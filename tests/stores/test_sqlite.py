@@ -1,0 +1,449 @@
+"""SQLiteStore: the contract, and what is particular to it as long as nothing is wrong."""
+
+import logging
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from session_middleware import ConfigurationError, Record, SQLiteStore, StoreUnavailable
+from session_middleware.stores import sqlite as module
+from session_middleware.testing import (
+    ScannableContract,
+    StoreContract,
+    SweepableContract,
+    UserIndexContract,
+    a_key,
+    a_record,
+    created,
+    loaded,
+    race,
+)
+from tests.stores.conftest import Script
+
+SCHEMA_VERSION = 1
+
+
+class TestSQLiteStore(StoreContract, SweepableContract, UserIndexContract, ScannableContract):
+    @pytest.fixture
+    def store(self, sqlite: SQLiteStore) -> SQLiteStore:
+        return sqlite
+
+
+class TestDurableSQLiteStore(StoreContract):
+    """With ``durability="full"``."""
+
+    @pytest.fixture
+    def store(self, path: Path) -> SQLiteStore:
+        return SQLiteStore(path, durability="full")
+
+
+class TestSQLiteStoreInAnotherProcess(StoreContract, UserIndexContract):
+    """What one store writes, another one at the same path finds: every verb goes to the next of two stores."""
+
+    @pytest.fixture
+    def store(self, path: Path) -> "Alternating":
+        return Alternating(SQLiteStore(path), SQLiteStore(path))
+
+
+class Alternating:
+    """Asks two stores in turn."""
+
+    def __init__(self, *stores: SQLiteStore) -> None:
+        self._stores = stores
+        self._turn = 0
+
+    def __getattr__(self, verb: str) -> Any:
+        self._turn += 1
+        return getattr(self._stores[self._turn % 2], verb)
+
+    create: Callable[..., Any]
+    load: Callable[..., Any]
+    update: Callable[..., Any]
+    delete: Callable[..., Any]
+    keys_of: Callable[..., Any]
+
+
+def setting(store: SQLiteStore, name: str) -> object:
+    """Return a setting of the connection that the store uses next."""
+    store.load(a_key())
+    return store._idle[-1].execute(f"PRAGMA {name}").fetchone()[0]
+
+
+# Settings and files
+
+
+def test_readers_do_not_wait_for_writers(sqlite: SQLiteStore, raw: sqlite3.Connection) -> None:
+    """The journal is a write-ahead log: a read succeeds at once while another process writes."""
+    key = a_key()
+    created(sqlite, key)
+    raw.execute("BEGIN IMMEDIATE")
+    started = time.monotonic()
+
+    assert loaded(sqlite, key).value == b"value"
+    assert time.monotonic() - started < 0.25
+    assert setting(sqlite, "journal_mode") == "wal"
+
+
+@pytest.mark.parametrize(("durability", "synchronous"), [("normal", 1), ("full", 2)])
+def test_durability_is_how_often_the_disk_is_flushed(path: Path, durability: Any, synchronous: int) -> None:
+    """``PRAGMA synchronous`` is NORMAL, or FULL on demand, on every connection."""
+    assert setting(SQLiteStore(path), "synchronous") == 1
+    assert setting(SQLiteStore(path, durability=durability), "synchronous") == synchronous
+
+
+def test_the_files_are_for_their_owner_only(path: Path) -> None:
+    """F-S7: mode 0600, the companions too, under the most careless umask."""
+    store, before = SQLiteStore(path), os.umask(0)
+    try:
+        created(store, a_key())
+    finally:
+        os.umask(before)
+
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    assert modes == {path.name: 0o600, f"{path.name}-wal": 0o600, f"{path.name}-shm": 0o600}
+
+
+def test_a_dangling_link_is_followed(path: Path) -> None:
+    """F-S7: the file that a link points to is made with mode 0600, too."""
+    link = path.with_name("link")
+    link.symlink_to(path)
+    before = os.umask(0)
+    try:
+        created(SQLiteStore(link), a_key())
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_that_others_may_read_is_used_with_a_warning(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """F-S7: its mode may be on purpose, so it stays; it is said once."""
+    created(SQLiteStore(path), a_key())
+    path.chmod(0o644)
+    store = SQLiteStore(path)
+    for _ in range(3):
+        created(store, a_key())
+        store.close()
+
+    assert [message for message in caplog.messages if "mode" in message] == [
+        f"{path} is open to other users (mode 644); 0600 is enough"
+    ]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_nothing_is_made_before_the_first_use(path: Path) -> None:
+    """Constructing a store opens and creates nothing."""
+    SQLiteStore(path)
+
+    assert list(path.parent.iterdir()) == []
+
+
+def test_it_can_be_closed_and_used_again(sqlite: SQLiteStore, path: Path) -> None:
+    """Closing writes everything into the file, and is no end."""
+    key = a_key()
+    before = created(sqlite, key)
+    sqlite.close()
+    sqlite.close()
+
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert loaded(sqlite, key) == before
+
+
+def test_it_opens_at_most_one_connection_per_thread_at_work(sqlite: SQLiteStore) -> None:
+    """Connections are used again: by whichever thread comes next."""
+    for _ in range(20):
+        created(sqlite, a_key())
+    assert len(sqlite._connections) == 1
+
+    race(*[lambda: [created(sqlite, a_key()) for _ in range(10)]] * 6)
+    assert len(sqlite._connections) <= 7
+    assert len(sqlite._idle) == len(sqlite._connections)
+
+
+@pytest.mark.parametrize("version", ["walresetbug", None])
+def test_a_sqlite_with_the_wal_reset_defect_is_said_once(
+    version: str | None, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """F-S12: one warning a process for SQLite before 3.51.3, none from there on."""
+    monkeypatch.setattr(SQLiteStore, "_warned", False)
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 51, 2) if version else (3, 51, 3))
+    for _ in range(3):
+        SQLiteStore(path)
+
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * (version is not None)
+    assert all("3.51.3" in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"durability": "extra"}, "durability='extra': write 'normal' or 'full'"),
+        ({"timeout": 0}, "timeout=0: write seconds"),
+        ({"timeout": 61}, "timeout=61: write seconds"),
+        ({"timeout": True}, "timeout=True: write seconds"),
+        ({"timeout": "1"}, "timeout='1': write seconds"),
+        ({"timeout": float("nan")}, "timeout=nan: write seconds"),
+    ],
+)
+def test_options_that_cannot_work_do_not_start(path: Path, options: dict[str, Any], message: str) -> None:
+    """Promise 15: and the error says what to write instead."""
+    with pytest.raises(ConfigurationError, match=message):
+        SQLiteStore(path, **options)
+
+
+def test_paths_that_cannot_work_do_not_start(tmp_path: Path) -> None:
+    """Promise 15: nothing, memory, a directory, and a directory that is not there."""
+    for path, message in (
+        ("", "is not a file"),
+        (":memory:", "use MemoryStore"),
+        (tmp_path, "is a directory"),
+        (tmp_path / "missing" / "sessions.sqlite3", "there is no such directory"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            SQLiteStore(path)
+
+
+# The tables
+
+
+def test_sixteen_processes_make_one_schema(path: Path, script: Script) -> None:
+    """F-S8: however many processes meet a file that is not there, each one can use it, and it is made once."""
+    code = """
+import multiprocessing, sys, logging
+from session_middleware import SQLiteStore
+from session_middleware.testing import a_key, a_record
+logging.disable()
+
+def use(start, path):
+    store = SQLiteStore(path)
+    start.wait()
+    key = a_key()
+    assert store.create(key, a_record(key.encode(), user_id="racer"))
+    assert store.load(key).value == key.encode()
+
+if __name__ == "__main__":
+    start = multiprocessing.get_context("fork").Barrier(16)
+    processes = [multiprocessing.get_context("fork").Process(target=use, args=(start, sys.argv[1])) for _ in range(16)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    print([process.exitcode for process in processes])
+"""
+    for number in range(3):
+        file = path.with_name(f"{number}.sqlite3")
+        assert script(code, file) == str([0] * 16)
+
+        store = SQLiteStore(file)
+        assert len(store.keys_of("racer")) == 16
+        assert setting(store, "schema_version") == 3  # one table and two indexes, each made once
+        assert setting(store, "user_version") == SCHEMA_VERSION
+        assert setting(store, "integrity_check") == "ok"
+        store.close()
+
+
+@pytest.mark.parametrize(
+    ("statements", "message"),
+    [
+        (["PRAGMA user_version = 0"], "its tables have version 0; this package knows version 1"),
+        (["PRAGMA user_version = 2"], "its tables have version 2; this package knows version 1"),
+        (["PRAGMA application_id = 7"], "this is a database of something else; give the sessions a file of their own"),
+        (["PRAGMA application_id = 0", "PRAGMA user_version = 0"], "this is a database of something else"),
+    ],
+)
+def test_tables_that_it_does_not_know_are_left_alone(path: Path, statements: list[str], message: str) -> None:
+    """F-S8: an older, a newer or a foreign database is refused by every verb, and nothing of it is changed."""
+    key = a_key()
+    created(SQLiteStore(path), key)
+    with sqlite3.connect(path) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+    before = path.read_bytes()
+    store = SQLiteStore(path)
+
+    for verb in (
+        lambda: store.create(a_key(), a_record()),
+        lambda: store.load(key),
+        lambda: store.update(key, a_record(), version=1),
+        lambda: store.delete(key),
+        lambda: store.sweep(1),
+        lambda: store.keys_of("alice"),
+        lambda: list(store.keys()),
+    ):
+        with pytest.raises(StoreUnavailable, match=f"{path}: {message}"):
+            verb()
+    store.close()
+    assert path.read_bytes() == before
+
+
+def test_a_database_of_something_else_is_left_alone(path: Path) -> None:
+    """F-S8: whatever stands in the file by mistake stays as it is, to the byte."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE sessions (key TEXT, value BLOB)")
+        connection.execute("INSERT INTO sessions VALUES ('key', 'theirs')")
+    connection.close()
+    before = path.read_bytes()
+
+    with pytest.raises(StoreUnavailable, match="a database of something else"):
+        SQLiteStore(path).create(a_key(), a_record())
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def plan(store: SQLiteStore, sql: str) -> str:
+    """Return how SQLite runs a statement."""
+    store.load(a_key())
+    parameters = dict.fromkeys(map(str, range(1, 10))) if "?1" in sql else (None,) * sql.count("?")
+    if isinstance(parameters, dict):
+        parameters = (None,) * max(number for number in range(1, 10) if f"?{number}" in sql)
+    return "; ".join(row[3] for row in store._idle[-1].execute(f"EXPLAIN QUERY PLAN {sql}", parameters))
+
+
+@pytest.mark.parametrize(
+    ("sql", "by"),
+    [
+        (module._LOAD, ["sessions USING PRIMARY KEY (key=?)"]),
+        (module._UPDATE, ["sessions USING PRIMARY KEY (key=?)"]),
+        (module._UPDATE_UNINDEXED, ["sessions USING PRIMARY KEY (key=?)"]),
+        (module._REMOVE, ["sessions USING PRIMARY KEY (key=?)"]),
+        (module._DELETE, ["sessions USING PRIMARY KEY (key=?)"]),
+        (module._SWEEP, ["sessions USING PRIMARY KEY (key=?)", "INDEX sessions_by_sweep_at (sweep_at<?)"]),
+        (module._KEYS_OF, ["INDEX sessions_by_user_id (user_id=?)"]),
+        (module._KEYS, ["sessions USING PRIMARY KEY (key>?)"]),
+    ],
+)
+def test_every_statement_goes_by_an_index(sqlite: SQLiteStore, sql: str, by: list[str]) -> None:
+    """Promise 13: the cost of a verb does not grow with the number of sessions."""
+    steps = plan(sqlite, sql)
+
+    assert all(index in steps for index in by), steps
+    assert "SCAN" not in steps
+    assert "TEMP B-TREE" not in steps
+
+
+def test_the_common_update_touches_no_index(sqlite: SQLiteStore) -> None:
+    """Moving the end of a session by seconds leaves the time at which it is swept; moving it further does not."""
+
+    def swept_at() -> int:
+        ((at,),) = sqlite._idle[-1].execute("SELECT sweep_at FROM sessions").fetchall()
+        return int(at)
+
+    key, now = a_key(), int(time.time())
+    created(sqlite, key, Record(b"", now + 1000, "alice"))
+    first = swept_at()
+    assert first == now + 1300
+    for end, user, after in (
+        (now + 1300, "alice", first),
+        (now + 900, "alice", first),
+        (now + 1301, "alice", now + 1601),
+        (now + 1000, "alice", now + 1300),
+        (now + 1000, "bob", now + 1300),
+        (now + 600, "bob", now + 900),
+    ):
+        assert sqlite.update(key, Record(b"", end, user), version=loaded(sqlite, key).version)
+        assert swept_at() == after
+        assert after >= end
+
+
+def test_sweeping_takes_the_longest_expired_first(sqlite: SQLiteStore) -> None:
+    """Promise 13: in batches, so that a sweep is a bounded share of a request's time."""
+    ages = {a_key(): 1000 * number for number in range(1, 6)}
+    for key, age in ages.items():
+        sqlite.create(key, a_record(expires_in=-age))
+    left = []
+    for _ in ages:
+        assert sqlite.sweep(1) == 1
+        left.append(sqlite._idle[-1].execute("SELECT count(*), min(expires_at) FROM sessions").fetchone())
+
+    assert [count for count, _ in left] == [4, 3, 2, 1, 0]
+    assert [end for _, end in left[:-1]] == sorted(end for _, end in left[:-1])
+
+
+def test_keys_go_through_a_large_store_in_pages(sqlite: SQLiteStore) -> None:
+    """Listing holds no transaction open between the pages, so it stops nobody."""
+    keys = {a_key() for _ in range(2500)}
+    sqlite.load(a_key())
+    connection = sqlite._idle[-1]
+    connection.execute("BEGIN")
+    for key in keys:
+        connection.execute(module._CREATE, (key, *a_record(), time.time()))
+    connection.execute("COMMIT")
+    listing = sqlite.keys()
+    first = next(listing)
+
+    assert not connection.in_transaction
+    assert sqlite.delete(max(keys))
+    assert {first, *listing} == keys - {max(keys)}
+
+
+# The N-th step fails
+
+VERBS: dict[str, Callable[[SQLiteStore, str, object], object]] = {
+    "create": lambda store, key, version: store.create(a_key(), Record(b"new" * 5000, 2**40, "bob")),
+    "create over an expired record": lambda store, key, version: store.create("expired", Record(b"new", 2**40, "bob")),
+    "update": lambda store, key, version: store.update(key, Record(b"new", 2**40, "alice"), version=version),
+    "update of all": lambda store, key, version: store.update(key, Record(b"new", 2**41, "bob"), version=version),
+    "update that removes": lambda store, key, version: store.update(key, Record(b"", 0, None), version=version),
+    "delete": lambda store, key, version: store.delete(key),
+    "sweep": lambda store, key, version: store.sweep(10),
+}
+
+
+def rows(connection: sqlite3.Connection) -> list[Any]:
+    """Return everything but what chance decides."""
+    return connection.execute("SELECT length(key), value, expires_at, user_id FROM sessions ORDER BY key").fetchall()
+
+
+def tables(path: Path) -> Iterator[tuple[SQLiteStore, str]]:
+    """Yield stores that hold the same, each in a file of its own."""
+    for number in range(1, 2000):
+        store = SQLiteStore(path.with_name(f"{number}.sqlite3"))
+        key = "k" * 43
+        assert store.create(key, Record(b"old" * 3000, 2**40, "alice"))
+        assert store.create("expired", Record(b"old", 1000, "alice"))
+        yield store, key
+        store.close()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_that_fails_at_any_step_did_nothing_or_all(verb: str, path: Path) -> None:
+    """F-S10: interrupted at the N-th step of SQLite's machine, for every N, a verb leaves what was or what was to be."""
+    before: list[Any] = []
+    for steps, (store, key) in enumerate(tables(path), 1):
+        version = loaded(store, key).version
+        left = steps
+
+        def interrupt() -> bool:
+            nonlocal left
+            left -= 1
+            return left == 0
+
+        connection = store._idle[-1]
+        was = rows(connection)
+        before = before or was
+        connection.set_progress_handler(interrupt, 1)
+        failed = False
+        try:
+            VERBS[verb](store, key, version)
+        except StoreUnavailable as error:
+            failed = True
+            assert "interrupted" in str(error)
+        else:
+            connection.set_progress_handler(None, 0)
+        now = rows(eye := sqlite3.connect(store.path))
+        assert eye.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        eye.close()
+
+        assert now == was if failed else now != was
+        assert VERBS[verb](store, key, version) if failed else True  # and the store goes on
+        if not failed:
+            assert steps > 5
+            return
+    pytest.fail("the verb has no end")

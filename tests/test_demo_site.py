@@ -1,0 +1,436 @@
+"""The site of ``make demo`` does what its pages say, in process between two validators and under the real gunicorn."""
+
+import importlib
+import os
+import re
+import sqlite3
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from html import unescape
+from pathlib import Path
+from wsgiref.validate import validator
+
+import pytest
+
+from examples.demo.users import Users
+from tests.browser import FORM, Browser, Transport, forms_of, in_process, links_of, over_http, tags_of
+from tests.servers.gunicorn import ROOT, Gunicorn
+
+APPLICATION = "examples.demo.app:application"
+CONFIG = ("--config", str(ROOT / "examples" / "gunicorn.conf.py"))
+
+PAGES = ["/", "/sign-in", "/cart", "/cookie"]
+ACTIONS = ["/sign-in", "/sign-out", "/cart", "/cart/remove", "/sessions/revoke", "/sessions/revoke-others"]
+PASSWORDS = {"alice": "looking-glass", "bob": "long-way-home"}
+
+SCRIPT = "<script>alert(1)</script>"
+ATTRIBUTE = "\"' onfocus=alert(1) x='"
+
+
+@pytest.fixture(params=["in process", "gunicorn"], scope="module")
+def transport(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Transport]:
+    cwd = tmp_path_factory.mktemp("demo")
+    if request.param == "gunicorn":
+        with Gunicorn(APPLICATION, *CONFIG, cwd=cwd) as server:
+            yield over_http(server.url)
+            assert "Traceback" not in server.log()
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(cwd)
+        application = importlib.import_module("examples.demo.app").application
+        patch.setattr(application, "app", validator(application.app))
+        yield in_process(validator(application))
+        application.manager.store.close()
+
+
+@pytest.fixture
+def browser(transport: Transport) -> Browser:
+    return Browser(transport)
+
+
+def sign_in(browser: Browser, user: str) -> Browser:
+    answer = browser.submit("/sign-in", "/sign-in", user=user, password=PASSWORDS[user])
+    assert (answer.status, answer.header("Location").rpartition("/")[2]) == (303, "")
+    return browser
+
+
+def user_of(browser: Browser) -> str | None:
+    found = re.search(r"Signed in as </span><strong>(.*?)</strong>", browser.get("/").text)
+    return found and found[1]
+
+
+def ids_of(browser: Browser) -> list[str]:
+    forms = forms_of(browser.get("/sessions").text)
+    return [form.fields["id"] for form in forms if form.action == "/sessions/revoke"]
+
+
+def id_of(browser: Browser) -> str:
+    found = re.search(r"session\.id</dt><dd><code>(.*?)</code>", browser.get("/cookie").text)
+    assert found is not None
+    return found[1]
+
+
+def csrf_of(browser: Browser) -> str:
+    return forms_of(browser.get("/sign-in").text)[-1].fields["csrf"]
+
+
+def test_every_page_is_whole_and_every_link_leads_somewhere(browser: Browser) -> None:
+    """What a visitor can click is there; each page has one heading of the first order, a title and a language."""
+    sign_in(browser, "alice")
+    links: set[str] = set()
+    for path in [*PAGES, "/sessions"]:
+        answer = browser.get(path)
+        assert (answer.status, answer.header("Content-Type")) == (200, "text/html; charset=UTF-8")
+        assert tags_of(answer.text).count("h1") == 1
+        assert '<html lang="en">' in answer.text
+        assert re.search("<title>[^<]+</title>", answer.text)
+        assert all(form.method == "post" and "csrf" in form.fields for form in forms_of(answer.text))
+        links |= links_of(answer.text)
+
+    assert {link: browser.get(link).status for link in links if link != "#main"}.keys() >= {"/", "/static/style.css"}
+    assert all(browser.get(link).status == 200 for link in links if link != "#main")
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/nowhere", "/static/style.css", "/static/cookie.js"])
+def test_every_answer_has_a_strict_content_security_policy(browser: Browser, path: str) -> None:
+    """No script, style or frame but the site's own files."""
+    policy = browser.get(path).header("Content-Security-Policy")
+
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_no_page_has_script_or_style_inline(browser: Browser, path: str) -> None:
+    """So the policy need not allow it."""
+    text = browser.get(path).text
+
+    assert re.findall("<script(?![^>]* src=)|<style|<[^>]* (?:style|on[a-z]+)=", text) == []
+
+
+def test_pages_are_not_kept_by_caches(browser: Browser) -> None:
+    """After signing out, the back button shows nobody's page."""
+    assert all(browser.get(path).header("Cache-Control") == "no-store" for path in PAGES)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("style.css", "text/css"), ("cookie.js", "text/javascript"), ("icon.svg", "image/svg+xml")]
+)
+def test_a_static_file_does_not_touch_the_session(browser: Browser, name: str, kind: str) -> None:
+    """Promise 1: no cookie, no Vary."""
+    answer = browser.get(f"/static/{name}")
+
+    assert answer.status == 200
+    assert answer.header("Content-Type").startswith(kind)
+    assert answer.all("Set-Cookie") == answer.all("Vary") == []
+
+
+def test_what_is_not_there_is_not_found(browser: Browser) -> None:
+    """404, without a session for whoever tries addresses."""
+    for path in ("/nowhere", "/static/", "/static/../app.py", "/%ff", "/cart/"):
+        answer = browser.get(path)
+        assert answer.status == 404
+        assert answer.all("Set-Cookie") == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/sign-out", "POST"),
+        ("GET", "/sessions/revoke", "POST"),
+        ("POST", "/cookie", "GET, HEAD"),
+        ("DELETE", "/cart", "GET, HEAD, POST"),
+        ("POST", "/static/style.css", "GET, HEAD"),
+    ],
+)
+def test_a_method_that_a_page_does_not_have_is_refused(browser: Browser, method: str, path: str, allowed: str) -> None:
+    """405, and which ones it has (RFC 9110, 15.5.6)."""
+    answer = browser.send(method, path)
+
+    assert (answer.status, answer.header("Allow")) == (405, allowed)
+
+
+def test_head_is_get_without_the_body(browser: Browser) -> None:
+    """RFC 9110, 9.3.2."""
+    answer = browser.send("HEAD", "/sign-in")
+
+    assert (answer.status, answer.body) == (200, b"")
+    assert int(answer.header("Content-Length")) > 500
+
+
+def test_visits_are_counted_exactly(transport: Transport) -> None:
+    """Promise 4: the counter is a transaction, so of parallel visits none is lost."""
+    browser = Browser(transport)
+    browser.get("/")
+
+    def visit() -> None:
+        for _ in range(5):
+            copy = Browser(transport)
+            copy.cookies = dict(browser.cookies)
+            copy.get("/")
+
+    threads = [threading.Thread(target=visit) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert "<strong>22</strong> visits" in browser.get("/").text
+
+
+def test_the_cart_survives_sign_in_and_remembers_nested_values(browser: Browser) -> None:
+    """Promise 8: the quantity inside the line inside the cart adds up."""
+    browser.submit("/cart", "/cart", item="Tea", quantity="2")
+    sign_in(browser, "alice")
+    answer = browser.submit("/cart", "/cart", item="Tea", quantity="3")
+
+    assert answer.status == 303
+    assert "<h3>Tea</h3>\n<p>5 &times;" in browser.get("/cart").text
+    browser.submit("/cart", "/cart/remove", item="Tea")
+    assert "Nothing yet." in browser.get("/cart").text
+
+
+@pytest.mark.parametrize(
+    ("item", "quantity"),
+    [("", "1"), (" ", "1"), ("x" * 61, "1"), ("Tea", ""), ("Tea", "0"), ("Tea", "100"), ("Tea", "٣")],
+)
+def test_the_cart_refuses_what_it_cannot_hold(browser: Browser, item: str, quantity: str) -> None:
+    """400, and the cart is as it was."""
+    assert browser.submit("/cart", "/cart", item=item, quantity=quantity).status == 400
+    assert "Nothing yet." in browser.get("/cart").text
+
+
+def test_the_cart_is_bounded(browser: Browser) -> None:
+    """Nobody fills the store with one session."""
+    csrf = csrf_of(browser)
+    answers = [browser.post("/cart", csrf=csrf, item=f"Thing {number}", quantity="1").status for number in range(21)]
+
+    assert answers == [303] * 20 + [400]
+
+
+def test_signing_in_changes_the_token_and_kills_the_old_one(transport: Transport) -> None:
+    """Promise 11: a session planted by an attacker before the sign-in is of no use to them afterwards."""
+    attacker, victim = Browser(transport), Browser(transport)
+    csrf = csrf_of(attacker)
+    assert attacker.token is not None
+    victim.token = attacker.token
+
+    sign_in(victim, "alice")
+
+    assert victim.token != attacker.token
+    assert user_of(victim) == "alice"
+    assert user_of(attacker) is None
+    assert csrf_of(victim) != csrf
+
+
+@pytest.mark.parametrize(("user", "password"), [("alice", "wrong"), ("mallory", "looking-glass"), ("", "")])
+def test_a_wrong_sign_in_is_refused_and_says_nothing(browser: Browser, user: str, password: str) -> None:
+    """403, the same words for a wrong password and an unknown user, and the session stays as it was."""
+    browser.get("/")
+    before = browser.token
+    answer = browser.submit("/sign-in", "/sign-in", user=user, password=password)
+
+    assert answer.status == 403
+    assert "There is no such user, or the password is wrong." in answer.text
+    assert browser.token == before
+    assert user_of(browser) is None
+
+
+def test_signing_out_is_final(browser: Browser) -> None:
+    """Promise 5: the cookie goes, and sent again it opens nothing."""
+    sign_in(browser, "alice")
+    before = browser.token
+    assert before is not None
+
+    assert browser.submit("/", "/sign-out").status == 303
+    assert browser.token is None
+    browser.token = before
+    assert user_of(browser) is None
+
+
+def test_signing_in_as_someone_else_leaves_nothing_behind(browser: Browser) -> None:
+    """Design, section 6: a sign-in on another user's session first drops that user's data."""
+    sign_in(browser, "alice")
+    browser.submit("/cart", "/cart", item="Tea", quantity="1")
+    sign_in(browser, "bob")
+
+    assert user_of(browser) == "bob"
+    assert "Nothing yet." in browser.get("/cart").text
+
+
+def test_a_form_that_is_not_ours_changes_nothing(transport: Transport) -> None:
+    """400 without the secret of the session, with a wrong one, and with that of another session; for every form."""
+    browser, other = sign_in(Browser(transport), "alice"), Browser(transport)
+    fields = {"user": "bob", "password": PASSWORDS["bob"], "item": "Tea", "quantity": "1", "id": id_of(browser)}
+
+    for action in ACTIONS:
+        assert browser.post(action, **fields).status == 400
+        for wrong in ("", "x", "é", csrf_of(other)):
+            assert browser.post(action, **fields, csrf=wrong).status == 400
+    assert user_of(browser) == "alice"
+    assert "Nothing yet." in browser.get("/cart").text
+
+
+def test_a_visitor_without_a_session_cannot_send_a_form(browser: Browser) -> None:
+    """An empty secret is not that of a session that has none."""
+    answer = browser.post("/cart", csrf="", item="Tea", quantity="1")
+
+    assert answer.status == 400
+    assert answer.all("Set-Cookie") == []
+
+
+def test_a_form_that_is_too_large_or_no_text_is_refused(browser: Browser) -> None:
+    """413 and 400, before anything is done with it."""
+    csrf = csrf_of(browser)
+
+    assert browser.post("/cart", csrf=csrf, item="x" * 20_000, quantity="1").status == 413
+    assert browser.send("POST", "/cart", b"csrf=%ff&item=Tea", Content_Type=FORM).status == 400
+    assert browser.send("POST", "/cart", b'{"csrf": 1}', Content_Type="application/json").status == 400
+
+
+def test_my_sessions_are_for_those_who_signed_in(browser: Browser) -> None:
+    """403 for a page and for a form, with the way to sign in."""
+    answer = browser.get("/sessions")
+    assert answer.status == 403
+    assert 'href="/sign-in"' in answer.text
+
+    csrf = csrf_of(browser)
+    assert browser.post("/sessions/revoke-others", csrf=csrf).status == 403
+    assert browser.post("/sessions/revoke", csrf=csrf, id="x").status == 403
+
+
+def test_one_browser_sees_the_other_and_ends_its_session(transport: Transport) -> None:
+    """The list shows each browser and marks this one; what is ended there is ended at the next request."""
+    desktop, phone = Browser(transport, "Desktop/1.0"), Browser(transport, "Phone/2.0")
+    for browser in (desktop, phone):
+        sign_in(browser, "alice")
+    wanted = id_of(phone)
+
+    text = desktop.get("/sessions").text
+    assert "<h2>Phone/2.0</h2>\n<p>Signed in" in text
+    assert '<h2>Desktop/1.0</h2><p class="mark">This session</p>' in text
+    assert {id_of(desktop), wanted} <= set(ids_of(desktop))
+
+    assert desktop.submit("/sessions", "/sessions/revoke", id=wanted).status == 303
+    assert wanted not in ids_of(desktop)
+    assert user_of(phone) is None
+    assert user_of(desktop) == "alice"
+
+
+def test_all_other_sessions_can_be_ended_at_once(transport: Transport) -> None:
+    """This one stays, and so do those of other users."""
+    here, other = [sign_in(Browser(transport), "alice") for _ in range(2)]
+    bob = sign_in(Browser(transport), "bob")
+
+    assert here.submit("/sessions", "/sessions/revoke-others").status == 303
+
+    assert ids_of(here) == [id_of(here)]
+    assert [user_of(browser) for browser in (here, other, bob)] == ["alice", None, "bob"]
+
+
+def test_ending_this_session_is_signing_out(browser: Browser) -> None:
+    """The cookie goes, too."""
+    sign_in(browser, "alice")
+
+    assert browser.submit("/sessions", "/sessions/revoke", id=id_of(browser)).status == 303
+    assert browser.token is None
+
+
+def test_nobody_ends_the_session_of_someone_else(transport: Transport) -> None:
+    """404, as for a session that does not exist."""
+    alice, bob = sign_in(Browser(transport), "alice"), sign_in(Browser(transport), "bob")
+    csrf = csrf_of(bob)
+
+    assert bob.post("/sessions/revoke", csrf=csrf, id=id_of(alice)).status == 404
+    assert bob.post("/sessions/revoke", csrf=csrf, id="x" * 43).status == 404
+    assert user_of(alice) == "alice"
+
+
+def test_what_visitors_write_is_shown_as_text(transport: Transport) -> None:
+    """In the cart, in the list of sessions, on the page of the cookie and in the form that comes back."""
+    attack = f"{ATTRIBUTE}{SCRIPT}{{title}}&lt;"
+    browser = sign_in(Browser(transport, user_agent=attack), "alice")
+    browser.submit("/cart", "/cart", item=attack, quantity="1")
+    wrong = browser.submit("/sign-in", "/sign-in", user=attack, password="x")
+    texts = [browser.get("/cart").text, browser.get("/sessions").text, browser.get("/cookie").text, wrong.text]
+
+    for text in texts:
+        assert SCRIPT not in text
+        assert not re.search("<[^>]* onfocus", re.sub('"[^"]*"', '""', text))
+    assert f"<h3>{attack}</h3>" in unescape(texts[0])
+    assert f"<h2>{attack}</h2>" in unescape(texts[1])
+    assert browser.submit("/cart", "/cart/remove", item=attack).status == 303
+    assert "Nothing yet." in browser.get("/cart").text
+
+
+def test_the_cookie_page_shows_both_sides(browser: Browser) -> None:
+    """The attributes, the id and the data; neither the token nor the secret of the forms."""
+    sign_in(browser, "alice")
+    answer = browser.get("/cookie")
+    text = unescape(answer.text)
+
+    assert "Set-Cookie: session=(43 secret characters); Path=/; HttpOnly; SameSite=Lax" in text
+    assert id_of(browser) in text
+    assert "'browser': 'a browser'" in text
+    assert "'csrf': '(kept from this page)'" in text
+    assert browser.token is not None
+    assert browser.token not in str(answer.headers)
+    assert "document.cookie" in browser.get("/static/cookie.js").text
+
+
+def test_a_restart_of_the_server_signs_nobody_out(tmp_path: Path) -> None:
+    """Sessions, cart and users are in the files of ``./demo``, which nobody else may enter; ``--preload`` is fine."""
+    with Gunicorn(APPLICATION, *CONFIG, cwd=tmp_path) as server:
+        browser = Browser(over_http(server.url))
+        browser.submit("/cart", "/cart", item="Tea", quantity="1")
+        sign_in(browser, "alice")
+    with Gunicorn(APPLICATION, *CONFIG, "--preload", cwd=tmp_path) as server:
+        browser.transport = over_http(server.url)
+        assert user_of(browser) == "alice"
+        assert "<h3>Tea</h3>" in browser.get("/cart").text
+        sign_in(Browser(browser.transport), "bob")
+        assert "Traceback" not in server.log()
+
+    assert stat.S_IMODE(os.stat(tmp_path / "demo").st_mode) == 0o700
+    with closing(sqlite3.connect(tmp_path / "demo" / "users.sqlite3")) as connection:
+        assert connection.execute("SELECT count(*) FROM users").fetchone() == (3,)
+
+
+def test_passwords_are_salted_and_hashed(tmp_path: Path) -> None:
+    """Two users with one password have nothing in common in the table."""
+    path = tmp_path / "users.sqlite3"
+    users = Users(path, {"ann": "same-password", "ben": "same-password"})
+
+    assert users.check("ann", "same-password")
+    assert users.check("ben", "same-password")
+    assert not users.check("ann", "Same-password")
+    assert b"same-password" not in path.read_bytes()
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT salt, hash FROM users").fetchall()
+    assert len({value for row in rows for value in row}) == 4
+
+
+def test_users_that_are_there_stay_as_they_are(tmp_path: Path) -> None:
+    """A restart changes nobody's password."""
+    Users(tmp_path / "users.sqlite3", {"ann": "first"})
+    users = Users(tmp_path / "users.sqlite3", {"ann": "second"})
+
+    assert users.check("ann", "first")
+    assert not users.check("ann", "second")
+
+
+def test_an_unknown_user_takes_as_long_as_a_known_one(tmp_path: Path) -> None:
+    """The time does not tell which names exist; processor time, so that other work does not count."""
+    users = Users(tmp_path / "users.sqlite3", {"ann": "password"})
+
+    def cost(name: str) -> float:
+        before = time.thread_time()
+        users.check(name, "wrong")
+        return time.thread_time() - before
+
+    known, unknown = (min(cost(name) for _ in range(2)) for name in ("ann", "nobody"))
+    assert 0.5 < unknown / known < 2

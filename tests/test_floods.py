@@ -1,0 +1,243 @@
+"""What many requests cost and leave behind: readers, guessers, hot sessions, expired records, aborted responses."""
+
+import gc
+import os
+import secrets
+import time
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from session_middleware import MemoryStore, Session, SessionManager, SQLiteStore, Store
+from session_middleware.lifetime import touch_interval
+from session_middleware.stores.base import Record, Scannable, Version
+from session_middleware.testing import FakeClock
+from tests.servers.direct import Site, racers
+
+soak = pytest.mark.soak
+
+DESCRIPTORS = Path("/proc/self/fd")
+
+
+class WatchedStore:
+    """Counts the calls of each verb, and the writes that were not refused."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.calls: Counter[str] = Counter()
+        self.writes = 0
+
+    def create(self, key: str, record: Record) -> bool:
+        return self._written("create", self._store.create(key, record))
+
+    def load(self, key: str) -> Any:
+        self.calls["load"] += 1
+        return self._store.load(key)
+
+    def update(self, key: str, record: Record, *, version: Version) -> bool:
+        return self._written("update", self._store.update(key, record, version=version))
+
+    def delete(self, key: str) -> bool:
+        return self._written("delete", self._store.delete(key))
+
+    def _written(self, verb: str, done: bool) -> bool:
+        self.calls[verb] += 1
+        self.writes += done
+        return done
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    with closing(SQLiteStore(tmp_path / "sessions.sqlite3")) as sqlite:
+        yield sqlite
+
+
+def counts(normal: int, full: int) -> list[Any]:
+    """Return the parameters of a test that makes *normal* requests, and *full* in the soak."""
+    return [pytest.param(normal, id=f"{normal:,}"), pytest.param(full, id=f"{full:,}", marks=soak)]
+
+
+def keys_in(store: Store) -> list[str]:
+    assert isinstance(store, Scannable)
+    return list(store.keys())
+
+
+def read(session: Session) -> Iterable[bytes]:
+    return [f"{session.get('visits', 0)} {len(session)} {session.user_id}".encode()]
+
+
+def invalidate(session: Session) -> Iterable[bytes]:
+    session.invalidate()
+    return [b"bye"]
+
+
+@pytest.mark.parametrize("requests", counts(5_000, 100_000))
+def test_readers_without_a_cookie_leave_nothing(store: Store, requests: int) -> None:
+    """Promise 2, F-L3, G-22: any number of visitors who only read: no store call, no record, no cookie."""
+    watched = WatchedStore(store)
+    site = Site(watched)
+    for _ in range(requests):
+        assert site.visit(read).token is None
+    assert not watched.calls
+    assert keys_in(store) == []
+
+
+@pytest.mark.parametrize("requests", counts(5_000, 100_000))
+@pytest.mark.parametrize("handler", [read, invalidate])
+def test_guessed_tokens_leave_nothing(store: Store, handler: Callable[[Session], Iterable[bytes]], requests: int) -> None:
+    """Promise 2, F-L4, G-22: well-formed random tokens: one load each, no record, and no new cookie."""
+    watched = WatchedStore(store)
+    site = Site(watched)
+    for _ in range(requests):
+        assert not site.visit(handler, secrets.token_urlsafe(32)).token
+    assert watched.calls["load"] == requests
+    assert watched.writes == watched.calls["create"] == 0
+    assert keys_in(store) == []
+
+
+@pytest.mark.parametrize("requests", counts(10_000, 300_000))
+def test_a_hot_session_is_written_once_an_interval(store: Store, requests: int) -> None:
+    """Promise 2, F-L7: 1,000 reads a second on one session: at most one write in each touch interval."""
+    clock = FakeClock()
+    watched = WatchedStore(store)
+    site = Site(watched, clock=clock)
+    token = site.sign_in("alice")
+    before = watched.writes
+    for _ in range(requests):
+        clock.advance(0.001)
+        site.visit(read, token)
+    assert watched.writes - before == requests // 1000 // touch_interval(site.manager.lifetime.idle)
+    assert watched.calls["load"] == requests
+
+
+def test_readers_at_the_same_moment_note_it_once(store: Store) -> None:
+    """F-L7: when a touch is due and sixteen requests come at once, one writes, and none of the others is bothered."""
+    clock = FakeClock()
+    watched = WatchedStore(store)
+    site = Site(watched, clock=clock)
+    token = site.sign_in("alice")
+    with racers(16) as crew:
+        for _ in range(20):
+            clock.advance(61)
+            before = watched.writes
+            answers = crew.run(*(lambda: site.visit(read, token) for _ in range(16)))
+            assert {answer.body for answer in answers} == {b"0 0 alice"}
+            assert watched.writes - before == 1
+
+
+def test_expired_sessions_go_as_new_ones_come(store: Store, tmp_path: Path) -> None:
+    """Promise 13: 20,000 expired sessions are gone after light traffic, in small steps, and only they."""
+    past = int(time.time()) - 1000
+    for _ in range(20_000):
+        store.create(secrets.token_urlsafe(32), Record(bytes(100), past, None))
+    held = _held(store)
+    assert held == 20_000
+    site = Site(store)
+    tokens = []
+    while (now := _held(store) if len(tokens) % 1000 == 0 else held) > len(tokens):
+        held = now
+        tokens.append(site.sign_in(number=len(tokens)))
+        assert len(tokens) <= 12_000
+    assert _held(store) == len(tokens) == len(keys_in(store))
+    assert all(site.opened(token) == {"number": number} for number, token in islice(enumerate(tokens), 0, None, 97))
+
+
+def _held(store: Store) -> int:
+    """Return how many records the store holds, the expired ones too."""
+    if isinstance(store, SQLiteStore):
+        return int(store._execute("SELECT count(*) FROM sessions", ())[0][0][0])
+    assert isinstance(store, MemoryStore)
+    return len(store._entries)
+
+
+def stream(session: Session) -> Iterable[bytes]:
+    session["streamed"] = True
+    yield b"first"
+    session["late"] = True
+    yield b"second"
+
+
+def abort(site: Site, token: str) -> None:
+    """Start a streaming response and let go of it after its first block, as a server does when the client has gone."""
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": "GET",
+        "wsgi.url_scheme": "http",
+        "HTTP_COOKIE": f"session={token}",
+        "site.handler": stream,
+    }
+    blocks: Any = site.middleware(environ, lambda status, headers, exc_info=None: bytes)
+    assert next(iter(blocks)) == b"first"
+    blocks.close()
+
+
+def fail(session: Session) -> Iterable[bytes]:
+    session["failed"] = True
+    raise RuntimeError("on purpose")
+
+
+def test_requests_leave_no_growth(store: Store) -> None:
+    """Promise 13, G-23: 20,000 requests and 1,000 aborted responses leave no objects, no memory and no descriptors."""
+    site = Site(store)
+    tokens = [site.sign_in(number=number) for number in range(10)]
+
+    def work(requests: int, aborted: int) -> None:
+        for number in range(requests):
+            token = tokens[number % 10]
+            if number % 20 == 0:
+                with suppress(RuntimeError):
+                    site.visit(fail, token)
+            elif number % 3 == 0:
+                site.visit(lambda session, number=number: [str(session.update(n=number % 7)).encode()], token)
+            else:
+                site.visit(read, token)
+        for number in range(aborted):
+            abort(site, tokens[number % 10])
+
+    work(2000, 100)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        work(200, 20)
+        gc.collect()
+        objects, memory, descriptors = len(gc.get_objects()), tracemalloc.get_traced_memory()[0], _descriptors()
+        work(20_000, 1_000)
+        gc.collect()
+        assert len(gc.get_objects()) - objects < 100
+        assert tracemalloc.get_traced_memory()[0] - memory < 200_000
+    finally:
+        tracemalloc.stop()
+    assert _descriptors() <= descriptors
+
+
+def test_a_store_holds_no_more_connections_than_threads_at_work(tmp_path: Path) -> None:
+    """Promise 13, G-23: as many connections as threads that used the store at one moment, none after it is closed."""
+    base = _descriptors()
+    store = SQLiteStore(tmp_path / "sessions.sqlite3")
+    manager = SessionManager(store)
+
+    def work() -> None:
+        for _ in range(50):
+            session = manager.open()
+            session["a"] = 1
+            manager.commit(session)
+
+    for _ in range(5):
+        with racers(16) as crew:
+            crew.run(*[work] * 16)
+    files = [os.readlink(link) for link in DESCRIPTORS.iterdir() if link.is_symlink()]
+    assert 1 <= files.count(str(store.path)) <= 16
+    store.close()
+    assert _descriptors() <= base
+
+
+def _descriptors() -> int:
+    return len(list(DESCRIPTORS.iterdir()))

@@ -1,0 +1,476 @@
+"""Requests on one session in real threads, thousands of times: nothing comes back, nothing is lost, nothing is refused."""
+
+import multiprocessing
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from session_middleware import MemoryStore, Session, SessionManager, SQLiteStore, Store
+from session_middleware.stores.base import Record, Version
+from tests.servers.direct import Answer, Handler, Racers, Site, racers
+
+USER = "alice"
+
+soak = pytest.mark.soak
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    store = SQLiteStore(tmp_path / "sessions.sqlite3")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def site(store: Store) -> Site:
+    return Site(store)
+
+
+@pytest.fixture
+def three() -> Iterator[Racers]:
+    with racers(3) as crew:
+        yield crew
+
+
+def counts(normal: int, full: int) -> list[Any]:
+    """Return the parameters of a test that runs *normal* rounds, and *full* in the soak."""
+    return [pytest.param(normal, id=str(normal)), pytest.param(full, id=f"{full:,}", marks=soak)]
+
+
+def saw(session: Session) -> list[bytes]:
+    return [b"saw it" if "secret" in session else b"saw nothing"]
+
+
+def write(session: Session) -> Iterable[bytes]:
+    seen = saw(session)
+    session[secrets.token_hex(4)] = 1
+    return seen
+
+
+def regenerate(session: Session) -> Iterable[bytes]:
+    seen = saw(session)
+    session["regenerated"] = 1
+    session.regenerate()
+    return seen
+
+
+def transact(session: Session) -> Iterable[bytes]:
+    seen = saw(session)
+    session.transact(lambda data: data.update(count=data.get("count", 0) + 1))
+    return seen
+
+
+def write_late(session: Session) -> Iterable[bytes]:
+    seen = saw(session)
+    yield seen[0]
+    if seen == [b"saw it"]:
+        session["late"] = 1
+    yield b""
+
+
+def invalidate(session: Session) -> Iterable[bytes]:
+    seen = saw(session)
+    session.invalidate()
+    return seen
+
+
+def by_request(site: Site, token: str, key: str) -> bool:
+    return site.visit(invalidate, token).body == b"saw it"
+
+
+def by_id(site: Site, token: str, key: str) -> bool:
+    return site.manager.revoke(key)
+
+
+def by_user(site: Site, token: str, key: str) -> bool:
+    return site.manager.revoke_all(USER) > 0
+
+
+IN_FLIGHT: list[tuple[Handler, Handler]] = [
+    (write, write),
+    (write, regenerate),
+    (transact, write),
+    (write_late, write),
+    (regenerate, regenerate),
+    (transact, regenerate),
+    (write_late, regenerate),
+]
+
+
+@pytest.mark.parametrize("rounds", counts(500, 10_000))
+@pytest.mark.parametrize("logout", [by_request, by_id, by_user])
+def test_nothing_in_flight_survives_a_logout(
+    site: Site, three: Racers, logout: Callable[[Site, str, str], bool], rounds: int
+) -> None:
+    """Promise 5, F-C1, G-6: whatever is in flight, an ended session opens under no token, and everyone gets an answer."""
+    ended = in_flight = 0
+    for first, second in islice(cycle(IN_FLIGHT), rounds):
+        token = site.sign_in(USER, secret=1)
+        key = site.manager.open(token).id
+        was_there, *answers = three.run(
+            lambda token=token, key=key: logout(site, token, key),
+            lambda token=token, first=first: site.visit(first, token),
+            lambda token=token, second=second: site.visit(second, token),
+        )
+        assert {answer.status for answer in answers} == {"200 OK"}
+        assert {answer.body for answer in answers} <= {b"saw it", b"saw nothing"}
+        if was_there:
+            ended += 1
+            in_flight += any(answer.body == b"saw it" for answer in answers)
+            for answer in (Answer("", [("Set-Cookie", f"session={token};")], b""), *answers):
+                opened = site.opened(answer.token) if answer.token else {}
+                assert "secret" not in opened, (first.__name__, second.__name__)
+                assert "user_id" not in opened, (first.__name__, second.__name__)
+            assert site.manager.sessions_of(USER) == []
+        site.manager.revoke_all(USER)
+    assert ended > rounds / 2
+    assert in_flight > rounds / 10, "the requests did not meet"
+
+
+@pytest.mark.parametrize("rounds", counts(500, 5_000))
+def test_a_regenerate_loses_no_change(site: Site, three: Racers, rounds: int) -> None:
+    """Promise 3, F-C5: what was written by requests that had the session is there under its new token, and only there."""
+
+    def setting(key: str) -> Handler:
+        def handler(session: Session) -> Iterable[bytes]:
+            seen = saw(session)
+            session[key] = key
+            return seen
+
+        return handler
+
+    met = 0
+    for _ in range(rounds):
+        token = site.sign_in(USER, secret=1)
+        answers = three.run(
+            lambda token=token: site.visit(regenerate, token),
+            lambda token=token: site.visit(setting("b"), token),
+            lambda token=token: site.visit(setting("c"), token),
+        )
+        successor = answers[0].token
+        assert successor
+        opened = site.opened(successor)
+        assert opened["secret"] == 1
+        assert not site.opened(token)
+        for key, answer in zip(("b", "c"), answers[1:], strict=True):
+            assert answer.status == "200 OK"
+            if answer.body == b"saw it":
+                met += 1
+                assert answer.token is None
+                assert opened[key] == key
+    assert met > rounds / 10
+
+
+@pytest.mark.parametrize("rounds", counts(300, 3_000))
+def test_of_two_regenerates_one_has_the_successor(site: Site, three: Racers, rounds: int) -> None:
+    """F-C5, F-C9: parallel regenerates make one successor with the changes of all; the others send no cookie."""
+
+    def regenerating(key: str) -> Handler:
+        def handler(session: Session) -> Iterable[bytes]:
+            seen = saw(session)
+            if seen == [b"saw it"]:
+                session[key] = key
+                session.regenerate()
+            return seen
+
+        return handler
+
+    for _ in range(rounds):
+        token = site.sign_in(USER, secret=1)
+        answers = three.run(*(lambda token=token, key=key: site.visit(regenerating(key), token) for key in "abc"))
+        (successor,) = [answer.token for answer in answers if answer.token]
+        saved = {key for key, answer in zip("abc", answers, strict=True) if answer.body == b"saw it"}
+        assert site.opened(successor).keys() == {"secret", "user_id"} | saved
+        assert not site.opened(token)
+        assert len(site.manager.sessions_of(USER)) == 1
+        site.manager.revoke_all(USER)
+
+
+@pytest.mark.parametrize("rounds", counts(300, 3_000))
+def test_two_logins_both_work_and_the_token_before_them_is_dead(site: Site, three: Racers, rounds: int) -> None:
+    """F-C5, W-30: a sign-in that races another one signs in; the cart of before is kept; a write of before is not lost."""
+
+    def login(session: Session) -> Iterable[bytes]:
+        session.login(USER)
+        session["account"] = "private"
+        return [b"welcome"]
+
+    for _ in range(rounds):
+        token = site.sign_in(cart=["book"])
+        answers = three.run(
+            lambda token=token: site.visit(login, token),
+            lambda token=token: site.visit(login, token),
+            lambda token=token: site.visit(write, token),
+        )
+        assert {answer.status for answer in answers} == {"200 OK"}
+        assert not site.opened(token)
+        tokens = {answer.token for answer in answers[:2] if answer.token}
+        assert tokens
+        for answer in answers[:2]:
+            if answer.token:
+                opened = site.opened(answer.token)
+                assert (opened["user_id"], opened["account"]) == (USER, "private")
+        assert any("cart" in site.opened(token) for token in tokens)
+        site.manager.revoke_all(USER)
+
+
+@pytest.mark.parametrize("polls", counts(1_000, 10_000))
+def test_the_token_of_before_a_login_never_shows_what_came_after(site: Site, polls: int) -> None:
+    """Promise 11, F-C7, G-5: an attacker who planted the token and polls it through the sign-in sees nothing of it."""
+
+    def login(session: Session) -> Iterable[bytes]:
+        session.login(USER)
+        session["account"] = "private"
+        return [b"welcome"]
+
+    def login_late_data(session: Session) -> Iterable[bytes]:
+        session.login(USER)
+        yield b"welcome"
+        session["account"] = "private"
+        yield b""
+
+    planted, done = "", threading.Event()
+    made, seen = 0, list[Any]()
+
+    def look(session: Session) -> Iterable[bytes]:
+        return [repr((session.get("account"), session.user_id)).encode()]
+
+    def mark(session: Session) -> Iterable[bytes]:
+        session["mark"] = made
+        return [repr((session.get("account"), session.user_id)).encode()]
+
+    def attack(handler: Handler) -> None:
+        nonlocal made
+        while not done.is_set():
+            if token := planted:
+                answer = site.visit(handler, token)
+                made += 1
+                if answer.body != b"(None, None)":
+                    seen.append(answer)
+                if answer.token and "account" in site.opened(answer.token):
+                    seen.append(answer)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    attackers = [threading.Thread(target=attack, args=(handler,)) for handler in (look, mark)]
+    for attacker in attackers:
+        attacker.start()
+    try:
+        for handler in cycle((login, login_late_data)):
+            token = planted = site.sign_in(cart=[])
+            started = made
+            while made < started + 2 and made < polls:
+                time.sleep(0)
+            answer = site.visit(handler, token)
+            assert answer.status == "200 OK"
+            assert answer.token
+            assert site.opened(answer.token)["account"] == "private"
+            if made >= polls:
+                break
+    finally:
+        done.set()
+        for attacker in attackers:
+            attacker.join(30)
+        sys.setswitchinterval(interval)
+    assert seen == []
+
+
+class CountingStore:
+    """Counts how often each thread had to try an update; the rest is the store's."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._local = threading.local()
+        self.create, self.load, self.delete = store.create, store.load, store.delete
+
+    def update(self, key: str, record: Record, *, version: Version) -> bool:
+        self._local.tries = self.tries() + 1
+        return self._store.update(key, record, version=version)
+
+    def tries(self) -> int:
+        tries: int = getattr(self._local, "tries", 0)
+        return tries
+
+
+@pytest.mark.parametrize("rounds", counts(20, 200))
+def test_sixteen_threads_that_keep_writing_lose_nothing(store: Store, rounds: int) -> None:
+    """Promise 3: 16 threads on one session, each with keys of its own, without a pause: no change lost, no 503."""
+    site = Site(store)
+    token = site.sign_in(USER)
+
+    def writing(place: int) -> Callable[[], set[str]]:
+        def act() -> set[str]:
+            statuses = set()
+            for number in range(rounds):
+
+                def handler(session: Session, key: str = f"{place}", number: int = number) -> Iterable[bytes]:
+                    session[key] = [*session.get(key, ()), number]
+                    return [b""]
+
+                statuses.add(site.visit(handler, token).status)
+            return statuses
+
+        return act
+
+    with racers(16) as crew:
+        statuses = crew.run(*map(writing, range(16)))
+    assert set().union(*statuses) == {"200 OK"}
+    opened = site.opened(token)
+    assert all(opened[f"{place}"] == list(range(rounds)) for place in range(16))
+
+
+@pytest.mark.parametrize("rounds", counts(3, 100))
+def test_a_hundred_requests_at_once_each_keep_their_key(store: Store, rounds: int) -> None:
+    """F-C2, G-7: 100 concurrent requests, 100 keys of one session: all there; p99 of the tries at most 20, all in 5 s."""
+    counting = CountingStore(store)
+    site = Site(counting)
+    tries: list[int] = []
+
+    def visiting(place: int, token: str) -> Callable[[], str]:
+        def handler(session: Session) -> Iterable[bytes]:
+            session[f"key {place}"] = place
+            return [b""]
+
+        def act() -> str:
+            before = counting.tries()
+            status = site.visit(handler, token).status
+            tries.append(counting.tries() - before)
+            return status
+
+        return act
+
+    with racers(100) as crew:
+        for _ in range(rounds):
+            token = site.sign_in(first=1)
+            started = time.monotonic()
+            statuses = crew.run(*(visiting(place, token) for place in range(100)))
+            assert time.monotonic() - started < 5
+            assert set(statuses) == {"200 OK"}
+            assert site.opened(token).keys() == {"first", *(f"key {place}" for place in range(100))}
+    assert sorted(tries)[len(tries) * 99 // 100] <= 20
+
+
+def increment(data: dict[str, Any]) -> None:
+    data["count"] = data.get("count", 0) + 1
+
+
+def test_a_thousand_increments_in_sixteen_threads_give_a_thousand(store: Store) -> None:
+    """Promise 4, F-C3, G-8: 16 threads, 1,000 transactions on one session."""
+    site = Site(store)
+    token = site.sign_in(USER)
+
+    def incrementing(times: int) -> Callable[[], None]:
+        def act() -> None:
+            for _ in range(times):
+                assert site.visit(lambda session: [str(session.transact(increment)).encode()], token).status == "200 OK"
+
+        return act
+
+    with racers(16) as crew:
+        crew.run(*(incrementing(63 if place < 8 else 62) for place in range(16)))
+    assert site.opened(token)["count"] == 1000
+
+
+def _increment_in_a_process(path: Path, token: str, times: int, barrier: Any) -> None:
+    manager = SessionManager(SQLiteStore(path))
+    barrier.wait(60)
+    for _ in range(times):
+        manager.open(token).transact(increment)
+
+
+def test_a_thousand_increments_in_four_processes_give_a_thousand(tmp_path: Path) -> None:
+    """Promise 4, F-C3, G-8: 4 processes, 250 transactions each, one file."""
+    path = tmp_path / "sessions.sqlite3"
+    manager = SessionManager(SQLiteStore(path))
+    session = manager.open()
+    session["count"] = 0
+    sent = manager.commit(session)
+    token: str = getattr(sent, "token", "")
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(4)
+    processes = [
+        context.Process(target=_increment_in_a_process, args=(path, token, 250, barrier), daemon=True) for _ in range(4)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert manager.open(token)["count"] == 1000
+
+
+@pytest.mark.parametrize("rounds", counts(200, 2_000))
+def test_a_store_swept_and_revoked_all_the_while_loses_no_live_session(
+    store: Store, three: Racers, rounds: int
+) -> None:
+    """Promise 13, F-C10: removing what has expired, while sessions come and are written, removes nothing else."""
+    site = Site(store)
+    for _ in range(rounds):
+        for _ in range(3):
+            store.create(secrets.token_urlsafe(32), Record(b"old", int(time.time()) - 400, None))
+        token = site.sign_in(USER, secret=1)
+        three.run(
+            lambda: getattr(store, "sweep", lambda limit: 0)(100),
+            lambda token=token: site.visit(write, token),
+            lambda token=token: site.visit(write, token),
+        )
+        assert len(site.opened(token)) == 4
+
+
+class Meddling:
+    """Before each step that ends a session, a request comes first: it writes, and at last regenerates."""
+
+    def __init__(self, store: Store, writes: int) -> None:
+        self._store = store
+        self._writes = writes
+        self._aside = False
+        self.site: Site | None = None
+        self.token = ""
+        self.successors: list[str] = []
+        self.create, self.load = store.create, store.load
+
+    def update(self, key: str, record: Record, *, version: Version) -> bool:
+        if record.expires_at == 0:
+            self._meddle(last=False)
+        return self._store.update(key, record, version=version)
+
+    def delete(self, key: str) -> bool:
+        self._meddle(last=True)
+        return self._store.delete(key)
+
+    def _meddle(self, *, last: bool) -> None:
+        if self._aside or self.site is None:
+            return
+        self._aside = True
+        try:
+            self._writes -= 1
+            if last:
+                answer = self.site.visit(regenerate, self.token)
+                if answer.token:
+                    self.successors.append(answer.token)
+            elif self._writes >= 0:
+                self.site.visit(write, self.token)
+        finally:
+            self._aside = False
+
+
+@pytest.mark.parametrize("writes", [1, 15, 16, 17, 40])
+def test_a_logout_holds_however_often_it_loses_the_race(store: Store, writes: int) -> None:
+    """Promise 5: requests that write faster than the logout can end the session, and one that regenerates, gain nothing."""
+    meddling = Meddling(store, writes)
+    site = Site(meddling)
+    token = site.sign_in(secret=1)
+    meddling.site, meddling.token = site, token
+    assert site.manager.revoke(site.manager.open(token).id)
+    assert not site.opened(token)
+    assert [site.opened(successor) for successor in meddling.successors if site.opened(successor)] == []

@@ -1,0 +1,109 @@
+"""What the README says is executed."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from configparser import ConfigParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from webtest import TestApp
+
+from session_middleware import CookiePolicy, Lifetime, MemoryStore, SessionMiddleware, SQLiteStore
+from session_middleware.config import options
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """What the Python blocks define, run one after the other in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    applications = []
+    for block in blocks("python"):
+        exec(block, names)
+        applications.append(names["application"])
+    names["applications"] = applications
+    yield names
+    for application in applications:
+        application.manager.store.close()
+
+
+def test_the_first_ten_lines_count_visits(namespace: dict[str, Any], tmp_path: Path) -> None:
+    """As they stand they keep a session in ./sessions.sqlite3, mode 0600."""
+    browser = TestApp(namespace["applications"][0])
+
+    assert [browser.get("/").text for _ in range(2)] == ["visit number 1\n", "visit number 2\n"]
+    assert (tmp_path / "sessions.sqlite3").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_first_example_has_ten_lines() -> None:
+    """The heading says so."""
+    assert len(blocks("python")[0].strip().splitlines()) <= 10
+
+
+def test_what_a_session_can_do_does_what_it_says(namespace: dict[str, Any]) -> None:
+    """The longer example signs in and keeps the cookie for thirty days."""
+    response = TestApp(namespace["applications"][1]).get("/")
+
+    assert "Max-Age=2592000" in response.headers["Set-Cookie"]
+    (session,) = namespace["applications"][1].manager.sessions_of("alice")
+    assert session.data == {"cart": {"items": ["tea"]}, "orders": 1}
+
+
+def test_the_options_example_sets_the_options(namespace: dict[str, Any]) -> None:
+    """The cookie has the given name, and the store the given file."""
+    response = TestApp(namespace["applications"][2]).get("/")
+
+    assert response.headers["Set-Cookie"].startswith("sid=")
+    assert "SameSite=Strict" in response.headers["Set-Cookie"]
+    assert Path("shop.sqlite3").exists()
+
+
+def test_the_ini_example_is_understood() -> None:
+    """Every key of it is an option."""
+    parser = ConfigParser()
+    parser.read_string(blocks("ini")[0])
+    section = {key: value for key, value in parser["filter:session"].items() if key != "use"}
+
+    assert options(section, "")["cookie"] == CookiePolicy(samesite="Strict")
+
+
+@pytest.mark.parametrize("preset", ["AAL1", "AAL2", "AAL3"])
+def test_the_table_of_lifetimes_is_true(preset: str) -> None:
+    """The numbers in words are those of the presets."""
+    words = {None: "none", 900.0: "15 minutes", 3600.0: "1 hour", 43200.0: "12 hours", 86400.0: "24 hours"}
+    lifetime = getattr(Lifetime, preset)
+    table = README[README.index("| `Lifetime(...)`") :].splitlines()
+    row = next(line for line in table if f"`Lifetime.{preset}` |" in line)
+
+    assert row.split("|")[2].strip() == words[lifetime.idle]
+    assert row.split("|")[3].strip() == words.get(lifetime.absolute, "30 days")
+
+
+@pytest.mark.parametrize(
+    ("table", "cls"), [("CookiePolicy(...)", CookiePolicy), ("SessionMiddleware(app, store, ...)", SessionMiddleware)]
+)
+def test_every_option_is_in_its_table(table: str, cls: type) -> None:
+    """No option is missing, and none is made up."""
+    start = README.index(f"| `{table}`")
+    rows = README[start : README.index("\n\n", start)].splitlines()[2:]
+    documented = {row.split("`")[1] for row in rows}
+
+    assert documented == inspect.signature(cls).parameters.keys() - {"app"}
+
+
+def test_the_defaults_of_the_stores_are_true(tmp_path: Path) -> None:
+    """The table of stores gives the defaults of their options."""
+    memory = inspect.signature(MemoryStore).parameters
+    sqlite = inspect.signature(SQLiteStore).parameters
+
+    assert f"`max_entries` ({memory['max_entries'].default:,})" in README
+    assert f"`max_bytes` ({memory['max_bytes'].default // 2**20} MiB)" in README
+    assert f"`timeout` ({sqlite['timeout'].default:.0f} s)" in README
