@@ -3,10 +3,13 @@
 One rule for subclasses: a value whose type is a subclass of a supported one is kept as that supported type (Markup and
 StrEnum as str, IntEnum as int, OrderedDict and defaultdict as dict, a named tuple as tuple), a bytearray or memoryview as
 bytes, and an object with the methods of ``str`` (Django's and Babel's lazy strings) as the text it stands for.
+
+Whatever decodes can be encoded again, so a hostile record cannot make a later request fail.
 """
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
@@ -19,16 +22,15 @@ from msgpack import ExtType, packb, unpackb
 
 from session_middleware.exceptions import PayloadError
 
-_DEEPEST = 500
-_LONGEST_PATH = 400
 _REFUSALS = (TypeError, ValueError, OverflowError, RecursionError)
+_LONGEST_MESSAGE = 200
 
 
 class Codec(Protocol):
     """How the application's mapping becomes bytes. A codec keeps no state and may be used by any number of threads."""
 
     def encode(self, data: Mapping[str, Any]) -> bytes:
-        """Return *data* as bytes; the same data always gives the same bytes.
+        """Return *data*, whose keys are ``str``, as bytes; the same data always gives the same bytes.
 
         Raise :exc:`PayloadError`, naming the path, for a value that :meth:`decode` would not give back as it is.
         """
@@ -44,20 +46,22 @@ class MsgpackCodec:
 
     None, bool, int of any size, float, str, bytes, list, tuple, set, frozenset, dict with any hashable supported keys,
     datetime (naive, or aware with a ``zoneinfo`` or ``datetime.timezone`` zone), date, time, timedelta, Decimal and UUID.
+    A ``zoneinfo`` zone is kept by its name. Sets may stand in sets, eight deep; everything else, a thousand deep.
     """
 
     def encode(self, data: Mapping[str, Any]) -> bytes:
         try:
             return _pack(data)
-        except _REFUSALS as error:
-            _explain(data, _pack, error)
+        except _REFUSALS:
+            pass  # tried once more outside of this clause, so that the traceback shows one error and not three
+        return _explained(_packed, data)
 
     def decode(self, payload: bytes) -> dict[str, Any]:
         try:
-            data = unpackb(payload, strict_map_key=False, ext_hook=_extension, list_hook=_sequence)
-        # The bytes choose which constructors run, and with what: any of them may raise anything.
+            data = unpackb(payload, strict_map_key=False, list_hook=_sequence, ext_hook=_read)
+        # The bytes choose which constructors run, and with what: any of them may raise anything, and quote the data in it.
         except Exception as error:
-            raise PayloadError(f"not a MessagePack payload: {error}") from error
+            raise PayloadError(f"not a MessagePack payload ({type(error).__name__})") from error
         return _checked(data)
 
 
@@ -69,16 +73,12 @@ class JSONCodec:
     """
 
     def encode(self, data: Mapping[str, Any]) -> bytes:
-        try:
-            return _to_json(_json_value(data, 0))
-        except _REFUSALS as error:
-            _explain(data, lambda value: _to_json(_json_value(value, 0)), error)
+        return _explained(_to_json, data)
 
     def decode(self, payload: bytes) -> dict[str, Any]:
         try:
             data = json.loads(payload.decode(), parse_constant=_no_constant, parse_float=_finite)
-            if b"\\u" in payload:
-                _to_json(data)  # an escape may hide a lone surrogate, which could never be written again
+            _to_json(data)  # a lone surrogate in an escape, or too deep a nesting, could never be written again
         except (ValueError, RecursionError) as error:
             raise PayloadError(f"not a JSON payload: {error}") from error
         return _checked(data)
@@ -93,40 +93,48 @@ def _checked(data: object) -> dict[str, Any]:
     return data
 
 
-# MessagePack: how the types that it lacks are written. A tuple or a set is an array that starts with a mark, so that the
-# library's own bound on depth holds for them too.
+# MessagePack: how the types that it lacks are written. A tuple is an array that starts with a mark, so that the library's
+# own bound on depth holds for it too. A set is the packed array of its packed members in their order as bytes: one order
+# for one set, whatever the hash seed of the process. The codes are below -1: the application may keep an ExtType or a
+# Timestamp of the library in its session, and none of those has such a code.
 
-_TUPLE, _SET, _FROZENSET, _INT, _DATETIME, _DATE, _TIME, _TIMEDELTA, _DECIMAL, _UUID = range(1, 11)
-
-
-class _Mark:
-    """What the first element of a marked array is read as."""
-
-    __slots__ = ("build",)
-
-    def __init__(self, build: Callable[[list[Any]], object]) -> None:
-        self.build = build
+_TUPLE, _SET, _FROZENSET, _INT, _DATETIME, _DATE, _TIME, _TIMEDELTA, _DECIMAL, _UUID = range(-2, -12, -1)
 
 
-_MARKS = {_TUPLE: _Mark(tuple), _SET: _Mark(set), _FROZENSET: _Mark(frozenset)}
-_TUPLE_MARK, _SET_MARK, _FROZENSET_MARK = (ExtType(code, b"") for code in _MARKS)
+def _extension(code: int, data: bytes) -> ExtType:
+    return tuple.__new__(ExtType, (code, data))
+
+
+_TUPLE_MARK = _extension(_TUPLE, b"")
+
+# What the mark is read as. It is known by its identity; at any other place, in a hostile record, it is mere data.
+_TUPLE_NEXT = bytes(bytearray(b"tuple"))
+
+# Each level of sets in sets is a call within a call for the library, with 40 KiB on the stack of the thread.
+_DEEPEST_SET = 8
+
+# The library's buffers are larger than this by default, so that each call would ask the system for memory.
+_BUFFER, _SMALL_BUFFER = 32 * 1024, 256
 
 
 def _sequence(items: list[Any]) -> object:
-    if items and items[0].__class__ is _Mark:
-        return items[0].build(items[1:])
+    if items and items[0] is _TUPLE_NEXT:
+        return tuple(items[1:])
     return items
 
 
-def _ordered(items: set[Any] | frozenset[Any]) -> list[Any]:
-    return sorted(items, key=_pack)  # one order for one set, whatever the hash seed of the process
+def _array(packed: list[bytes]) -> bytes:
+    return b"".join((b"\xdd", len(packed).to_bytes(4, "big"), *packed))
+
+
+_ZONE_KEY = re.compile(r"[A-Za-z0-9_+-]{1,64}(/[A-Za-z0-9_+-]{1,64}){0,3}").fullmatch
 
 
 def _zone(zone: tzinfo | None) -> list[Any]:
     if zone is None:
         return []
     if type(zone) is ZoneInfo and zone.key is not None:
-        return [zone.key]
+        return [_zone_named(zone.key).key]
     if type(zone) is timezone:
         offset, name = zone.utcoffset(None), zone.tzname(None)
         return [offset // timedelta(microseconds=1), None if name == timezone(offset).tzname(None) else name]
@@ -138,7 +146,7 @@ def _to_zone(parts: list[Any]) -> tzinfo | None:
         case []:
             return None
         case [str(key)]:
-            return ZoneInfo(key)
+            return _zone_named(key)
         case [int(microseconds), None]:
             return timezone(timedelta(microseconds=microseconds))
         case [int(microseconds), str(name)]:
@@ -146,9 +154,18 @@ def _to_zone(parts: list[Any]) -> tzinfo | None:
     raise ValueError("not a time zone")
 
 
+def _zone_named(key: str) -> ZoneInfo:
+    try:
+        if _ZONE_KEY(key):
+            return ZoneInfo(key)
+    except (LookupError, OSError, ValueError):
+        pass
+    raise ValueError(f"no time zone is named {key[:80]!r}")
+
+
 def _moment(code: int, value: datetime | time) -> ExtType:
     parts = [value.replace(tzinfo=None).isoformat(), value.fold, *_zone(value.tzinfo)]
-    return ExtType(code, packb(parts))
+    return _extension(code, packb(parts, buf_size=_SMALL_BUFFER))
 
 
 def _to_moment(kind: type[datetime] | type[time], data: bytes) -> datetime | time:
@@ -159,23 +176,24 @@ def _to_moment(kind: type[datetime] | type[time], data: bytes) -> datetime | tim
 def _integer(value: int) -> int | ExtType:
     if -(2**63) <= value < 2**64:
         return value
-    return ExtType(_INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+    return _extension(_INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
 
 
 _WRITERS: dict[type, Callable[[Any], Any]] = {
     tuple: lambda value: [_TUPLE_MARK, *value],
     datetime: partial(_moment, _DATETIME),
-    Decimal: lambda value: ExtType(_DECIMAL, str(value).encode()),
-    UUID: lambda value: ExtType(_UUID, value.bytes),
-    date: lambda value: ExtType(_DATE, value.isoformat().encode()),
-    set: lambda value: [_SET_MARK, *_ordered(value)],
-    timedelta: lambda value: ExtType(_TIMEDELTA, packb([value.days, value.seconds, value.microseconds])),
-    frozenset: lambda value: [_FROZENSET_MARK, *_ordered(value)],
+    Decimal: lambda value: _extension(_DECIMAL, str(value).encode()),
+    UUID: lambda value: _extension(_UUID, value.bytes),
+    date: lambda value: _extension(_DATE, value.isoformat().encode()),
+    timedelta: lambda value: _extension(
+        _TIMEDELTA, packb([value.days, value.seconds, value.microseconds], buf_size=_SMALL_BUFFER)
+    ),
     time: partial(_moment, _TIME),
     int: _integer,
 }
 
 _READERS: dict[int, Callable[[bytes], Any]] = {
+    _TUPLE: lambda data: _TUPLE_NEXT,
     _INT: lambda data: int.from_bytes(data, "big", signed=True),
     _DATETIME: partial(_to_moment, datetime),
     _DATE: lambda data: date.fromisoformat(data.decode()),
@@ -184,11 +202,6 @@ _READERS: dict[int, Callable[[bytes], Any]] = {
     _DECIMAL: lambda data: Decimal(data.decode()),
     _UUID: lambda data: UUID(bytes=data),
 }
-
-
-def _extension(code: int, data: bytes) -> object:
-    mark = _MARKS.get(code)
-    return _READERS[code](data) if mark is None else mark
 
 
 # The rule for subclasses: the first supported type that a value is an instance of, and the way to that exact type.
@@ -214,30 +227,100 @@ _PLAIN: dict[type, Callable[[Any], Any]] = {
 }
 
 
+class _Hashable(TypeError):
+    """A subclass of list, dict or set that has a hash may stand where the plain type cannot: as a key or a member."""
+
+
 def _plain(value: object) -> Any:
     """Return *value* as the supported type that it is a subclass of; raise ``TypeError`` if there is none."""
-    for base, convert in _PLAIN.items():
-        if isinstance(value, base):
-            return convert(value)
-    if hasattr(value, "casefold"):
-        return str(value)
-    raise TypeError(type(value).__qualname__)
+    kind = type(value)
+    try:
+        for base in kind.__mro__:
+            if base in _PLAIN:
+                return _PLAIN[base](value)
+        if hasattr(value, "casefold") and not isinstance(value, type):
+            return str.__str__(str(value))
+    # What runs here is the application's own: a lazy string may find no translation, a proxy nothing to stand for.
+    except Exception as error:
+        raise TypeError(f"{kind.__qualname__}, which failed: {error}"[:_LONGEST_MESSAGE]) from error
+    raise TypeError(kind.__qualname__)
 
 
-def _written(value: object) -> Any:
-    write = _WRITERS.get(type(value))
-    if write is None:
-        value = _plain(value)
-        write = _WRITERS.get(type(value))
-    return value if write is None else write(value)
+def _plain_for_sure(value: object) -> Any:
+    plain = _plain(value)
+    if type(plain).__hash__ is None and type(value).__hash__ is not None:
+        raise _Hashable(type(value).__qualname__)
+    return plain
 
 
-_pack = cast("Callable[[object], bytes]", partial(packb, strict_types=True, default=_written))
+def _packer(plain: Callable[[object], Any], sets: int = 0) -> Callable[[object], bytes]:
+    """Return what packs a value that stands inside that many *sets*; *plain* is the rule for subclasses."""
+    writers = _WRITERS | {set: _refuse_set, frozenset: _refuse_set}
+    if sets < _DEEPEST_SET:
+        inner = _packer(plain, sets + 1)
+        writers[set] = lambda value: _extension(_SET, _array(sorted(map(inner, value))))
+        writers[frozenset] = lambda value: _extension(_FROZENSET, _array(sorted(map(inner, value))))
+
+    def written(value: object) -> Any:
+        write = writers.get(type(value))
+        if write is None:
+            value = plain(value)
+            write = writers.get(type(value))
+        return value if write is None else write(value)
+
+    size = _SMALL_BUFFER if sets else _BUFFER
+
+    def pack(value: object) -> bytes:
+        packed: bytes = packb(value, strict_types=True, default=written, buf_size=size)
+        return packed
+
+    return pack
 
 
-def _json_value(value: object, depth: int) -> Any:
-    if depth > _DEEPEST:
-        raise RecursionError
+def _refuse_set(_: object) -> NoReturn:
+    raise ValueError(f"sets in sets, more than {_DEEPEST_SET} deep")
+
+
+def _reader(sets: int = 0) -> Callable[[int, bytes], object]:
+    """Return what reads an extension that stands inside that many *sets*."""
+    readers = _READERS
+    if sets < _DEEPEST_SET:
+        inner = _reader(sets + 1)
+        readers = readers | {
+            _SET: lambda data: set(_unpack(data, inner)),
+            _FROZENSET: lambda data: frozenset(_unpack(data, inner)),
+        }
+
+    def read(code: int, data: bytes) -> object:
+        return ExtType(code, data) if code >= 0 else readers[code](data)
+
+    return read
+
+
+def _unpack(payload: bytes, read: Callable[[int, bytes], object]) -> Any:
+    return unpackb(payload, strict_map_key=False, list_hook=_sequence, ext_hook=read)
+
+
+_pack, _pack_hashables, _read = _packer(_plain_for_sure), _packer(_plain), _reader()
+
+
+def _packed(value: object) -> bytes:
+    try:
+        payload = _pack(value)
+    except _Hashable:
+        payload = _pack_hashables(value)
+        _unpack(payload, _read)
+    return payload
+
+
+# JSON. The bound on depth is one that holds however deep the application's own calls are.
+
+_DEEPEST_JSON = 100
+
+
+def _json_value(value: object, depth: int = 0) -> Any:
+    if depth > _DEEPEST_JSON:
+        raise ValueError(f"nested more than {_DEEPEST_JSON} deep")
     kind = type(value)
     if value is None or kind in (bool, str, int, float):
         return value
@@ -252,14 +335,15 @@ def _json_value(value: object, depth: int) -> Any:
 
 
 def _json_key(key: object) -> str:
-    plain = _plain(key)
+    plain = key if key is None else _plain(key)
     if type(plain) is not str:
         raise TypeError(f"a key of type {type(key).__qualname__}")
     return plain
 
 
 def _to_json(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    text = json.dumps(_json_value(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode()
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -269,25 +353,44 @@ def _no_constant(name: str) -> NoReturn:
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is not a finite number")
+        raise ValueError("a number is not finite")
     return number
 
 
 # What to tell when encoding failed: the innermost value that is at fault, and the way to it.
+
+_LONGEST_PATH = 400
+_LONGEST_KEY = 60
+
+# As with the rule for subclasses: what they override has no say.
+_ITERATORS: dict[type, Callable[[Any], Iterator[Any]]] = {
+    list: list.__iter__,
+    tuple: tuple.__iter__,
+    set: set.__iter__,
+    frozenset: frozenset.__iter__,
+}
+
+
+def _explained(encode: Callable[[Any], bytes], data: Mapping[str, Any]) -> bytes:
+    """Return what *encode* makes of *data*, or raise a :exc:`PayloadError`."""
+    try:
+        return encode(data)
+    except _REFUSALS as error:
+        _explain(data, encode, error)
 
 
 def _explain(data: Mapping[str, Any], encode: Callable[[Any], bytes], cause: Exception) -> NoReturn:
     """Raise the :exc:`PayloadError` that names the value in *data* which *encode* refuses."""
     path, value, error = "session", cast("Any", data), cause
     above: set[int] = set()
-    while True:
+    while len(path) < _LONGEST_PATH:
         above.add(id(value))
         steps = _inside(value, at_top=value is data)
         found = next(((step, inner, refusal) for step, inner in steps if (refusal := _refusal(inner, encode))), None)
         if found is None:
             break
         step, value, error = found
-        path = path + step if len(path) < _LONGEST_PATH else path
+        path += step
         if id(value) in above:
             error = ValueError(f"{type(value).__qualname__} contains itself")
             break
@@ -304,16 +407,25 @@ def _refusal(value: object, encode: Callable[[Any], bytes]) -> Exception | None:
     return None
 
 
-def _inside(value: Any, *, at_top: bool) -> Iterator[tuple[str, object]]:
+def _inside(value: object, *, at_top: bool) -> Iterator[tuple[str, object]]:
     """Yield what *value* contains, each with the step that leads there: ``['cart']``, ``.price``, ``[3]``."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
+    kind = type(value)
+    if issubclass(kind, dict):
+        for key, inner in dict.items(cast("dict[Any, Any]", value)):
             yield ", a key", key
-            dotted = not at_top and isinstance(key, str) and key.isidentifier()
-            yield (f".{key}" if dotted else f"[{key!r}]"), inner
-    elif isinstance(value, list | tuple):
-        for index, inner in enumerate(value):
-            yield f"[{index}]", inner
-    elif isinstance(value, set | frozenset):
-        for inner in value:
-            yield ", a member", inner
+            yield _step(key, at_top=at_top), inner
+    for base, iterate in _ITERATORS.items():
+        if issubclass(kind, base):
+            for index, inner in enumerate(iterate(value)):
+                yield (f"[{index}]" if base in (list, tuple) else ", a member"), inner
+
+
+def _step(key: object, *, at_top: bool) -> str:
+    try:
+        if not at_top and isinstance(key, str) and len(key) <= _LONGEST_KEY and str.isidentifier(key):
+            return f".{str.__str__(key)}"
+        text = repr(key)
+    # The key is the application's own object, or an int of more digits than Python writes.
+    except Exception:
+        text = type(key).__qualname__
+    return f"[{text}]" if len(text) <= _LONGEST_KEY else f"[{text[:_LONGEST_KEY]}...]"

@@ -1,6 +1,5 @@
 """How long a session may live. Arithmetic only: it reads no clock."""
 
-import math
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar, TypeAlias
@@ -42,7 +41,7 @@ def seconds(name: str, duration: Duration) -> float:
         duration = duration.total_seconds()
     if isinstance(duration, bool) or not isinstance(duration, int | float):
         raise ConfigurationError(f"{name}={duration!r}: write a timedelta or a number of seconds")
-    if not (math.isfinite(duration) and 0 < duration <= LONGEST):
+    if not 0 < duration <= LONGEST:
         raise ConfigurationError(f"{name}={duration!r}: write a time span above 0 and up to 100 years")
     return float(duration)
 

@@ -3,9 +3,8 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from secrets import SystemRandom
 from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 from weakref import WeakValueDictionary
 
@@ -14,18 +13,14 @@ from session_middleware.codecs import Codec, MsgpackCodec
 from session_middleware.exceptions import ConfigurationError, ConflictError, PayloadError, StoreError
 from session_middleware.lifetime import Lifetime, touch_interval
 from session_middleware.merge import Changes, bring_up_to_date, changes, envelope_over
-from session_middleware.record import Envelope
-from session_middleware.repository import Repository
+from session_middleware.record import Envelope, Moved
+from session_middleware.repository import Found, Repository, tries
 from session_middleware.session import Origin, Session, State, checked_keys
 from session_middleware.stores.base import Store, UserIndexed
 
 log = logging.getLogger("session_middleware")
 
 T = TypeVar("T")
-
-# A session that keeps changing under us is tried this often, for about a second in all.
-_TRIES = 60
-_LONGEST_PAUSE = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +81,8 @@ class SessionManager:
             raise ConfigurationError(f"lifetime={lifetime!r}: write Lifetime(idle=..., absolute=...)")
         if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1024:
             raise ConfigurationError(f"max_bytes={max_bytes!r}: write a number of bytes, at least 1024")
+        if codec is not None and (isinstance(codec, type) or not (hasattr(codec, "encode") and hasattr(codec, "decode"))):
+            raise ConfigurationError(f"codec={codec!r}: write MsgpackCodec(), JSONCodec() or a codec of your own")
         self.store = store
         self.lifetime = lifetime
         self.codec: Codec = MsgpackCodec() if codec is None else codec
@@ -106,17 +103,20 @@ class SessionManager:
         A token that was replaced a moment ago opens nothing, but neither may this request start another session: its
         cookie would overwrite the one that the browser is being told.
         """
-        if not candidates:
-            return State({}, self.new(), None)
-        found = {key: self._sessions.find(key) for key in map(self._key_of, candidates)}
-        alive = [session for session in found.values() if isinstance(session, tuple)]
+        found: dict[str, Found | Moved | None] = {}
+        alive: list[Found] = []
+        for token in candidates:
+            key = self._key_of(token)
+            session = found[key] = self._sessions.find(key)
+            if isinstance(session, tuple):
+                alive.append(session)
         if len(alive) == 1:
             origin, data = alive[0]
             return State(data, origin.envelope, origin, True)
         if alive:
             log.warning("%d live sessions in one request: none of them is used", len(alive))
         rivals = [key for key, session in found.items() if session is not None]
-        return State({}, self.new(), None, True, rivals=rivals, gone=bool(rivals) and not alive)
+        return State({}, self.new(), None, bool(candidates), rivals=rivals, gone=bool(rivals) and not alive)
 
     def new(self) -> Envelope:
         """Return the envelope of a session that begins now."""
@@ -219,13 +219,16 @@ class SessionManager:
         payload = self.codec.encode(state.data) if state.suspect else base.payload
         if payload != base.payload or state.envelope != base.envelope:
             self._write(state, base, payload)
-        elif not late and self.now() - base.envelope.last_seen_at >= touch_interval(base.envelope.idle):
+        elif not late:
             self._touch(base)
 
     def _touch(self, base: Origin) -> None:
-        envelope = base.envelope.used(self.now())
+        """Note that the session was used, if that is due. If it fails or loses a race, nothing happens."""
+        now, seen = self.now(), base.envelope
+        if now - seen.last_seen_at < touch_interval(seen.idle) or seen.expires_at <= now:
+            return
         try:
-            self._sessions.replace(base.key, base.version, envelope, base.payload)
+            self._sessions.replace(base.key, base.version, seen.used(now), base.payload)
         except StoreError as error:
             log.warning("session %s: its use could not be noted: %s", base.key, error)
 
@@ -249,30 +252,31 @@ class SessionManager:
         """
         now = self.now()
         mine = state.envelope.used(now)
-        old = base if base.envelope.expires_at > now else base._replace(version=None)
-        move = _Move(old, mine, state.data)
-        for _ in _tries():
-            key, payload = self._key_of(token), self.codec.encode(move.data)
+        old: Origin | None = base if base.envelope.expires_at > now else base._replace(version=None)
+        move: _Move | None = _Move(old, mine, state.data)
+        for number in tries():
+            if number > 0:
+                move = self._move_again(state, base, mine, old)
+            if move is None:
+                return None
+            old, key, payload = move.old, self._key_of(token), self.codec.encode(move.data)
             if not self._sessions.create(key, move.envelope, payload):
                 token = tokens.new()
-                continue
-            if move.old is None or self._sessions.move(move.old.key, move.old.version, key):
+            elif old is None or self._sessions.move(old.key, old.version, key):
                 self._settle(state, Origin(key, None, move.envelope, payload), move.data)
                 return token
-            self._sessions.discard(key)
-            again = self._move_again(state, base, mine, move.old)
-            if again is None:
-                return None
-            move = again
+            else:
+                self._sessions.discard(key)
         raise ConflictError(f"session {base.key} keeps changing")
 
-    def _move_again(self, state: State, base: Origin, mine: Envelope, old: Origin) -> "_Move | None":
+    def _move_again(self, state: State, base: Origin, mine: Envelope, old: Origin | None) -> "_Move | None":
         """Say what to move now that the session is not as it was; ``None`` if there is nothing left to do.
 
         If it has ended, a regenerate has nothing to keep; a sign-in starts anew. If another request has moved it, a
         regenerate adds its changes there and leaves the cookie to the other response; a sign-in ends the session that it
         came from, but not that of another sign-in: it shares what both did if the user is the same.
         """
+        old = old or base
         found = self._sessions.pursue(old.key)
         moved = found is not None and found[0].key != old.key
         if found is None and not state.signed_in:
@@ -299,8 +303,12 @@ class SessionManager:
 
         def step(theirs: Origin, data: dict[str, Any]) -> tuple[Envelope, dict[str, Any]]:
             nonlocal merged
-            merged = own.over(data)
-            return envelope_over(base.envelope, mine, theirs.envelope), merged
+            if theirs.envelope.user_id == base.envelope.user_id:
+                merged = own.over(data)
+                return envelope_over(base.envelope, mine, theirs.envelope), merged
+            # A request from before a sign-in overwrites nothing that came with it, such as a role or a lifetime.
+            merged = own.but_for(changes(self.codec.encode, self.codec.decode(base.payload), data)).over(data)
+            return theirs.envelope, merged
 
         origin = self._compare_and_set(key, step)
         return None if origin is None else (origin, merged)
@@ -312,7 +320,7 @@ class SessionManager:
 
         Return what is stored then; ``None`` if the session is gone.
         """
-        for _ in _tries():
+        for _ in tries():
             found = self._sessions.pursue(key)
             if found is None:
                 return None
@@ -413,11 +421,3 @@ def _candidates(token: str | None) -> Sequence[str]:
 def _loaded(state: State) -> Origin:
     return cast("Origin", state.origin)
 
-
-def _tries() -> Iterator[int]:
-    """Count the tries, at once for the first two and then after a random pause, which grows."""
-    pause = SystemRandom().uniform
-    for number in range(_TRIES):
-        if number > 1:
-            time.sleep(pause(0, min(_LONGEST_PAUSE, 0.001 * 2**number)))
-        yield number

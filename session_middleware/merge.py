@@ -18,10 +18,15 @@ class Changes(NamedTuple):
         """Return *theirs* with these changes on top."""
         return {key: value for key, value in theirs.items() if key not in self.deleted} | self.values
 
+    def but_for(self, other: "Changes") -> "Changes":
+        """Return these changes without the keys that *other* changes, too."""
+        taken = other.values.keys() | other.deleted
+        return Changes({key: value for key, value in self.values.items() if key not in taken}, self.deleted - taken)
+
 
 def changes(encode: Encode, base: Mapping[str, Any], mine: Mapping[str, Any]) -> Changes:
     """Return what leads from *base* to *mine*. Values are compared as they are encoded, so types count."""
-    values = {key: value for key, value in mine.items() if key not in base or not _same(encode, value, base[key])}
+    values = {key: value for key, value in mine.items() if key not in base or not _same(encode, key, value, base[key])}
     return Changes(values, base.keys() - mine.keys())
 
 
@@ -30,7 +35,7 @@ def bring_up_to_date(encode: Encode, data: dict[str, Any], target: Mapping[str, 
     for key in data.keys() - target.keys():
         del data[key]
     for key, value in target.items():
-        if key not in data or not _same(encode, data[key], value):
+        if key not in data or not _same(encode, key, data[key], value):
             data[key] = value
 
 
@@ -43,5 +48,5 @@ def envelope_over(base: Envelope, mine: Envelope, theirs: Envelope) -> Envelope:
     return merged._replace(last_seen_at=max(mine.last_seen_at, theirs.last_seen_at))
 
 
-def _same(encode: Encode, one: object, other: object) -> bool:
-    return encode({"": one}) == encode({"": other})
+def _same(encode: Encode, key: str, one: object, other: object) -> bool:
+    return encode({key: one}) == encode({key: other})

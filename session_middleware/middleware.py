@@ -11,7 +11,7 @@ from session_middleware.cookies import CookiePolicy, SessionCookie
 from session_middleware.exceptions import ConfigurationError, ConflictError, SessionError, StoreError
 from session_middleware.headers import Headers, forbid_shared_caching, vary_on_cookie
 from session_middleware.lifetime import Lifetime
-from session_middleware.manager import Forget, Send, SessionManager, Verdict
+from session_middleware.manager import Send, SessionManager, Verdict
 from session_middleware.session import Session
 from session_middleware.stores import open_store
 from session_middleware.stores.base import Store
@@ -120,12 +120,13 @@ class SessionMiddleware:
             if result.__class__ is not list and not _is_complete(result, environ):
                 return _Body(exchange, result)
             # No code of the application runs after this, so its own object can go on to the server.
+            written = exchange.announced
             exchange.begin()
         except BaseException as error:
             if not exchange.fail(error, result):
                 raise
             return exchange.unavailable(error)
-        if not exchange.announced:
+        if written or not exchange.announced:
             exchange.end()
         return result
 
@@ -295,11 +296,10 @@ class _Exchange:
 
     def _set_cookie(self, headers: Headers, verdict: Verdict) -> None:
         self._middleware.note_proxy(self._environ)
-        match verdict:
-            case Send(token, max_age):
-                cookie = self._cookie.header(token, max_age=max_age)
-            case Forget():
-                cookie = self._cookie.deletion_header()
+        if isinstance(verdict, Send):
+            cookie = self._cookie.header(verdict.token, max_age=verdict.max_age)
+        else:
+            cookie = self._cookie.deletion_header()
         theirs = [header for header in headers if self._is_same_cookie(header)]
         if theirs:
             # RFC 6265bis, 4.1.1: no two Set-Cookie of one name in a response.

@@ -2,12 +2,14 @@
 
 import logging
 import math
-from collections.abc import Callable, Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import count
+from secrets import SystemRandom
 from typing import Any, NoReturn, TypeAlias
 
 from session_middleware.codecs import Codec
-from session_middleware.exceptions import PayloadError, SessionTooLarge, StoreError, sizes
+from session_middleware.exceptions import ConflictError, PayloadError, SessionTooLarge, StoreError, sizes
 from session_middleware.record import Damaged, Envelope, Moved, pack, pack_moved, unpack
 from session_middleware.session import Origin
 from session_middleware.stores.base import Record, Store, Sweepable, Version
@@ -20,6 +22,11 @@ LARGE = 64 * 1024
 # still come with the old one leave the browser's cookie alone (seconds): longer than servers let a request run by default.
 _MOVED_FOR = 60
 _MOST_MOVES = 16
+
+# A session that keeps changing under us is tried this often, for about a second in all.
+_TRIES = 60
+_LONGEST_PAUSE = 0.03
+_random = SystemRandom()
 
 _SWEEP_EVERY = 50
 _SWEEP_LIMIT = 100
@@ -90,23 +97,23 @@ class Repository:
         """Remove a record that nobody was told of."""
         self._store.delete(key)
 
-    def end(self, key: str, version: Version | None = None, *, spare: Collection[str] = ()) -> bool:
+    def end(self, key: str, *, spare: Collection[str] = ()) -> bool:
         """End the session under the key, or where it has moved, unless that is in *spare*; return whether it was there.
 
         It is removed under compare-and-set: a plain delete would miss a session that is getting a new token just now.
+        Raise :exc:`ConflictError` if it keeps changing for so long that it could not be ended.
         """
-        for _ in range(_MOST_MOVES):
-            if version is not None and self._store.update(key, _NOTHING, version=version):
-                return True
+        for _ in tries():
             stored = self._store.load(key)
             if stored is None:
                 return False
-            version = stored.version
             if successor := _successor(key, stored.value):
                 if successor in spare:
                     return False
-                key, version = successor, None
-        return self._store.delete(key)
+                key = successor
+            elif self._store.update(key, _NOTHING, version=stored.version):
+                return True
+        raise ConflictError(f"session {key} keeps changing and could not be ended")
 
     def _record(self, key: str, envelope: Envelope, payload: bytes) -> Record:
         value = pack(key, envelope, payload)
@@ -118,6 +125,17 @@ class Repository:
 
     def _sizes(self, payload: bytes) -> Mapping[str, int]:
         return {key: len(self._codec.encode({key: value})) for key, value in self._codec.decode(payload).items()}
+
+
+def tries() -> Iterator[int]:
+    """Count the tries of a compare-and-set. The first two come at once, the others after a random pause, which grows.
+
+    To be read: load, then compare and set, in each of them; the pause is never between the two.
+    """
+    for number in range(_TRIES):
+        if number > 1:
+            time.sleep(_random.uniform(0, min(_LONGEST_PAUSE, 0.001 * 2**number)))
+        yield number
 
 
 def _too_large(value: bytes) -> NoReturn:

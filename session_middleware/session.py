@@ -1,7 +1,7 @@
 """What the application touches. It notes what was read and changed; loading and storing are its keeper's work."""
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -52,7 +52,7 @@ class State:
     """Whether the request came with a token, alive or not."""
     suspect: bool = False
     """Whether ``data`` may differ from what was loaded: a key was set, or a mutable value handed out."""
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     """The token that the browser is to learn: of a new session, or of a regenerated one."""
     signed_in: bool = False
     ending: Sequence[str] = ()

@@ -57,9 +57,7 @@ class Gateway:
         self._on_start = on_start
         self._sent = False
 
-    def start_response(
-        self, status: str, headers: Headers, exc_info: ExcInfo | None = None
-    ) -> Callable[[bytes], object]:
+    def start_response(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Callable[[bytes], object]:
         try:
             if exc_info is None:
                 assert self.starts == 0, "start_response() was called a second time without exc_info"
@@ -382,7 +380,23 @@ def iterator_app(act: Act) -> WSGIApplication:
 
 
 SHAPES: dict[str, Shape] = {
-    name.removesuffix("_app"): shape
-    for name, shape in list(globals().items())
-    if name.endswith("_app") and callable(shape)
+    "list": list_app,
+    "tuple": tuple_app,
+    "empty_list": empty_list_app,
+    "list_subclass": list_subclass_app,
+    "generator": generator_app,
+    "generator_of_a_function": generator_of_a_function_app,
+    "empty_block_first": empty_block_first_app,
+    "empty_generator": empty_generator_app,
+    "write": write_app,
+    "write_and_list": write_and_list_app,
+    "write_and_generator": write_and_generator_app,
+    "error_page": error_page_app,
+    "late_error_page": late_error_page_app,
+    "no_content": no_content_app,
+    "not_modified": not_modified_app,
+    "head": head_app,
+    "file": file_app,
+    "open_file": open_file_app,
+    "iterator": iterator_app,
 }

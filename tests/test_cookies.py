@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import time
+import timeit
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -416,6 +417,13 @@ class TestReading:
             assert cookie.read(f"{evil}; {cookie.name}={TOKEN}") == (TOKEN,)
             assert cookie.read(f"{cookie.name}={TOKEN}; {evil}") == (TOKEN,)
 
+    @pytest.mark.parametrize(("name", "other"), [("a.b", "axb"), ("a*", "aa"), ("a|session", "session"), ("a+", "aa")])
+    def test_the_name_is_no_pattern(self, name: str, other: str) -> None:
+        """K-1, K-25: the characters that a name may have are themselves and nothing else."""
+        cookie = CookiePolicy(name=name).for_scheme("http")
+
+        assert cookie.read(f"{name}={TOKEN}; {other}={OTHER}") == (TOKEN,)
+
     def test_a_prefix_in_another_case_is_another_cookie(self) -> None:
         """K-25: browsers let a page on http set ``__host-session`` nowhere, but not every browser has heard of that."""
         assert SECURE.read(f"__host-session={TOKEN}; __HOST-session={TOKEN}; session={TOKEN}") == ()
@@ -488,6 +496,7 @@ class TestReading:
         assert not PLAIN.is_set_by("sessions=1")
         assert not PLAIN.is_set_by("Session=1")
         assert not PLAIN.is_set_by("a=session=1")
+        assert not PLAIN.is_set_by("\xa0session=1")
 
 
 ALPHABET: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
@@ -592,21 +601,19 @@ class TestSpeed:
     def test_a_hostile_header_takes_linear_time(self, kind: str) -> None:
         """K-30, G-25: 64 KiB of it at most 10 ms, and twice as much at most 2.5 times as long."""
         half, whole = (NASTY[kind](LONGEST // 2)[: LONGEST // 2], NASTY[kind](LONGEST)[:LONGEST])
-        shorter = best_time(lambda: PLAIN.read(half))
-        longer = best_time(lambda: PLAIN.read(whole))
+        shorter = longer = float("inf")
+        for _ in range(50):
+            shorter, longer = min(shorter, time_of(half)), min(longer, time_of(whole))
+            if longer <= 0.010 and longer <= 2.5 * shorter:
+                break
 
         assert longer <= 0.010
-        # Below a tenth of a millisecond the clock and the machine's other work count for more than the header.
-        assert longer <= max(2.5 * shorter, 0.0001)
+        assert longer <= 2.5 * shorter
 
 
-def best_time(call: Callable[[], object]) -> float:
-    best = float("inf")
-    for _ in range(15):
-        start = time.perf_counter()
-        call()
-        best = min(best, time.perf_counter() - start)
-    return best
+def time_of(header: str) -> float:
+    """Return how long it takes to read a header, at best (seconds)."""
+    return min(timeit.repeat(lambda: PLAIN.read(header), number=1, repeat=5))
 
 
 def read_all(environ: WSGIEnvironment) -> None:

@@ -1,7 +1,6 @@
 """What many requests cost and leave behind: readers, guessers, hot sessions, expired records, aborted responses."""
 
 import gc
-import os
 import secrets
 import time
 import tracemalloc
@@ -75,6 +74,11 @@ def read(session: Session) -> Iterable[bytes]:
     return [f"{session.get('visits', 0)} {len(session)} {session.user_id}".encode()]
 
 
+def write(session: Session) -> Iterable[bytes]:
+    session["n"] = (session.get("n", 0) + 1) % 7
+    return [b"written"]
+
+
 def invalidate(session: Session) -> Iterable[bytes]:
     session.invalidate()
     return [b"bye"]
@@ -104,18 +108,20 @@ def test_guessed_tokens_leave_nothing(store: Store, handler: Callable[[Session],
     assert keys_in(store) == []
 
 
-@pytest.mark.parametrize("requests", counts(10_000, 300_000))
-def test_a_hot_session_is_written_once_an_interval(store: Store, requests: int) -> None:
-    """Promise 2, F-L7: 1,000 reads a second on one session: at most one write in each touch interval."""
+@pytest.mark.parametrize(
+    ("requests", "rate"), [pytest.param(10_000, 50, id="50"), pytest.param(300_000, 1000, id="1,000", marks=soak)]
+)
+def test_a_hot_session_is_written_once_an_interval(store: Store, requests: int, rate: int) -> None:
+    """Promise 2, F-L7: up to 1,000 reads a second on one session: at most one write in each touch interval."""
     clock = FakeClock()
     watched = WatchedStore(store)
     site = Site(watched, clock=clock)
     token = site.sign_in("alice")
     before = watched.writes
     for _ in range(requests):
-        clock.advance(0.001)
+        clock.advance(1 / rate)
         site.visit(read, token)
-    assert watched.writes - before == requests // 1000 // touch_interval(site.manager.lifetime.idle)
+    assert 2 <= watched.writes - before <= requests / rate / touch_interval(site.manager.lifetime.idle)
     assert watched.calls["load"] == requests
 
 
@@ -134,7 +140,7 @@ def test_readers_at_the_same_moment_note_it_once(store: Store) -> None:
             assert watched.writes - before == 1
 
 
-def test_expired_sessions_go_as_new_ones_come(store: Store, tmp_path: Path) -> None:
+def test_expired_sessions_go_as_new_ones_come(store: Store) -> None:
     """Promise 13: 20,000 expired sessions are gone after light traffic, in small steps, and only they."""
     past = int(time.time()) - 1000
     for _ in range(20_000):
@@ -142,7 +148,7 @@ def test_expired_sessions_go_as_new_ones_come(store: Store, tmp_path: Path) -> N
     held = _held(store)
     assert held == 20_000
     site = Site(store)
-    tokens = []
+    tokens: list[str] = []
     while (now := _held(store) if len(tokens) % 1000 == 0 else held) > len(tokens):
         held = now
         tokens.append(site.sign_in(number=len(tokens)))
@@ -196,7 +202,7 @@ def test_requests_leave_no_growth(store: Store) -> None:
                 with suppress(RuntimeError):
                     site.visit(fail, token)
             elif number % 3 == 0:
-                site.visit(lambda session, number=number: [str(session.update(n=number % 7)).encode()], token)
+                site.visit(write, token)
             else:
                 site.visit(read, token)
         for number in range(aborted):
@@ -233,8 +239,8 @@ def test_a_store_holds_no_more_connections_than_threads_at_work(tmp_path: Path) 
     for _ in range(5):
         with racers(16) as crew:
             crew.run(*[work] * 16)
-    files = [os.readlink(link) for link in DESCRIPTORS.iterdir() if link.is_symlink()]
-    assert 1 <= files.count(str(store.path)) <= 16
+    files = [link.readlink() for link in DESCRIPTORS.iterdir() if link.is_symlink()]
+    assert 1 <= files.count(store.path) <= 16
     store.close()
     assert _descriptors() <= base
 

@@ -245,6 +245,17 @@ def test_a_transaction_is_not_lost_over_a_sign_in_without_a_word(orders: Orders)
     assert set(refused) == {True, False}
 
 
+def test_a_write_from_before_a_sign_in_does_not_overwrite_what_came_with_it(orders: Orders) -> None:
+    """Promise 11: who shared the session before the sign-in cannot set the keys that the sign-in sets."""
+
+    def sign_in(world: World, session: Session) -> None:
+        session.login("alice")
+        session["role"] = "customer"
+
+    for world, outcome in orders(set_key("role", "admin"), sign_in):
+        assert world.data(token_of(outcome, 1))["role"] == "customer", outcome.schedule
+
+
 def test_two_regenerations_leave_one_session_that_one_response_names(orders: Orders) -> None:
     """Promises 3 and 11: in whatever order the responses arrive, the browser keeps the live token."""
     for world, outcome in orders(regenerate, regenerate):

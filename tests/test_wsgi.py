@@ -180,9 +180,7 @@ class TestConformance:
 
 
 class TestCommit:
-    def test_a_change_is_stored_and_announced_before_the_response_starts(
-        self, store: FaultyStore, shape: Shape
-    ) -> None:
+    def test_a_change_is_stored_and_announced_before_the_response_starts(self, store: FaultyStore, shape: Shape) -> None:
         """W-1, W-2, W-6, promise 6: the store has it when status and headers leave, wherever they come from."""
         seen: list[list[str]] = []
         gateway = Gateway(on_start=lambda: seen.append(verbs(store)))
@@ -224,6 +222,37 @@ class TestCommit:
         visit(SessionMiddleware(app, store), cookie=cookie)
 
         assert stored(store, cookie)["cart"] == {"items": [1, 2, 3, 4]}
+
+    @pytest.mark.parametrize("result", [[], (b"two",), iter([b"two"])])
+    def test_a_change_after_write_is_stored(self, store: FaultyStore, result: Iterable[bytes]) -> None:
+        """W-3, W-12: the response has started with write(), whatever is returned afterwards."""
+        cookie = a_session(store)
+
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            send = start_response("200 OK", some_headers())
+            get_session(environ)["cart"]["items"].append(2)
+            send(b"one")
+            write(environ)
+            return result
+
+        visit(SessionMiddleware(app, store), cookie=cookie)
+
+        assert stored(store, cookie) == {"name": "new", "cart": {"items": [1, 2]}}
+
+    def test_a_change_after_write_is_dropped_if_an_exception_escapes(self, store: FaultyStore) -> None:
+        """W-11, promise 16: what was stored with the first byte stays, what came later goes."""
+        cookie = a_session(store)
+
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            send = start_response("200 OK", some_headers())
+            get_session(environ)["cart"]["items"].append(2)
+            send(b"one")
+            write(environ)
+            raise LookupError
+
+        with pytest.raises(LookupError):
+            visit(SessionMiddleware(app, store), cookie=cookie)
+        assert stored(store, cookie) == {"name": "old", "cart": {"items": [1, 2]}}
 
     def test_a_late_change_outlives_a_client_that_went_away(self, store: FaultyStore) -> None:
         """W-3, W-13: the server closes early; what was done until then is stored."""
@@ -615,9 +644,7 @@ def is_closed(result: Any) -> bool:
 
 
 class TestUnavailable:
-    def test_a_store_that_fails_is_a_503_with_nothing_of_the_application(
-        self, store: FaultyStore, shape: Shape
-    ) -> None:
+    def test_a_store_that_fails_is_a_503_with_nothing_of_the_application(self, store: FaultyStore, shape: Shape) -> None:
         """W-31, promises 6 and 7: no cookie, no byte of its body, no header of its own; what it returned is closed."""
         for verb, act in (
             ("create", write),
@@ -644,6 +671,15 @@ class TestUnavailable:
             assert gateway.body == (b"" if shape is SHAPES["head"] else UNAVAILABLE)
             assert all(is_closed(result) for result in results)
             assert stored(store, cookie)["name"] == "old"
+
+    def test_each_503_has_headers_of_its_own(self, store: FaultyStore) -> None:
+        """W-15: a server, or a middleware between, may add to the list that it gets."""
+        application = SessionMiddleware(list_app(write), store)
+        store.fail("create", times=None)
+        first = visit(application)
+        first.headers.append(("X-Request", "1"))
+
+        assert visit(application).headers == first.headers[:-1]
 
     def test_a_503_satisfies_both_linters(
         self, store: FaultyStore, shape: Shape, capsys: pytest.CaptureFixture[str]
@@ -703,6 +739,21 @@ class TestUnavailable:
 
         assert (response.status, response.starts, response.body) == ("503 Service Unavailable", 1, UNAVAILABLE)
         assert len(refused) == 1
+
+    @pytest.mark.parametrize("error", [None, LookupError()])
+    def test_a_store_that_fails_is_not_asked_again(self, store: FaultyStore, error: LookupError | None) -> None:
+        """Design, "Stores": it has had its time; the visitor waits for it once, in whatever way the request ends."""
+        cookie = a_session(store)
+        app = SHAPES["iterator"](invalidate) if error is None else raising(error, "empty", invalidate)
+        store.fail("load", at=2, times=None)
+        gateway = Gateway()
+        try:
+            gateway.run(SessionMiddleware(app, store), an_environ(cookie=cookie))
+        except LookupError:
+            assert error is not None
+
+        assert verbs(store) == ["load", "load"]
+        assert gateway.status == ("503 Service Unavailable" if error is None else "")
 
     def test_a_close_that_fails_leaves_no_part_of_the_response(self, store: FaultyStore) -> None:
         """W-13, W-31: the exception goes to the server, the iterable is closed once, and nothing was sent."""
@@ -833,6 +884,14 @@ class TestIterables:
             assert gateway.starts == 0
             assert stored(store, cookie) == name
 
+    def test_a_request_that_was_given_up_ends_what_it_ended_even_if_close_fails(self, store: FaultyStore) -> None:
+        """W-13, W-14: our own cleanup runs whatever the application's does."""
+        cookie, result = a_session(store), Raising(LookupError(), closing=True)
+
+        with pytest.raises(LookupError):
+            Gateway().run(SessionMiddleware(returning(result, invalidate), store), an_environ(cookie=cookie), most=0)
+        assert stored(store, cookie) == {}
+
     @pytest.mark.parametrize("requests", [300, pytest.param(10_000, marks=pytest.mark.soak)])
     def test_requests_that_were_given_up_leave_nothing_behind(self, store: FaultyStore, requests: int) -> None:
         """W-14: neither connections nor objects, without the garbage collector's help."""
@@ -918,21 +977,22 @@ class TestIterables:
         assert blocks == [b"first", b"second"]
         assert stored(store, cookie) == {"name": "new", "cart": {"items": [1, 2]}}
 
-    def test_a_response_that_was_never_started_is_left_to_the_server(self, store: FaultyStore) -> None:
+    @pytest.mark.parametrize("act", [write, invalidate])
+    def test_a_response_that_was_never_started_is_left_to_the_server(self, store: FaultyStore, act: Act) -> None:
         """W-6: the server says what is wrong; what was ended has ended, and the rest is dropped."""
-        cookie = a_session(store)
         results: list[Iterable[bytes]] = [[], iter([])]
         for result in results:
 
             def app(
                 environ: WSGIEnvironment, start_response: StartResponse, result: Iterable[bytes] = result
             ) -> Iterable[bytes]:
-                write(environ)
+                act(environ)
                 return result
 
+            cookie = a_session(store)
             with pytest.raises(AssertionError, match="not called"):
                 visit(SessionMiddleware(app, store), cookie=cookie)
-            assert stored(store, cookie)["name"] == "old"
+            assert stored(store, cookie).get("name") == (None if act is invalidate else "old")
 
     def test_a_block_that_comes_before_start_response_is_left_to_the_server(self, store: FaultyStore) -> None:
         """W-6: as without the middleware."""
@@ -1019,9 +1079,7 @@ class TestEnviron:
     def test_a_foreign_object_in_the_environ_is_refused(self, store: FaultyStore) -> None:
         """W-25: whoever put it there relies on it."""
         with pytest.raises(ConfigurationError, match="nested"):
-            Gateway().run(
-                SessionMiddleware(list_app(nothing), store), an_environ() | {"session_middleware.session": {}}
-            )
+            Gateway().run(SessionMiddleware(list_app(nothing), store), an_environ() | {"session_middleware.session": {}})
 
     @pytest.mark.parametrize("copied", [dict, lambda environ: environ], ids=["copy", "same"])
     def test_a_request_within_a_request_shares_its_session(

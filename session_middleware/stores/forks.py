@@ -30,6 +30,4 @@ def around_forks(
         return tell
 
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(
-            before=telling(before), after_in_parent=telling(in_parent), after_in_child=telling(in_child)
-        )
+        os.register_at_fork(before=telling(before), after_in_parent=telling(in_parent), after_in_child=telling(in_child))

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 from typing import Any, Final, Literal
 from weakref import WeakSet
 
@@ -24,16 +24,17 @@ log = logging.getLogger("session_middleware")
 _APPLICATION_ID: Final = 0x73657373
 _SCHEMA_VERSION: Final = 1
 
+# The value comes last: it may go on in other pages, and damage to these must not make a record look expired.
 # What is swept is found by sweep_at, which is expires_at when the row is written and may fall behind by _SLACK
 # afterwards: so the common update, which moves the end of a session by seconds, touches no index.
 _SCHEMA: Final = (
     """CREATE TABLE sessions (
         key TEXT PRIMARY KEY NOT NULL,
-        value BLOB NOT NULL,
         version INTEGER NOT NULL,
         expires_at INTEGER NOT NULL,
         sweep_at INTEGER NOT NULL,
-        user_id TEXT
+        user_id TEXT,
+        value BLOB NOT NULL
     ) WITHOUT ROWID""",
     "CREATE INDEX sessions_by_sweep_at ON sessions (sweep_at)",
     "CREATE INDEX sessions_by_user_id ON sessions (user_id) WHERE user_id IS NOT NULL",
@@ -133,6 +134,7 @@ class SQLiteStore:
         self._idle: list[_Connection] = []
         self._connections: WeakSet[_Connection] = WeakSet()
         self._gate = RLock()
+        self._turn = Lock()
         around_forks(
             self,
             before=SQLiteStore._before_fork,
@@ -148,26 +150,31 @@ class SQLiteStore:
             )
 
     def create(self, key: str, record: Record) -> bool:
-        return self._execute(_CREATE, (key, *record, time.time()))[1] == 1
+        return self._write(_CREATE, (key, *record, time.time())) == 1
 
     def load(self, key: str) -> Stored | None:
         rows = self._execute(_LOAD, (key, time.time()))[0]
-        return Stored._make(rows[0]) if rows else None
+        if not rows:
+            return None
+        stored = Stored._make(rows[0])
+        if stored.value.__class__ is not bytes:
+            raise self._unavailable("the record is damaged")
+        return stored
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:
         now = time.time()
         if record.expires_at <= now:
-            return self._execute(_REMOVE, (key, version, now))[1] == 1
+            return self._write(_REMOVE, (key, version, now)) == 1
         parameters, started = (*record, key, version, now), time.monotonic()
-        if self._execute(_UPDATE_UNINDEXED, parameters)[1] == 1:
+        if self._write(_UPDATE_UNINDEXED, parameters, started) == 1:
             return True
-        return self._execute(_UPDATE, parameters, started)[1] == 1
+        return self._write(_UPDATE, parameters, started) == 1
 
     def delete(self, key: str) -> bool:
-        return self._execute(_DELETE, (key, time.time()))[1] == 1
+        return self._write(_DELETE, (key, time.time())) == 1
 
     def sweep(self, limit: int) -> int:
-        return self._execute(_SWEEP, (time.time(), limit))[1]
+        return self._write(_SWEEP, (time.time(), limit))
 
     def keys_of(self, user_id: str) -> list[str]:
         return [key for (key,) in self._execute(_KEYS_OF, (user_id, time.time()))[0]]
@@ -183,22 +190,32 @@ class SQLiteStore:
         while self._idle:
             self._idle.pop().close()
 
+    def _write(self, sql: str, parameters: tuple[object, ...], started: float | None = None) -> int:
+        """Run one statement that writes; return how many rows it changed. *started*: when the verb began to wait."""
+        # SQLite's lock goes to whoever asks at the right moment: threads that queue here do not starve each other.
+        if started is None:
+            started = time.monotonic()
+        with self._turn:
+            return self._execute(sql, parameters, started)[1]
+
     def _execute(self, sql: str, parameters: tuple[object, ...], started: float | None = None) -> tuple[list[Any], int]:
         """Run one statement, in a transaction of its own; return its rows and how many rows it changed."""
         now = time.monotonic()
         connection = self._connection(now)
-        while True:
-            try:
-                cursor = connection.execute(sql, parameters)
-                rows = cursor.fetchall()
-                break
-            except BaseException as error:
-                if self._may_wait(error, now if started is None else started):
-                    continue
-                connection.close()
-                if isinstance(error, sqlite3.Error):
-                    raise self._unavailable(error) from error
-                raise
+        try:
+            while True:
+                try:
+                    cursor = connection.execute(sql, parameters)
+                    rows = cursor.fetchall()
+                    break
+                except sqlite3.Error as error:
+                    if not self._may_wait(error, now if started is None else started):
+                        raise
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise self._unavailable(error) from error
+            raise
         self._idle.append(connection)
         return rows, cursor.rowcount
 
@@ -256,7 +273,7 @@ class SQLiteStore:
             self._gate.release()
 
     def _after_fork_in_child(self) -> None:
-        self._gate = RLock()
+        self._gate, self._turn = RLock(), Lock()
 
     def _open(self, started: float) -> _Connection:
         """Open the database, making it if there is none; wait for other processes that are making it."""

@@ -42,19 +42,25 @@ class DatabaseFiles:
     def make(self) -> None:
         """Make the file with mode 0600, whatever the umask, if there is none.
 
-        Raise :exc:`StoreUnavailable` if there is one that has lost its contents, but not its ``-wal``.
+        Raise :exc:`StoreUnavailable` if there is one that may not be written, or that has lost its contents, but not its
+        ``-wal``.
         """
-        left_over = self.identity()
+        # In this order: whoever makes the database just now writes into the file first and then into the -wal.
+        wal_size, left_over = self._wal_size(), self.identity()
         try:
             status = os.stat(self._path)
         except FileNotFoundError:
             self.discard_companions(left_over)
             self._make()
             return
-        if status.st_size == 0 and (wal := Path(self._names[1])).exists() and wal.stat().st_size > 0:
+        # To SQLite a file of one byte is empty, too.
+        if status.st_size <= 1 and wal_size:
             raise StoreUnavailable(
                 f"{self._path}: the file is empty, but its -wal file is not: restore the file, or remove both"
             )
+        if not os.access(self._path, os.R_OK | os.W_OK):
+            # SQLite would open it for reading, with companions that could not be written later either.
+            raise StoreUnavailable(f"{self._path}: the file may not be read and written by this process")
         if status.st_mode & 0o077 and not self._warned_of_mode:
             self._warned_of_mode = True
             log.warning("%s is open to other users (mode %o); 0600 is enough", self._path, status.st_mode & 0o777)
@@ -67,6 +73,12 @@ class DatabaseFiles:
         for name, was, now in list(zip(self._names, of, self.identity(), strict=True))[1:]:
             if was == now != _NONE:
                 Path(name).unlink(missing_ok=True)
+
+    def _wal_size(self) -> int:
+        try:
+            return os.stat(self._names[1]).st_size
+        except FileNotFoundError:
+            return 0
 
     def _make(self) -> None:
         # Under a name of its own first: closing a file drops the locks that this process holds on it

@@ -49,9 +49,7 @@ class Site:
             environ["HTTP_COOKIE"] = f"session={token}"
         status, headers = "", []
 
-        def start_response(
-            line: str, pairs: list[tuple[str, str]], exc_info: object = None
-        ) -> Callable[[bytes], object]:
+        def start_response(line: str, pairs: list[tuple[str, str]], exc_info: object = None) -> Callable[[bytes], object]:
             nonlocal status, headers
             status, headers = line, pairs
             return bytes

@@ -1,8 +1,10 @@
 """What the tests of the stores share."""
 
+import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +13,17 @@ import pytest
 from session_middleware import SQLiteStore
 
 Script = Callable[..., str]
+
+
+@pytest.fixture
+def quick_directory(tmp_path: Path) -> Iterator[Path]:
+    """A directory in memory where there is such a thing, for tests that flush the disk thousands of times."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as directory:
+        yield Path(directory)
 
 
 @pytest.fixture
@@ -38,7 +51,8 @@ def script() -> Script:
     """Run Python code in a process of its own and return what it printed; it must end well and say nothing on stderr."""
 
     def run(code: str, *arguments: object, under: tuple[str, ...] = ()) -> str:
-        command = [*under, sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
+        warnings = ("-W", "error", "-W", "ignore:'cgi' is deprecated:DeprecationWarning")
+        command = [*under, sys.executable, *warnings, "-c", code, *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         lines = [line for line in done.stderr.splitlines() if "walresetbug" not in line]

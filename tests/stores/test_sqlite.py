@@ -212,7 +212,7 @@ def test_paths_that_cannot_work_do_not_start(tmp_path: Path) -> None:
 # The tables
 
 
-def test_sixteen_processes_make_one_schema(path: Path, script: Script) -> None:
+def test_sixteen_processes_make_one_schema(quick_directory: Path, script: Script) -> None:
     """F-S8: however many processes meet a file that is not there, each one can use it, and it is made once."""
     code = """
 import multiprocessing, sys, logging
@@ -236,8 +236,8 @@ if __name__ == "__main__":
         process.join()
     print([process.exitcode for process in processes])
 """
-    for number in range(3):
-        file = path.with_name(f"{number}.sqlite3")
+    for number in range(2):
+        file = quick_directory / f"{number}.sqlite3"
         assert script(code, file) == str([0] * 16)
 
         store = SQLiteStore(file)
@@ -246,6 +246,17 @@ if __name__ == "__main__":
         assert setting(store, "user_version") == SCHEMA_VERSION
         assert setting(store, "integrity_check") == "ok"
         store.close()
+
+
+def test_a_schema_that_another_process_made_meanwhile_is_used(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F-S8: whether there are tables is asked again under the lock."""
+    live, store, answers = SQLiteStore(path), SQLiteStore(path), [False]
+    created(live, a_key())
+    is_ready = store._is_ready
+    monkeypatch.setattr(store, "_is_ready", lambda connection: answers.pop() if answers else is_ready(connection))
+
+    assert store.create(a_key(), a_record())
+    assert setting(store, "schema_version") == 3
 
 
 @pytest.mark.parametrize(
@@ -259,8 +270,9 @@ if __name__ == "__main__":
 )
 def test_tables_that_it_does_not_know_are_left_alone(path: Path, statements: list[str], message: str) -> None:
     """F-S8: an older, a newer or a foreign database is refused by every verb, and nothing of it is changed."""
-    key = a_key()
-    created(SQLiteStore(path), key)
+    key, store = a_key(), SQLiteStore(path)
+    created(store, key)
+    store.close()
     with sqlite3.connect(path) as connection:
         for statement in statements:
             connection.execute(statement)
@@ -300,9 +312,8 @@ def test_a_database_of_something_else_is_left_alone(path: Path) -> None:
 def plan(store: SQLiteStore, sql: str) -> str:
     """Return how SQLite runs a statement."""
     store.load(a_key())
-    parameters = dict.fromkeys(map(str, range(1, 10))) if "?1" in sql else (None,) * sql.count("?")
-    if isinstance(parameters, dict):
-        parameters = (None,) * max(number for number in range(1, 10) if f"?{number}" in sql)
+    numbered = [number for number in range(1, 10) if f"?{number}" in sql]
+    parameters = (None,) * max(numbered or [sql.count("?")])
     return "; ".join(row[3] for row in store._idle[-1].execute(f"EXPLAIN QUERY PLAN {sql}", parameters))
 
 
@@ -386,7 +397,7 @@ def test_keys_go_through_a_large_store_in_pages(sqlite: SQLiteStore) -> None:
 # The N-th step fails
 
 VERBS: dict[str, Callable[[SQLiteStore, str, object], object]] = {
-    "create": lambda store, key, version: store.create(a_key(), Record(b"new" * 5000, 2**40, "bob")),
+    "create": lambda store, key, version: store.create("n" * 43, Record(b"new" * 5000, 2**40, "bob")),
     "create over an expired record": lambda store, key, version: store.create("expired", Record(b"new", 2**40, "bob")),
     "update": lambda store, key, version: store.update(key, Record(b"new", 2**40, "alice"), version=version),
     "update of all": lambda store, key, version: store.update(key, Record(b"new", 2**41, "bob"), version=version),
@@ -401,10 +412,10 @@ def rows(connection: sqlite3.Connection) -> list[Any]:
     return connection.execute("SELECT length(key), value, expires_at, user_id FROM sessions ORDER BY key").fetchall()
 
 
-def tables(path: Path) -> Iterator[tuple[SQLiteStore, str]]:
+def tables(directory: Path) -> Iterator[tuple[SQLiteStore, str]]:
     """Yield stores that hold the same, each in a file of its own."""
     for number in range(1, 2000):
-        store = SQLiteStore(path.with_name(f"{number}.sqlite3"))
+        store = SQLiteStore(directory / f"{number}.sqlite3")
         key = "k" * 43
         assert store.create(key, Record(b"old" * 3000, 2**40, "alice"))
         assert store.create("expired", Record(b"old", 1000, "alice"))
@@ -413,37 +424,35 @@ def tables(path: Path) -> Iterator[tuple[SQLiteStore, str]]:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_verb_that_fails_at_any_step_did_nothing_or_all(verb: str, path: Path) -> None:
-    """F-S10: interrupted at the N-th step of SQLite's machine, for every N, a verb leaves what was or what was to be."""
-    before: list[Any] = []
-    for steps, (store, key) in enumerate(tables(path), 1):
-        version = loaded(store, key).version
-        left = steps
+def test_a_verb_that_fails_at_any_step_did_nothing_or_all(verb: str, quick_directory: Path) -> None:
+    """F-S10: interrupted at the N-th step of SQLite's machine, for every N, a verb leaves what was or what was to be; when
+    it reports success it is the latter."""
+    states: list[tuple[bool, list[Any]]] = []
+    for steps, (store, key) in enumerate(tables(quick_directory), 1):
+        version, connection, left = loaded(store, key).version, store._idle[-1], steps
 
         def interrupt() -> bool:
             nonlocal left
             left -= 1
             return left == 0
 
-        connection = store._idle[-1]
-        was = rows(connection)
-        before = before or was
+        before = rows(connection)
         connection.set_progress_handler(interrupt, 1)
-        failed = False
         try:
-            VERBS[verb](store, key, version)
-        except StoreUnavailable as error:
-            failed = True
-            assert "interrupted" in str(error)
-        else:
+            done = bool(VERBS[verb](store, key, version))
             connection.set_progress_handler(None, 0)
-        now = rows(eye := sqlite3.connect(store.path))
-        assert eye.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        eye.close()
+        except StoreUnavailable:
+            done = False
+        store.load(key)
+        states.append((done, rows(store._idle[-1])))
+        assert setting(store, "integrity_check") == "ok"
+        assert store.create(a_key(), a_record())
+        if done:
+            break
 
-        assert now == was if failed else now != was
-        assert VERBS[verb](store, key, version) if failed else True  # and the store goes on
-        if not failed:
-            assert steps > 5
-            return
-    pytest.fail("the verb has no end")
+    after = states[-1][1]
+    assert len(states) > 10
+    assert before != after
+    assert [done for done, _ in states] == [False] * (len(states) - 1) + [True]
+    assert all(state in (before, after) for _, state in states)
+    assert (False, before) in states

@@ -1,0 +1,740 @@
+"""The codecs: what goes in comes out, nothing else goes in, and bytes from a store are data."""
+
+import os
+import re
+import subprocess
+import sys
+import time as clock
+from collections import Counter, OrderedDict, UserDict, defaultdict
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal
+from enum import Enum, IntEnum, IntFlag, StrEnum
+from itertools import chain, islice
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import msgpack
+import pytest
+from django.utils.functional import SimpleLazyObject, lazystr
+from django.utils.safestring import mark_safe
+from hypothesis import given, settings
+from markupsafe import Markup
+from werkzeug.datastructures import ImmutableDict
+from werkzeug.local import LocalProxy
+
+from session_middleware import JSONCodec, MsgpackCodec, PayloadError
+from session_middleware.codecs import Codec
+from tests.values import EVERYTHING, flipped, json_sessions, mutated, same, sessions, truncated
+
+MSGPACK, JSON = MsgpackCodec(), JSONCodec()
+
+
+def round_trip(value: Any, codec: Codec = MSGPACK) -> Any:
+    return codec.decode(codec.encode({"value": value}))["value"]
+
+
+def refusal(data: dict[str, Any], codec: Codec = MSGPACK) -> PayloadError:
+    with pytest.raises(PayloadError) as caught:
+        codec.encode(data)
+    return caught.value
+
+
+def nested(depth: int, wrap: Callable[[Any], Any], innermost: Any = None) -> Any:
+    for _ in range(depth):
+        innermost = wrap(innermost)
+    return innermost
+
+
+def a_set_of(packed: bytes) -> bytes:
+    """Return a frozenset with one member, as it is packed."""
+    return b"\xc7" + bytes((5 + len(packed),)) + b"\xfc\xdd\0\0\0\1" + packed
+
+
+def kept_or_refused(codec: Codec, payload: bytes) -> bool:
+    """Decode; what is decoded must be writable again and come back the same. Return whether anything was decoded."""
+    try:
+        data = codec.decode(payload)
+    except PayloadError:
+        return False
+    assert same(codec.decode(codec.encode(data)), data)
+    return True
+
+
+class Shade(Enum):
+    RED = "red"
+
+
+class Word(StrEnum):
+    HELLO = "hello"
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+class Flags(IntFlag):
+    A = 1
+    B = 4
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+class Foo:
+    pass
+
+
+class Moment(datetime):
+    pass
+
+
+class Day(date):
+    pass
+
+
+class Hour(time):
+    pass
+
+
+class Span(timedelta):
+    pass
+
+
+class Money(Decimal):
+    pass
+
+
+class Name(UUID):
+    pass
+
+
+class Temperature(float):
+    def __float__(self) -> float:
+        return 99.0
+
+
+class Count(int):
+    def __int__(self) -> int:
+        return 99
+
+
+class Raw(bytes):
+    pass
+
+
+class Shouted(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self.upper()
+
+
+class FrozenDict(dict[Any, Any]):
+    def __hash__(self) -> int:  # type: ignore[override]  # the point of it: a dict that may be a key
+        return 1
+
+
+class Secretive:
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+class Unbound:
+    """As a proxy for something that is not there."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("working outside of a request\n")
+
+
+class Broken(list[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        raise LookupError("nothing today")
+
+
+class OldZone(tzinfo):
+    """As the zones of pytz: no name that zoneinfo knows, no fixed offset."""
+
+    def utcoffset(self, moment: datetime | None) -> timedelta:
+        return timedelta(hours=1)
+
+    def dst(self, moment: datetime | None) -> timedelta:
+        return timedelta(0)
+
+    def tzname(self, moment: datetime | None) -> str:
+        return "Old"
+
+
+class TestMsgpackCodec:
+    @settings(max_examples=120, deadline=None)
+    @given(sessions)
+    def test_what_goes_in_comes_out(self, data: dict[str, Any]) -> None:
+        """Promise 9: every supported type, nested in any way, comes back type for type; and V-33: values never become
+        structure."""
+        payload = MSGPACK.encode(data)
+
+        assert same(MSGPACK.decode(payload), data)
+        assert MSGPACK.encode(MSGPACK.decode(payload)) == payload
+
+    @pytest.mark.soak
+    @settings(max_examples=20_000, deadline=None)
+    @given(sessions)
+    def test_what_goes_in_comes_out_at_length(self, data: dict[str, Any]) -> None:
+        """Promise 9."""
+        payload = MSGPACK.encode(data)
+
+        assert same(MSGPACK.decode(payload), data)
+        assert MSGPACK.encode(MSGPACK.decode(payload)) == payload
+
+    def test_a_value_of_every_type_comes_out(self) -> None:
+        """Promise 9."""
+        assert same(MSGPACK.decode(MSGPACK.encode(EVERYTHING)), EVERYTHING)
+
+    def test_large_values_come_out(self) -> None:
+        """V-33: 10 MB of text, bytes and numbers."""
+        data = {"text": "|\0\"'é🍪" * 1_000_000, "bytes": b"\xc7" * 10**7, "ints": list(range(100_000)), "int": 2**80_000}
+
+        assert MSGPACK.decode(MSGPACK.encode(data)) == data
+
+    def test_an_integer_has_any_size(self) -> None:
+        """Promise 9: 64 bits are no border."""
+        for bits in (8, 16, 32, 63, 64, 65, 127, 128, 4096):
+            for value in (2**bits, 2**bits - 1, -(2**bits), -(2**bits) - 1):
+                assert same(round_trip({value: value}), {value: value})
+
+    def test_truth_is_no_number(self) -> None:
+        """Promise 9: True stays apart from 1, as a value and as a key."""
+        assert round_trip([True, 1, False, 0]) == [True, 1, False, 0]
+        assert [type(value) for value in round_trip([True, 1, False, 0])] == [bool, int, bool, int]
+        assert type(next(iter(round_trip({True: 1})))) is bool
+
+    @pytest.mark.parametrize(
+        "zone",
+        [
+            None,
+            UTC,
+            ZoneInfo("Europe/Berlin"),
+            timezone(timedelta(hours=5, minutes=30)),
+            timezone(timedelta(hours=1), "CET"),
+            timezone(timedelta(0), ""),
+            timezone(-timedelta(hours=1, seconds=2, microseconds=3)),
+        ],
+    )
+    @pytest.mark.parametrize("fold", [0, 1])
+    def test_a_moment_keeps_its_zone_and_fold(self, zone: tzinfo | None, fold: int) -> None:
+        """Promise 9: naive stays naive, aware stays aware; the hour that comes twice stays the one it was."""
+        moment = datetime(2024, 10, 27, 2, 30, 0, 1, zone, fold=fold)
+
+        assert same(round_trip([moment, moment.timetz()]), [moment, moment.timetz()])
+        assert round_trip(moment).utcoffset() == moment.utcoffset()
+        assert round_trip(moment).tzname() == moment.tzname()
+
+    def test_one_set_is_always_the_same_bytes(self) -> None:
+        """A session is compared as bytes, by several processes: the order of a set must not depend on the hash seed."""
+        program = """
+import sys
+from session_middleware import MsgpackCodec
+words = [f"word {number}" for number in range(50)]
+data = {"set": set(words), "pairs": frozenset(map(frozenset, zip(words, words[1:]))), "in": {(word, 1) for word in words}}
+sys.stdout.write(MsgpackCodec().encode(data).hex())
+"""
+        outputs = {
+            subprocess.run(
+                [sys.executable, "-W", "ignore", "-c", program],
+                env={**os.environ, "PYTHONHASHSEED": str(seed)},
+                capture_output=True,
+                check=True,
+                timeout=60,
+            ).stdout
+            for seed in (1, 2, 3)
+        }
+
+        assert len(outputs) == 1
+        assert len(outputs.pop()) > 1000
+
+    def test_the_extension_types_of_the_library_come_out(self) -> None:
+        """What the application itself unpacked with msgpack is kept as it is, and never taken for a type of ours."""
+        values = [msgpack.ExtType(code, b"\0data") for code in range(128)]
+        values += [msgpack.Timestamp(0), msgpack.Timestamp(2**33, 5), msgpack.Timestamp(-1, 999_999_999)]
+
+        assert same(round_trip(values), values)
+        assert same(round_trip({value: (value,) for value in values}), {value: (value,) for value in values})
+
+    def test_a_set_of_sets_costs_no_more_than_its_size(self) -> None:
+        """Sorting a set packs its members once: sets in sets do not double the work at each level."""
+        data = {"value": nested(8, lambda inner: frozenset({inner}), "x" * 500_000)}
+        began = clock.perf_counter()
+
+        assert MSGPACK.decode(MSGPACK.encode(data)) == data
+        assert clock.perf_counter() - began < 1
+
+    @pytest.mark.parametrize(
+        ("value", "kept"),
+        [
+            (Markup("<b>"), "<b>"),
+            (mark_safe("<i>"), "<i>"),
+            (Shouted("quiet"), "quiet"),
+            (Word.HELLO, "hello"),
+            (Level.HIGH, 3),
+            (Flags.A | Flags.B, 5),
+            (Count(3), 3),
+            (Temperature(1.5), 1.5),
+            (Raw(b"raw"), b"raw"),
+            (bytearray(b"array"), b"array"),
+            (memoryview(b"view"), b"view"),
+            (OrderedDict([("b", 1), ("a", 2)]), {"b": 1, "a": 2}),
+            (defaultdict(list, a=[1]), {"a": [1]}),
+            (Counter("aab"), {"a": 2, "b": 1}),
+            (ImmutableDict(a=1), {"a": 1}),
+            (Point(1, 2), (1, 2)),
+            (Moment(2024, 1, 2, 3, 4, 5, 6, UTC, fold=1), datetime(2024, 1, 2, 3, 4, 5, 6, UTC, fold=1)),
+            (Day(2024, 1, 2), date(2024, 1, 2)),
+            (Hour(3, 4, 5, 6, UTC, fold=1), time(3, 4, 5, 6, UTC, fold=1)),
+            (Span(days=-1, microseconds=7), timedelta(days=-1, microseconds=7)),
+            (Money("1.50"), Decimal("1.50")),
+            (Name(int=5), UUID(int=5)),
+            (type("List", (list,), {})([1]), [1]),
+            (type("Set", (set,), {})([1]), {1}),
+            (type("FrozenSet", (frozenset,), {})([1]), frozenset([1])),
+            (lazystr("lazy"), "lazy"),
+            (lazystr(mark_safe("<u>")), "<u>"),
+            (SimpleLazyObject(lambda: "simple"), "simple"),
+            (LocalProxy(lambda: "local"), "local"),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_a_subclass_is_kept_as_the_supported_type(self, value: Any, kept: Any) -> None:
+        """Promise 9, the one rule for subclasses: nothing that they override has a say, and none fails by surprise."""
+        assert same(round_trip([value]), [kept])
+        assert same(round_trip({"deep": (value,)}), {"deep": (kept,)})
+
+    def test_a_lazy_text_may_be_a_key(self) -> None:
+        """Promise 9: as Django's choices are."""
+        assert same(round_trip({lazystr("name"): {Word.HELLO: 1, Markup("m"): 2, Level.HIGH: 3}}), {
+            "name": {"hello": 1, "m": 2, 3: 3}
+        })  # fmt: skip
+
+    def test_a_translation_is_kept_as_its_text(self) -> None:
+        """Promise 9: gettext_lazy() in a flash message, as the language of the request has it."""
+        program = """
+from django.conf import settings
+settings.configure(USE_I18N=True, LANGUAGE_CODE="de")
+import django
+django.setup()
+from django.utils.translation import gettext_lazy, override
+from session_middleware import MsgpackCodec
+with override("de"):
+    payload = MsgpackCodec().encode({"flash": [gettext_lazy("Monday")], "keys": {gettext_lazy("March"): 1}})
+print(MsgpackCodec().decode(payload))
+"""
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True, timeout=60
+        )
+        assert done.stdout.strip() == "{'flash': ['Montag'], 'keys': {'März': 1}}"
+
+    @pytest.mark.parametrize(
+        ("data", "path", "reason"),
+        [
+            ({"cart": [0, 1, 2, {"price": Foo()}]}, "session['cart'][3].price", "Foo"),
+            ({"a": {"b c": (1, Foo())}}, "session['a']['b c'][1]", "Foo"),
+            ({"not an identifier": Foo()}, "session['not an identifier']", "Foo"),
+            ({"a": {1: {None: Foo()}}}, "session['a'][1][None]", "Foo"),
+            ({"a": {(1, 2): Foo()}}, "session['a'][(1, 2)]", "Foo"),
+            ({"a": {Foo: 1}}, "session['a'], a key", "type"),
+            ({"a": {1, Shade.RED}}, "session['a'], a member", "Shade"),
+            ({"a": {("x", frozenset({Shade.RED}))}}, "session['a'], a member[1], a member", "Shade"),
+            ({"a": Shade.RED}, "session['a']", "Shade"),
+            ({"a": Markup}, "session['a']", "type"),
+            ({"a": 1j}, "session['a']", "complex"),
+            ({"a": range(3)}, "session['a']", "range"),
+            ({"a": (x for x in "ab")}, "session['a']", "generator"),
+            ({"a": UserDict(b=1)}, "session['a']", "UserDict"),
+            ({"a": Path()}, "session['a']", "PosixPath"),
+            ({"a": print}, "session['a']", "builtin_function_or_method"),
+            ({"a": UTC}, "session['a']", "timezone"),
+            ({"a": SimpleLazyObject(dict)}, "session['a']", "SimpleLazyObject"),
+            ({"a": {"b": "\ud800"}}, "session['a'].b", "str with a lone surrogate"),
+            ({"a": {"\udfff": 1}}, "session['a'], a key", "str with a lone surrogate"),
+            ({"\ud800": 1}, "session, a key", "str with a lone surrogate"),
+            ({"a": [lazystr("\ud800")]}, "session['a'][0]", "str with a lone surrogate"),
+            ({"a": timezone(timedelta(0), "\ud800")}, "session['a']", "timezone"),
+            ({"a": {10**5000: Foo()}}, "session['a'][int]", "Foo"),
+            ({"a": {Secretive(): 1}}, "session['a'], a key", "Secretive"),
+            ({"a": {FrozenDict(): 1}}, "session['a']", "unhashable type: 'dict'"),
+            ({"a": [{(1, FrozenDict())}]}, "session['a'][0]", "unhashable type: 'dict'"),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    def test_what_cannot_be_kept_is_refused_by_its_path(self, data: dict[str, Any], path: str, reason: str) -> None:
+        """Promise 9, F-A1: the error names the way to the value and its type."""
+        error = refusal(data)
+
+        assert str(error) == f"{path}: {reason}"
+        assert error.path == path
+        assert isinstance(error, PayloadError)
+
+    def test_a_foreign_zone_is_refused_with_a_hint(self) -> None:
+        """Promise 9: what pytz and dateutil make has no name to keep it by."""
+        hint = r"session\['at'\]: a time zone of type OldZone \(use zoneinfo.ZoneInfo or datetime.timezone\)"
+        for moment in (datetime(2024, 1, 1, tzinfo=OldZone()), time(1, tzinfo=OldZone())):
+            assert re.fullmatch(hint, str(refusal({"at": moment})))
+
+    def test_a_zone_that_its_name_does_not_find_is_refused(self, tmp_path: Path) -> None:
+        """Promise 9: a zone from a file of one's own could not be read back."""
+        version_one = b"TZif" + bytes(16) + (0).to_bytes(4, "big") * 3 + b"\0\0\0\0\0\0\0\1\0\0\0\4" + bytes(6) + b"UTC\0"
+        for key, message in [("No/Where", "no time zone is named 'No/Where'"), (None, "a time zone of type ZoneInfo")]:
+            (tmp_path / "zone").write_bytes(version_one)
+            with (tmp_path / "zone").open("rb") as file:
+                zone = ZoneInfo.from_file(file, key=key)
+            assert message in str(refusal({"at": datetime(2024, 1, 1, tzinfo=zone)}))
+
+    @pytest.mark.parametrize("codec", [MSGPACK, JSON], ids=["msgpack", "json"])
+    def test_a_cycle_is_refused(self, codec: Codec) -> None:
+        """F-A1: a value that contains itself, at once and by way of others."""
+        one: list[Any] = [1]
+        one.append(one)
+        two: dict[str, Any] = {}
+        two["list"] = [[two]]
+
+        assert str(refusal({"a": one}, codec)) == "session['a'][1]: list contains itself"
+        assert str(refusal({"a": two}, codec)) == "session['a'].list[0][0]: dict contains itself"
+
+    def test_a_cycle_through_a_tuple_is_refused(self) -> None:
+        """F-A1."""
+        data: dict[str, Any] = {}
+        data["tuple"] = ([data],)
+
+        assert str(refusal(data)) == "session['tuple'][0][0]: dict contains itself"
+
+    def test_an_object_that_fails_is_refused(self) -> None:
+        """F-A1: a lazy text without its request, a proxy for nothing, a broken list."""
+        nothing: ContextVar[str] = ContextVar("nothing")
+
+        assert str(refusal({"a": Unbound()})).startswith("session['a']: Unbound, which failed: working outside")
+        assert str(refusal({"a": LocalProxy(nothing)})) == "session['a']: LocalProxy, which failed: object is not bound"
+        assert str(refusal({"a": {"b": Broken([1])}})) == "session['a'].b: Broken, which failed: nothing today"
+
+    def test_the_way_to_a_value_is_told_briefly(self) -> None:
+        """A path names the value; it does not copy the session into the log."""
+        assert len(str(refusal({"x" * 100_000: {"y" * 100_000: {"z": Foo()}}}))) < 300
+        assert len(str(refusal({"a": nested(100_000, lambda inner: [inner])}))) < 600
+
+    def test_depth_has_the_same_bound_both_ways(self) -> None:
+        """M11: too deep is a PayloadError, never a RecursionError, and all that decodes can be encoded again."""
+        wraps: list[tuple[Callable[[Any], Any], bytes]] = [
+            (lambda inner: [inner], b"\x91"),
+            (lambda inner: {"a": inner}, b"\x81\xa1a"),
+            (lambda inner: (inner,), b"\x92\xc7\x00\xfe"),
+        ]
+        for wrap, opening in wraps:
+            deepest = {"value": nested(1023, wrap)}
+            payload = MSGPACK.encode(deepest)
+            assert payload == b"\x81\xa5value" + opening * 1023 + b"\xc0"
+            assert MSGPACK.encode(MSGPACK.decode(payload)) == payload
+            assert refusal({"value": nested(1024, wrap)})
+            with pytest.raises(PayloadError):
+                MSGPACK.decode(b"\x81\xa5value" + opening * 1024 + b"\xc0")
+
+    def test_sets_in_sets_have_the_same_bound_both_ways(self) -> None:
+        """M11."""
+        deepest = nested(8, lambda inner: frozenset({inner}))
+        packed, too_deep = nested(8, a_set_of, b"\xc0"), nested(9, a_set_of, b"\xc0")
+
+        assert MSGPACK.encode({"a": deepest}) == b"\x81\xa1a" + packed
+        assert MSGPACK.decode(b"\x81\xa1a" + packed) == {"a": deepest}
+        assert str(refusal({"a": frozenset({deepest})})) == "session['a']: sets in sets, more than 8 deep"
+        with pytest.raises(PayloadError):
+            MSGPACK.decode(b"\x81\xa1a" + too_deep)
+
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            b"",
+            b"\xc1",
+            b"\xc0",
+            b"\x90",
+            b"\x81\x01\x02",
+            b"\x81\xc0\x02",
+            b"\x81\xa1a\x01\x00",
+            b"\x91" * 100_000,
+            b"\x81\xa1a" * 100_000,
+            b"\x81" * 100_000,
+            b"\xc7\x05\xfc" * 20_000,
+            b"\xdd\xff\xff\xff\xff",
+            b"\xdf\xff\xff\xff\xff",
+            b"\xdb\xff\xff\xff\xff",
+            b"\xc6\xff\xff\xff\xff",
+            b"\xc9\xff\xff\xff\xff\xfe",
+            b"\x81\xa1a" + b"\xdd\x00\x0f\xff\xff" * 1000 + b"\xc0" * 2**20,
+            b"\x81\xa1a\xa2\xed\xa0",
+            b"\x81\xa1a\xa3\xed\xa0\x80",
+            b"\x81\xa1a\x81\x90\x01",
+            b"\x81\xa1a\x81\x80\x01",
+            b"\x81\xa1a\xc7\x06\xfd\xdd\x00\x00\x00\x01\x90",
+            b"\x81\xa1a\xc7\x01\xfd\x05",
+            b"\x81\xa1a\xd4\xf4\x00",
+            b"\x81\xa1a\xd4\x80\x00",
+            b"\x81\xa1a\xc7\x0c\xff" + b"\xff" * 12,
+            b"\x81\xa1a\xd5\xf6\x00\x00",
+            *(
+                b"\x81\xa1a\xc7" + bytes((len(content), code)) + content
+                for code, contents in {
+                    0xFA: [b"", b"\x91", b"\x92\xa1x\x00", b"\x92\xaa2024-01-01\x07", b"\x92\xaa2024-01-01\xc0", b"\x80"],
+                    0xF9: [b"", b"x", b"2024-02-30", b"\xff"],
+                    0xF8: [b"\x92\xa525:00\x00", b"\xc0"],
+                    0xF7: [b"\x91\xcb\x7f\xf8" + bytes(6), b"\x91\xce\xff\xff\xff\xff", b"\x98" + b"\x01" * 8, b"\x91\xa1x"],
+                    0xF6: [b"", b"x", b"1E+99999999999999999999999", b"\xff", b"1 2", b"\0"],
+                    0xF5: [b"", b"short", bytes(17)],
+                }.items()
+                for content in contents
+            ),
+            *(
+                b"\x81\xa1a\xc7" + bytes((len(moment), 0xFA)) + moment
+                for zone in (
+                    b"../../etc/passwd",
+                    b"/etc/passwd",
+                    b"America",
+                    b"a\0b",
+                    b"No/Where",
+                    b"",
+                    b"A\nB",
+                    b".",
+                    b"x" * 99,
+                )
+                for moment in [b"\x93\xaa2024-01-01\x00\xd9" + bytes((len(zone),)) + zone]
+            ),
+            *(
+                b"\x81\xa1a\xc7" + bytes((len(moment), 0xFA)) + moment
+                for zone in (b"\xc0", b"\xc0\xc0", b"\xcf" + b"\xff" * 8 + b"\xc0", b"\x05\x05", b"\x01\xa1a\xa1b")
+                for moment in [(b"\x94" if len(zone) > 1 else b"\x93") + b"\xaa2024-01-01\x00" + zone]
+            ),
+        ],
+        ids=lambda payload: payload[:24].hex(),
+    )
+    def test_hostile_bytes_are_refused(self, payload: bytes) -> None:
+        """Promise 10, F-L2: nothing but PayloadError leaves, quickly, in a line of bounded length."""
+        began = clock.perf_counter()
+        with pytest.raises(PayloadError) as caught:
+            MSGPACK.decode(payload)
+
+        assert clock.perf_counter() - began < 2
+        assert len(str(caught.value)) <= 200
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            b"\x82\xa1a\x01\xa1a\x02",
+            b"\x81\xa1a\xc7\x00\xfe",
+            b"\x81\xa1a\x93\x01\xc7\x00\xfe\x02",
+            b"\x81\xa1a\x81\xc7\x00\xfe\x02",
+            b"\x81\xa1a\x93\xc7\x00\xfe\xc7\x00\xfe\x02",
+            b"\x81\xa1a\xc7\x03\xfd\xa2ab",
+            b"\x81\xa1a\xc7\x07\xfc\xdd\x00\x00\x00\x02\x01\x01",
+            b"\x81\xa1a\xc7\x00\xfb",
+            b"\x81\xa1a\xd4\x05\x00",
+            b"\x81\xa1a\xd6\xff\x00\x00\x00\x01",
+            b"\x81\xa1a\xca\x7f\xc0\x00\x00",
+            b"\x81\xa1a\xc7\x1c\xf61E+999999999999999999" + b" " * 6 + b"\n",
+            b"\x81\xa1a\xc7\x12\xfa\x92\xaf20240101T010101\x01",
+            b"\x81\xa1a\xc7\x03\xf61_0",
+        ],
+        ids=lambda payload: payload.hex(),
+    )
+    def test_odd_bytes_that_decode_are_mere_data(self, payload: bytes) -> None:
+        """Promise 10: a mark in an odd place or a key twice is data, which the next request can write again."""
+        assert kept_or_refused(MSGPACK, payload)
+
+    def test_a_payload_cut_anywhere_is_refused(self) -> None:
+        """V-33: never partial data."""
+        for payload in truncated(MSGPACK.encode(EVERYTHING)):
+            with pytest.raises(PayloadError):
+                MSGPACK.decode(payload)
+
+    @pytest.mark.parametrize("count", [20_000, pytest.param(300_000, marks=pytest.mark.soak)])
+    def test_damaged_payloads_are_refused_or_mere_data(self, count: int) -> None:
+        """Promise 10, V-32, F-L2: flipped bits, random bytes and spliced halves; what decodes can be encoded again."""
+        originals = [MSGPACK.encode(EVERYTHING), *(MSGPACK.encode({key: EVERYTHING[key]}) for key in EVERYTHING)]
+        damaged = chain(chain.from_iterable(map(flipped, originals)), mutated(originals, Random(1)))
+
+        decoded = sum(kept_or_refused(MSGPACK, payload) for payload in islice(damaged, count))
+
+        assert count / 10 < decoded < count
+
+    def test_decoding_runs_no_code(self) -> None:
+        """Promise 10, V-32: the interpreter's own audit sees no code compiled or run, nothing imported but zone data, no
+        process started."""
+        program = """
+import sys
+from itertools import chain, islice
+from random import Random
+from session_middleware import JSONCodec, MsgpackCodec, PayloadError
+from tests.values import EVERYTHING, flipped, mutated
+
+codecs = MsgpackCodec(), JSONCodec()
+originals = [codecs[0].encode(EVERYTHING), codecs[1].encode({"a": [1, 2.5, None, {"b": "c"}]})]
+payloads = list(islice(chain(chain.from_iterable(map(flipped, originals)), mutated(originals, Random(2))), 20_000))
+payloads += [b"cos\\nsystem\\n(S'id'\\ntR.", b"\\x80\\x04\\x95", b"[" * 100_000, b"!!python/object/apply:os.system ['id']"]
+
+def decode():
+    for codec in codecs:
+        for payload in payloads:
+            try:
+                codec.decode(payload)
+            except PayloadError:
+                pass
+
+def see(event, arguments):
+    if event.split(".")[0] in {"exec", "compile", "import", "marshal", "pickle", "subprocess", "os", "ctypes", "socket"}:
+        seen.add((event, str(arguments[:1])))
+
+for payload in payloads[:2000]:
+    for codec in codecs:
+        try:
+            codec.decode(payload)
+        except PayloadError:
+            pass
+seen = set()
+sys.addaudithook(see)
+decode()
+found = set(seen)
+eval("1 + 1")
+print({entry for entry in found if "tzdata" not in entry[1]} or "nothing", len(seen) > len(found))
+"""
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", program],
+            cwd=Path(__file__).parents[1],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        )
+        assert done.stdout.strip() == "nothing True"
+
+
+class TestJSONCodec:
+    @settings(max_examples=80, deadline=None)
+    @given(json_sessions)
+    def test_what_goes_in_comes_out(self, data: dict[str, Any]) -> None:
+        """Promise 9: what JSON carries exactly comes back type for type."""
+        payload = JSON.encode(data)
+
+        assert same(JSON.decode(payload), data)
+        assert JSON.encode(JSON.decode(payload)) == payload
+
+    def test_the_store_can_be_read_by_eye(self) -> None:
+        """That is what it is for: text as it is, nothing between."""
+        assert (
+            JSON.encode({"name": "Zoë", "cart": [1, 2.5, None, True]}) == '{"name":"Zoë","cart":[1,2.5,null,true]}'.encode()
+        )
+
+    @pytest.mark.parametrize(
+        ("value", "kept"),
+        [
+            (Markup("<b>"), "<b>"),
+            (Word.HELLO, "hello"),
+            (Level.HIGH, 3),
+            (Temperature(1.5), 1.5),
+            (OrderedDict(a=1), {"a": 1}),
+            (lazystr("lazy"), "lazy"),
+            ({lazystr("lazy"): Markup("m")}, {"lazy": "m"}),
+            (type("List", (list,), {})([1]), [1]),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_a_subclass_is_kept_as_the_supported_type(self, value: Any, kept: Any) -> None:
+        """Promise 9: the same rule as everywhere."""
+        assert same(round_trip([value], JSON), [kept])
+
+    @pytest.mark.parametrize(
+        ("value", "path", "reason"),
+        [
+            ((1, 2), "", "tuple"),
+            (Point(1, 2), "", "Point"),
+            ({1}, "", "set"),
+            (b"bytes", "", "bytes"),
+            (bytearray(b"bytes"), "", "bytearray"),
+            ([datetime(2024, 1, 1)], "[0]", "datetime"),
+            ({"price": Decimal(1)}, ".price", "Decimal"),
+            (UUID(int=1), "", "UUID"),
+            (Shade.RED, "", "Shade"),
+            ({1: 2}, "", "a key of type int"),
+            ({None: 2}, "", "a key of type NoneType"),
+            ({True: 2}, "", "a key of type bool"),
+            (float("nan"), "", "Out of range float values are not JSON compliant"),
+            ([float("-inf")], "[0]", "Out of range float values are not JSON compliant"),
+            ("\ud800", "", "str with a lone surrogate"),
+            ({"\ud800": 1}, ", a key", "str with a lone surrogate"),
+            (10**5000, "", "Exceeds the limit (4300 digits) for integer string conversion"),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_what_json_would_change_is_refused(self, value: Any, path: str, reason: str) -> None:
+        """Promise 9: exact or refused, by the same paths."""
+        error = refusal({"a": value}, JSON)
+
+        assert error.path == f"session['a']{path}"
+        assert str(error).startswith(f"session['a']{path}: {reason}")
+
+    def test_depth_has_the_same_bound_both_ways(self) -> None:
+        """M11: a hundred deep, whatever the depth of the application's own calls."""
+        deepest = {"a": nested(98, lambda inner: [inner], [])}
+
+        assert JSON.decode(JSON.encode(deepest)) == deepest
+        assert str(refusal({"a": nested(99, lambda inner: [inner], [[]])}, JSON)).endswith("nested more than 100 deep")
+        assert JSON.decode(b'{"a":' + b"[" * 99 + b"]" * 99 + b"}") == deepest
+        with pytest.raises(PayloadError, match="nested more than 100 deep"):
+            JSON.decode(b'{"a":' + b"[" * 101 + b"]" * 101 + b"}")
+
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            b"",
+            b"null",
+            b"[]",
+            b'"text"',
+            b"\xff",
+            b"\xef\xbb\xbf{}",
+            b"{} {}",
+            b"{'a': 1}",
+            b'{"a":NaN}',
+            b'{"a":Infinity}',
+            b'{"a":-Infinity}',
+            b'{"a":1e999}',
+            b'{"a":' + b"1" * 400 + b".0e9" + b"}",
+            b'{"a":"\\ud800"}',
+            b'{"\\udfff":1}',
+            b'{"a":"\xed\xa0\x80"}',
+            b'{"a":' + b"9" * 5000 + b"}",
+            b"[" * 100_000,
+            b'{"a":' * 100_000,
+            b'{"a":' + b"[" * 500 + b"]" * 500 + b"}",
+            b'{"a":"\n"}',
+        ],
+        ids=lambda payload: payload[:24].decode(errors="replace"),
+    )
+    def test_hostile_bytes_are_refused(self, payload: bytes) -> None:
+        """Promise 10, F-L2, M11."""
+        with pytest.raises(PayloadError) as caught:
+            JSON.decode(payload)
+        assert len(str(caught.value)) <= 200
+
+    def test_the_last_of_two_equal_keys_counts(self) -> None:
+        """Promise 10: it is data, and never both."""
+        assert JSON.decode(b'{"a":1,"a":2}') == {"a": 2}
+
+    @pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.soak)])
+    def test_damaged_payloads_are_refused_or_mere_data(self, count: int) -> None:
+        """Promise 10, F-L2."""
+        originals = [JSON.encode({"a": [1, -2.5e7, None, True], "cart": {"items": [{"sku": "tea \\ \n é"}]}, "n": 10**30})]
+        damaged = chain(*map(truncated, originals), *map(flipped, originals), mutated(originals, Random(3)))
+
+        decoded = sum(kept_or_refused(JSON, payload) for payload in islice(damaged, count))
+
+        assert 0 < decoded < count

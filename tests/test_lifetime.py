@@ -1,0 +1,113 @@
+"""Lifetimes: the numbers, what they add up to, and what is refused."""
+
+import math
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from session_middleware import ConfigurationError, Lifetime
+from session_middleware.lifetime import LONGEST, deadline, seconds, touch_interval
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+
+moments = st.floats(0, 1e10)
+durations = st.floats(1e-3, LONGEST)
+
+
+@pytest.mark.parametrize(
+    ("preset", "idle", "absolute"),
+    [
+        (Lifetime.AAL1, None, 30 * DAY),
+        (Lifetime.AAL2, HOUR, 24 * HOUR),
+        (Lifetime.AAL3, 15 * MINUTE, 12 * HOUR),
+    ],
+)
+def test_the_presets_are_those_of_the_standard(preset: Lifetime, idle: float | None, absolute: float) -> None:
+    """Promise 12: NIST SP 800-63B-4, 2.1.3, 2.2.3 and 2.3.3."""
+    assert (preset.idle, preset.absolute) == (idle, absolute)
+
+
+def test_the_default_is_the_second_level() -> None:
+    """Promise 12: nobody has to choose to be safe."""
+    assert Lifetime() == Lifetime.AAL2
+
+
+def test_time_spans_and_seconds_are_the_same() -> None:
+    """Both are kept as seconds."""
+    spans = Lifetime(idle=timedelta(minutes=5), absolute=timedelta(days=1))
+
+    assert spans == Lifetime(idle=300, absolute=86400.0)
+    assert (type(spans.idle), type(spans.absolute)) == (float, float)
+    assert type(Lifetime(idle=300, absolute=600).idle) is float
+
+
+def test_a_lifetime_does_not_change() -> None:
+    """One is shared by every session of an application."""
+    lifetime = Lifetime()
+    with pytest.raises(AttributeError):
+        lifetime.idle = 5  # type: ignore[misc]  # the point of it
+    assert hash(lifetime) == hash(Lifetime())
+
+
+def test_options_go_by_name() -> None:
+    """Promise 15: which of two numbers is which is written down."""
+    with pytest.raises(TypeError):
+        Lifetime(300, 600)  # type: ignore[call-arg]  # the point of it
+
+
+@pytest.mark.parametrize("name", ["idle", "absolute"])
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        (0, "above 0 and up to 100 years"),
+        (-1, "above 0 and up to 100 years"),
+        (-0.0, "above 0 and up to 100 years"),
+        (timedelta(0), "above 0 and up to 100 years"),
+        (timedelta(days=-1), "above 0 and up to 100 years"),
+        (math.nan, "above 0 and up to 100 years"),
+        (math.inf, "above 0 and up to 100 years"),
+        (timedelta.max, "above 0 and up to 100 years"),
+        (LONGEST + 1, "above 0 and up to 100 years"),
+        (10**400, "above 0 and up to 100 years"),
+        (True, "a timedelta or a number of seconds"),
+        ("3600", "a timedelta or a number of seconds"),
+        ((1, 2), "a timedelta or a number of seconds"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_what_is_no_time_span_is_refused(name: str, value: Any, advice: str) -> None:
+    """Promise 15: at the start, and the error names the option and says what to write."""
+    with pytest.raises(ConfigurationError, match=rf"^{name}=.*: write .*{advice}"):
+        Lifetime(**{name: value})
+
+
+def test_the_absolute_timeout_cannot_be_left_out() -> None:
+    """Promise 12, OWASP ASVS 7.3.2."""
+    options: dict[str, Any] = {"absolute": None}
+    with pytest.raises(ConfigurationError, match="absolute=None: write a timedelta or a number of seconds"):
+        Lifetime(**options)
+
+
+def test_the_longest_is_a_hundred_years() -> None:
+    """It is kept exactly."""
+    assert seconds("idle", LONGEST) == LONGEST == 100 * 365 * DAY
+    assert seconds("idle", 1e-6) == 1e-6
+
+
+@given(moments, moments, st.none() | durations, durations)
+def test_whichever_comes_first_ends_it(created: float, seen: float, idle: float | None, absolute: float) -> None:
+    """Promise 12: both timeouts hold."""
+    end = deadline(created, seen, idle, absolute)
+
+    assert end == min(created + absolute, math.inf if idle is None else seen + idle)
+
+
+@pytest.mark.parametrize(
+    ("idle", "interval"), [(None, 60), (HOUR, 60), (600, 60), (599, 59.9), (300, 30), (10, 1), (0.001, 0.0001)]
+)
+def test_use_is_noted_now_and_then(idle: float | None, interval: float) -> None:
+    """Promise 2: at most once a minute or a tenth of the idle timeout, whichever is less."""
+    assert touch_interval(idle) == pytest.approx(interval)
