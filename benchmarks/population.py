@@ -14,6 +14,8 @@ Row = tuple[str, bytes, int, int, int, None]
 
 KEPT = 20_000
 
+_INSERT = "INSERT INTO sessions (key, value, version, expires_at, sweep_at, user_id) VALUES (?, ?, ?, ?, ?, ?)"
+
 
 def fill(path: Path, count: int) -> list[str]:
     """Add *count* sessions that hold DATA to the SQLite store at *path*; return the tokens of at most KEPT, at random."""
@@ -36,7 +38,7 @@ def fill(path: Path, count: int) -> list[str]:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("BEGIN")
-    connection.executemany("INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?)", rows())
+    connection.executemany(_INSERT, rows())
     connection.execute("COMMIT")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()

@@ -271,9 +271,18 @@ class World:
         request.base_writes = life.writes if life.writes == before else None
 
     def _lay(self, request: Request, life: Life, mine: Facts) -> None:
-        """Lay the changes of the request over a session that others have written to, unless they come to nothing."""
-        data = _laid_over(life.data, request.base, request.view)
-        facts = life.facts.changed_as(request.base_facts, mine)
+        """Lay the changes of the request over a session that others have written to, unless they come to nothing.
+
+        What came with a sign-in stays as it is.
+        """
+        base, view, facts = request.base, request.view, life.facts
+        if facts.user_id == request.base_facts.user_id:
+            facts = facts.changed_as(request.base_facts, mine)
+        else:
+            taken = _changed(base, life.data).keys() | base.keys() - life.data.keys()
+            view = {key: value for key, value in view.items() if key not in taken}
+            view |= {key: base[key] for key in base if key in taken}
+        data = _laid_over(life.data, base, view)
         unseen = facts._replace(last_seen_at=0) == life.facts._replace(last_seen_at=0)
         if exact(data) != exact(life.data) or not unseen:
             self._write(life, data, facts)
@@ -297,9 +306,9 @@ class World:
             if life.facts.user_id is not None:
                 data = request.view
                 if life.facts.user_id == mine.user_id:
+                    data = _laid_over(life.data, request.base, request.view)
                     self._lay(request, life, request.base_facts._replace(last_seen_at=life.facts.last_seen_at))
                     note()
-                    data = life.data
                 new = self.born(key, data, mine)
                 self._go_on(request, new, new.data)
                 return True

@@ -92,3 +92,12 @@ class TestCacheControl:
         forbid_shared_caching(headers)
 
         assert headers == [("X-Last", "1"), ("Cache-Control", "private, no-store")]
+
+    @pytest.mark.parametrize("name", ["CDN-Cache-Control", "cloudflare-cdn-cache-control", "Surrogate-Control"])
+    @pytest.mark.parametrize("own", ["no-store", "public"])
+    def test_what_is_said_to_some_caches_alone_goes(self, name: str, own: str) -> None:
+        """V-16: a cache that is addressed by name (RFC 9213) would not look at Cache-Control."""
+        headers = [(name, "max-age=600"), ("Cache-Control", own)]
+        forbid_shared_caching(headers)
+
+        assert headers == [("Cache-Control", own if own == "no-store" else "private, no-store")]

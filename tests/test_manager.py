@@ -26,7 +26,7 @@ from session_middleware import (
     StoreUnavailable,
     tokens,
 )
-from session_middleware.record import pack
+from session_middleware.record import Moved, pack, pack_moved
 from session_middleware.stores.base import Version
 from session_middleware.testing import FakeClock, FaultyStore
 from tests.sites import DATA, AgedStore, Site, a_store, setting
@@ -65,10 +65,10 @@ class Stubborn(MemoryStore):
 def stubborn(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Site, Stubborn]]:
     """A site on a store that can be told to refuse every update; no pause between tries takes time."""
     pauses: list[float] = []
-    monkeypatch.setattr("session_middleware.manager.time.sleep", pauses.append)
+    monkeypatch.setattr("session_middleware.repository.time.sleep", pauses.append)
     store = Stubborn()
     yield Site(store, clock), store
-    assert 0 < sum(pauses) < 2
+    assert 0 < sum(pauses) < 4
     assert max(pauses) < 0.1
 
 
@@ -100,6 +100,12 @@ class TestOptions:
         """Promise 15: the error says what to write instead."""
         with pytest.raises(ConfigurationError, match=r"write Lifetime\(idle=\.\.\., absolute=\.\.\.\)"):
             SessionManager(MemoryStore(), lifetime=lifetime)
+
+    @pytest.mark.parametrize("codec", [JSONCodec, "json", object()])
+    def test_a_codec_that_is_none_is_refused(self, codec: Any) -> None:
+        """Promise 15: the error says what to write instead."""
+        with pytest.raises(ConfigurationError, match=r"write MsgpackCodec\(\), JSONCodec\(\)"):
+            SessionManager(MemoryStore(), codec=codec)
 
     @pytest.mark.parametrize("max_bytes", [0, -1, 1023, 1e6, True, "1024", None])
     def test_a_limit_that_cannot_be_is_refused(self, max_bytes: Any) -> None:
@@ -511,14 +517,21 @@ class TestMerge:
         assert site.live() == [DATA]
         assert site.data(token) == DATA
 
-    def test_an_end_needs_no_luck(self, clock: FakeClock) -> None:
-        """Promise 5: where every compare-and-set is refused, a session is deleted all the same."""
-        store = Stubborn()
-        site = Site(store, clock)
+    def test_an_end_that_is_always_too_late_gives_up(self, stubborn: tuple[Site, Stubborn]) -> None:
+        """Promise 5: it never claims what it did not do."""
+        site, store = stubborn
         token = site.begin()
+        session = site.loaded(token)
         store.stubborn = True
+        session.invalidate()
 
-        assert site.request(token, Session.invalidate) == Forget()
+        with pytest.raises(ConflictError, match="keeps changing and could not be ended"):
+            site.manager.commit(session)
+        with pytest.raises(ConflictError, match="keeps changing and could not be ended"):
+            site.manager.revoke(site.open(token).id)
+        assert site.data(token) == DATA
+        store.stubborn = False
+        assert site.manager.commit(session) == Forget()
         assert site.records() == []
 
 
@@ -613,6 +626,33 @@ class TestMove:
         assert site.data(new) == {**DATA, "moved": True, "mine": 1}
         assert not site.is_alive(other)
         assert len(site.live()) == 1
+
+    def test_a_new_token_that_is_taken_is_drawn_again(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Promise 11, A-7.2.3: also at regenerate; the record of the other stays as it is."""
+        token, taken = site.begin(), site.begin({"theirs": 1})
+        drawn = iter([taken, "B" * 43])
+        monkeypatch.setattr(tokens, "new", lambda: next(drawn))
+
+        assert sent(site.request(token, regenerate)) == "B" * 43
+        assert site.data("B" * 43) == {**DATA, "moved": True}
+        assert site.data(taken) == {"theirs": 1}
+        assert not site.is_alive(token)
+
+    def test_a_write_from_before_a_sign_in_overwrites_nothing_that_came_with_it(self, site: Site) -> None:
+        """Promise 11: such as a role; who held the token before the sign-in has no say in it."""
+        token = site.begin({"role": "guest", "cart": 1, "step": 1})
+        session = site.loaded(token)
+        other = site.open(token)
+        login("alice", role="admin")(other)
+        del other["step"]
+        new = site.sent(other)
+        session.update(role="none", step=2, mine=1)
+        session.set_lifetime(idle=60)
+        del session["cart"]
+        site.manager.commit(session)
+
+        assert site.data(new) == {"role": "admin", "mine": 1}
+        assert site.open(new).expires_at == site.clock() + HOUR
 
     def test_two_sign_ins_of_one_user_are_two_sessions_with_the_data_of_both(self, site: Site) -> None:
         """Promises 3 and 11: either token works, whichever response arrives last."""
@@ -1056,7 +1096,7 @@ class TestRevoking:
         assert site.manager.revoke(key) is True
         assert site.records() == []
 
-    def test_revoking_after_more_moves_than_are_followed_still_ends_the_session(self, site: Site) -> None:
+    def test_signing_out_after_many_moves_ends_the_session(self, site: Site) -> None:
         """Promise 5: however often the session has moved since."""
         token = new = site.begin()
         session = site.loaded(token)
@@ -1066,6 +1106,26 @@ class TestRevoking:
         site.manager.commit(session)
 
         assert not site.is_alive(new)
+
+    def test_pointers_that_lead_nowhere_open_and_end_nothing(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Promise 10: not even in a circle, which somebody who can write to the store might draw."""
+        monkeypatch.setattr("session_middleware.repository.time.sleep", lambda seconds: None)
+        token = site.begin()
+        session, there, back = site.loaded(token), "A" * 43, "B" * 43
+        for key, successor in ((there, back), (back, there)):
+            value = pack_moved(key, Moved(successor))
+            assert site.store.inner.create(key, Record(value, int(site.clock()) + 99, None))
+        stored = site.store.inner.load(session.id)
+        assert stored is not None
+        value = pack_moved(session.id, Moved(there))
+        record = Record(value, int(site.clock()) + 99, None)
+        assert site.store.inner.update(session.id, record, version=stored.version)
+        session["a"] = 2
+
+        assert site.manager.commit(session) is None
+        assert site.live() == []
+        with pytest.raises(ConflictError):
+            site.manager.revoke(there)
 
     def test_all_sessions_of_a_user_are_ended(self, site: Site) -> None:
         """Promise 5: how many, and nobody else's."""
@@ -1118,24 +1178,18 @@ class TestRevoking:
             assert [info.id for info in site.manager.sessions_of("alice")] == [site.open(new).id]
             site.manager.revoke(session.id)
 
-    def test_a_session_is_spared_under_the_id_that_it_is_just_getting(self, clock: FakeClock) -> None:
-        """The token changes between the look at the index and the end: the pointer leads to the one to keep."""
+    def test_a_session_that_moved_since_the_index_was_read_is_spared(self, clock: FakeClock) -> None:
+        """The pointer under the old id leads to the one to keep."""
         store = MemoryStore()
         site = Site(store, clock)
         token, other = site.begin(user_id="alice"), site.begin(user_id="alice")
-        session = site.open(token)
-        session.regenerate()
-        keep, moved = session.id, site.open(token).id
-        new: list[str] = []
+        stale = store.keys_of("alice")
+        new = sent(site.request(token, regenerate))
+        site.store.keys_of = lambda user_id: stale
 
-        def keys_of(user_id: str) -> list[str]:
-            new.append(site.sent(session))
-            return [moved, site.open(other).id]
-
-        site.store.keys_of = keys_of
-
-        assert site.manager.revoke_all("alice", keep=keep) == 1
-        assert site.is_alive(new[0])
+        assert site.manager.revoke_all("alice", keep=site.open(new).id) == 1
+        assert site.is_alive(new)
+        assert not site.is_alive(other)
 
     def test_a_keep_that_has_no_session_any_more_spares_nothing(self, site: Site) -> None:
         """The session that asked for the id is over: no failure, and everything ends."""

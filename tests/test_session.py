@@ -423,6 +423,13 @@ class TestProperties:
         assert seen == [False, True, False]
         assert signed_in.modified
 
+    def test_it_knows_whose_it_is(self, site: Site) -> None:
+        """Of several managers in one process."""
+        session = site.open()
+
+        assert session.belongs_to(site.manager)
+        assert not session.belongs_to(Site(site.store, site.clock).manager)
+
 
 class TestTransact:
     def test_it_stores_at_once_and_returns_what_the_function_returns(self, site: Site) -> None:

@@ -1,6 +1,7 @@
 """Sessions in a SQLite file: any number of processes on one machine, nothing to run beside the application."""
 
 import ctypes
+import gc
 import logging
 import os
 import secrets
@@ -187,8 +188,9 @@ class SQLiteStore:
 
     def close(self) -> None:
         """Close the connections that are not in use now. The store opens others when it is used again."""
-        while self._idle:
-            self._idle.pop().close()
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
     def _write(self, sql: str, parameters: tuple[object, ...], started: float | None = None) -> int:
         """Run one statement that writes; return how many rows it changed. *started*: when the verb began to wait."""
@@ -219,12 +221,13 @@ class SQLiteStore:
         self._idle.append(connection)
         return rows, cursor.rowcount
 
-    def _may_wait(self, error: BaseException, started: float) -> bool:
+    def _may_wait(self, error: sqlite3.Error | OSError, started: float) -> bool:
         """Wait a moment if *error* is that another writes just now and there is time left; return whether it was so.
 
         SQLite's own waiting would be longer from time to time, and so lose against those who come later.
         """
-        busy = isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF in _BUSY
+        # An error that the module finds itself has no code.
+        busy = getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY
         if not busy or time.monotonic() - started > self._timeout:
             return False
         time.sleep(_random.uniform(0.0002, _LONGEST_PAUSE))
@@ -267,6 +270,8 @@ class SQLiteStore:
         while self._connections and time.monotonic() < deadline:
             time.sleep(0.0005)
             self.close()
+        if self._connections:
+            gc.collect()  # one that was lost on the way, by an exception from outside, is not to delay every fork
 
     def _after_fork_in_parent(self) -> None:
         with suppress(RuntimeError):  # a store that was made while another thread forked has not been told before

@@ -35,7 +35,7 @@ class DatabaseFiles:
             try:
                 status = os.stat(name)
                 found.append((status.st_dev, status.st_ino))
-            except FileNotFoundError:
+            except OSError:
                 found.append(_NONE)
         return tuple(found)
 
@@ -72,7 +72,8 @@ class DatabaseFiles:
         """
         for name, was, now in list(zip(self._names, of, self.identity(), strict=True))[1:]:
             if was == now != _NONE:
-                Path(name).unlink(missing_ok=True)
+                with suppress(OSError):
+                    Path(name).unlink()
 
     def _wal_size(self) -> int:
         try:

@@ -440,6 +440,17 @@ def test_a_value_that_is_no_value_is_unavailable(sqlite: SQLiteStore, raw: sqlit
         assert sqlite.delete(key)
 
 
+def test_text_that_is_no_text_is_unavailable(sqlite: SQLiteStore, raw: sqlite3.Connection) -> None:
+    """F-S5: a key or a user id that damage has made undecodable."""
+    sqlite.create(a_key(), a_record(user_id="alice"))
+    raw.execute("UPDATE sessions SET key = CAST(x'ff' AS TEXT)")
+
+    with pytest.raises(StoreUnavailable, match="Could not decode"):
+        sqlite.keys_of("alice")
+    with pytest.raises(StoreUnavailable, match="Could not decode"):
+        list(sqlite.keys())
+
+
 def test_an_emptied_file_is_not_taken_for_a_new_one(path: Path) -> None:
     """F-S5: with a -wal beside it, an empty file has lost its contents; it is not begun anew."""
     store, key = SQLiteStore(path), a_key()
@@ -546,6 +557,24 @@ def test_files_that_vanish_while_open_are_noticed(disaster: str, tmp_path: Path)
     store.close()
     other.close()
     assert integrity(path) == "ok"
+
+
+def test_a_path_that_leads_nowhere_is_an_error_until_it_leads_somewhere(tmp_path: Path) -> None:
+    """F-S6: a file in the place of the directory; each verb says so by name, and the first one that finds it right works."""
+    path = tmp_path / "directory" / "sessions.sqlite3"
+    path.parent.mkdir()
+    store, key = SQLiteStore(path), a_key()
+    before = created(store, key)
+    path.parent.rename(away := tmp_path / "away")
+    path.parent.touch()
+    look_now(store)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable, match=f"{path}"):
+            store.load(key)
+
+    path.parent.unlink()
+    away.rename(path.parent)
+    assert loaded(store, key) == before
 
 
 def test_it_looks_every_second(sqlite: SQLiteStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -255,6 +255,33 @@ def test_a_store_made_during_a_fork_is_no_trouble(path: Path) -> None:
     live(store)
 
 
+def test_it_can_be_closed_while_threads_use_it(sqlite: SQLiteStore) -> None:
+    """Closing takes what is idle, whoever else takes at the same time."""
+
+    def close() -> None:
+        for _ in range(300):
+            sqlite.close()
+
+    with writers(sqlite, 2):
+        race(close, close)
+
+    live(sqlite)
+    assert is_whole(sqlite)
+
+
+def test_a_lost_connection_delays_one_fork(path: Path) -> None:
+    """F-P4, F-P7: one that nobody refers to any more is found, so that the next fork need not wait."""
+    store = SQLiteStore(path, timeout=0.2)
+    live(store)
+    store._idle.clear()  # as an exception from outside may leave it
+    assert in_child(lambda: live(store)) == 0
+    started = time.monotonic()
+
+    assert not store._connections
+    assert in_child(lambda: live(store)) == 0
+    assert time.monotonic() - started < 0.35
+
+
 # Interruptions (F-P7)
 
 
