@@ -131,23 +131,17 @@ def report(times: Times) -> list[dict[str, Any]]:
         cost = statistics.median(a - c for a, c in zip(measured, base, strict=True))
         print(f"{name:24}{statistics.median(measured):12.2f}{cost:18.2f}")
     untouched = statistics.median(a - c for a, c in zip(times["untouched"], base, strict=True))
-    rows: list[dict[str, Any]] = [
-        {"path": "untouched, µs above bare", "measured": untouched, "budget": UNTOUCHED_BUDGET}
-    ]
+    rows: list[dict[str, Any]] = [{"path": "untouched, µs above bare", "measured": untouched, "budget": UNTOUCHED_BUDGET}]
     for path, ours, raw, budget in BUDGETS:
         rows.append({"path": f"{path}, × raw", "measured": ratio(times[ours], times[raw], base), "budget": budget})
     return rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description=__doc__.splitlines()[0] if __doc__ else ""
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--calls", type=int, default=500, help="calls of a case in a round")
-    parser.add_argument(
-        "--sessions", type=int, default=1_000_000, help="sessions in the large store; 0 to leave it out"
-    )
+    parser.add_argument("--sessions", type=int, default=1_000_000, help="sessions in the large store; 0 to leave it out")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results.json"))
     options = parser.parse_args()
     logging.disable(logging.WARNING)

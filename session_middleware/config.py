@@ -73,9 +73,7 @@ def options(mapping: Mapping[str, str], prefix: str) -> dict[str, Any]:
     return arguments
 
 
-def filter_app_factory(
-    app: "WSGIApplication", global_conf: Mapping[str, str], **local_conf: str
-) -> "SessionMiddleware":
+def filter_app_factory(app: "WSGIApplication", global_conf: Mapping[str, str], **local_conf: str) -> "SessionMiddleware":
     """The ``paste.filter_app_factory`` entry point: the options of an ini section, without a prefix."""
     from session_middleware.middleware import SessionMiddleware
 

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
 from session_middleware import tokens
@@ -175,7 +175,11 @@ class SessionManager:
 
     def transact(self, state: State, change: Callable[[dict[str, Any]], T]) -> T:
         """Apply *change* to the stored data under compare-and-set; see :meth:`Session.transact`."""
-        base = _loaded(state)
+        if state.gone:
+            return change({})
+        base = state.origin
+        if base is None:
+            return self._transact_unstored(state, change)
         pending = self._changes(state, base)
         result: T
         view: dict[str, Any] = {}
@@ -194,13 +198,22 @@ class SessionManager:
             stored = changes(self.codec.encode, before, view).over(data)
             return theirs.envelope.used(self.now()), stored
 
-        origin = None if state.gone else self._compare_and_set(base.key, step)
+        origin = self._compare_and_set(base.key, step)
         if origin is None:
             self._lose(state, base)
             return change({})
-        mine = envelope_over(base.envelope, state.envelope, origin.envelope)
-        self._settle(state, origin, stored, view)
-        state.envelope = mine
+        if origin.key != base.key and not state.signed_in:
+            state.token = None  # another request has moved the session, and its response carries the cookie
+        state.envelope = envelope_over(base.envelope, state.envelope, origin.envelope)
+        self._go_on_from(state, origin, stored, view)
+        return result
+
+    def _transact_unstored(self, state: State, change: Callable[[dict[str, Any]], T]) -> T:
+        view = self.codec.decode(self.codec.encode(state.data))
+        result = change(view)
+        checked_keys(view)
+        bring_up_to_date(self.codec.encode, state.data, view)
+        state.suspect = True
         return result
 
     def _create(self, state: State) -> str | None:
@@ -336,27 +349,24 @@ class SessionManager:
     def _changes(self, state: State, base: Origin) -> Changes:
         return changes(self.codec.encode, self.codec.decode(base.payload), state.data)
 
-    def _settle(
-        self,
-        state: State,
-        origin: Origin,
-        stored: dict[str, Any] | None = None,
-        view: dict[str, Any] | None = None,
-    ) -> None:
-        """Go on from what is stored now. *stored*: its data, if it is not just ``state.data``; *view*: what the request
-        is to see, if that is more."""
+    def _settle(self, state: State, origin: Origin, stored: dict[str, Any] | None = None) -> None:
+        """All that the request did is in the store, as *origin*; *stored* is its data, if that is not ``state.data``."""
         state.token, state.signed_in = None, False
         if origin.envelope.user_id != state.envelope.user_id:
             state.gone = True  # someone signed in meanwhile: what they have is not for this request to see
             return
-        if stored is not None and stored is not state.data:
-            encode = self.codec.encode
-            bring_up_to_date(encode, state.data, stored if view is None else view)
-            # In the order of ours, so that comparing the two finds the changes and nothing else.
-            origin = origin._replace(
-                payload=encode({key: stored[key] for key in [*state.data, *stored] if key in stored})
-            )
-        state.origin, state.envelope = origin, origin.envelope
+        state.envelope = origin.envelope
+        if stored is None or stored is state.data:
+            state.origin = origin
+        else:
+            self._go_on_from(state, origin, stored, stored)
+
+    def _go_on_from(self, state: State, origin: Origin, stored: dict[str, Any], view: dict[str, Any]) -> None:
+        """Let the request see *view*, and measure its later changes by what is *stored*."""
+        bring_up_to_date(self.codec.encode, state.data, view)
+        # In the order of ours, so that comparing the two finds the changes and nothing else.
+        aligned = {key: stored[key] for key in [*state.data, *stored] if key in stored}
+        state.origin = origin._replace(payload=self.codec.encode(aligned))
 
     def _lose(self, state: State, base: Origin) -> None:
         if not state.gone:
@@ -416,8 +426,3 @@ class SessionManager:
 
 def _candidates(token: str | None) -> Sequence[str]:
     return (token,) if token is not None and tokens.well_formed(token) else ()
-
-
-def _loaded(state: State) -> Origin:
-    return cast("Origin", state.origin)
-

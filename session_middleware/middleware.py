@@ -110,9 +110,7 @@ class SessionMiddleware:
         environ[self.environ_key] = environ[cookie.environ_key] = session
         if self._warn_of_processes and environ.get("wsgi.multiprocess"):
             self._warn_of_processes = False
-            log.warning(
-                "the store keeps sessions in this process alone, and there are several: requests will miss them"
-            )
+            log.warning("the store keeps sessions in this process alone, and there are several: requests will miss them")
         exchange = _Exchange(self, environ, start_response, session, cookie)
         result: Iterable[bytes] = ()
         try:

@@ -96,9 +96,7 @@ def unpack(key: str, value: bytes) -> tuple[Envelope, bytes] | Moved:
     if kind == _MOVED:
         return _unpack_moved(value[_BODY + 1 :])
     # A NaN compares false with everything, so it fails this too.
-    if kind != _SESSION or not (
-        created_at < _LATEST and last_seen_at < _LATEST and idle < _LATEST and absolute < _LATEST
-    ):
+    if kind != _SESSION or not (created_at < _LATEST and last_seen_at < _LATEST and idle < _LATEST and absolute < _LATEST):
         raise Damaged("not a session")
     start = _WHOLE_HEAD.size
     user_id = None

@@ -213,13 +213,7 @@ class Session(MutableMapping[str, Any]):
         other code; on one that was ended meanwhile it sees an empty ``dict`` and stores nothing. Raise
         :exc:`ConflictError`, having stored nothing, when others keep changing the session or someone has signed in.
         """
-        state = self._writable()
-        if state.origin is None:
-            state.suspect = True
-            result = change(state.data)
-            checked_keys(state.data)
-            return result
-        return self._keeper.transact(state, change)
+        return self._keeper.transact(self._writable(), change)
 
     def regenerate(self) -> None:
         """Keep the session and give it a new token; the old one is dead when the response starts.

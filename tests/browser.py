@@ -101,9 +101,7 @@ class Browser:
     def submit(self, page: str, action: str, **fields: str) -> Answer:
         """Send the form of *page* that goes to *action*, with its hidden fields and *fields*."""
         forms = [form for form in forms_of(self.get(page).text) if form.action == action]
-        chosen = next(
-            form for form in forms if all(form.fields.get(name, value) == value for name, value in fields.items())
-        )
+        chosen = next(form for form in forms if all(form.fields.get(name, value) == value for name, value in fields.items()))
         return self.post(action, **{**chosen.fields, **fields})
 
     def _keep(self, set_cookies: list[str]) -> None:

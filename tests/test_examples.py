@@ -24,9 +24,7 @@ def example(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(params=["in process", "gunicorn"], scope="module")
-def transport(
-    request: pytest.FixtureRequest, example: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Transport]:
+def transport(request: pytest.FixtureRequest, example: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Transport]:
     cwd = tmp_path_factory.mktemp(example)
     if request.param == "gunicorn":
         with Gunicorn(f"examples.{example}:application", *CONFIG, cwd=cwd) as server:

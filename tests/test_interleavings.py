@@ -35,9 +35,7 @@ class World:
         """Return the status and the token that the response sets, if it sets one; "" if it removes the cookie."""
         seen: list[tuple[str, str | None]] = []
 
-        def start_response(
-            status: str, headers: list[tuple[str, str]], exc_info: Any = None
-        ) -> Callable[[bytes], None]:
+        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
             cookies = [value for name, value in headers if name == "Set-Cookie"]
             assert len(cookies) <= 1
             seen.append((status, cookies[0].partition("=")[2].partition(";")[0] if cookies else None))

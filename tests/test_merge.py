@@ -78,6 +78,20 @@ def test_the_last_one_wins_on_the_same_key(base: dict[str, Any], mine: dict[str,
     assert all(merged[key] is theirs[key] for key in theirs if key not in own.values and key not in own.deleted)
 
 
+@settings(max_examples=100, deadline=None)
+@given(mappings, mappings, mappings)
+def test_changes_can_give_way(base: dict[str, Any], mine: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Promise 3: without the keys that another changed too, laying mine over theirs leaves every change of theirs."""
+    own, other = changes(encode, base, mine), changes(encode, base, theirs)
+    merged = own.but_for(other).over(theirs)
+
+    assert all(merged[key] is value for key, value in other.values.items())
+    assert other.deleted.isdisjoint(merged)
+    for key in (own.values.keys() | own.deleted) - (other.values.keys() | other.deleted):
+        assert (key in merged) == (key in mine)
+        assert key not in mine or merged[key] is mine[key]
+
+
 def test_laying_changes_over_leaves_both_as_they_were() -> None:
     """It makes a new mapping."""
     own, theirs = Changes({"a": 1}, {"b"}), {"b": 2, "c": 3}

@@ -170,13 +170,14 @@ class Sessions(RuleBasedStateMachine):
         self.world = World(self.clock(), IDLE, ABSOLUTE)
         self.tokens: list[str] = []
         self.slots: dict[int, Slot] = {}
-        session = self.manager.open()
-        session["a"] = [1]
-        session["b"] = {"x": [1]}
+
+    def a_visitor_comes(self) -> None:
+        """So that there is a session."""
+        session, request = self.manager.open(), self.world.load([])
+        for data in (session, request.view):
+            data.update(a=[1], b={"x": [1]})
         verdict = self.manager.commit(session)
         assert isinstance(verdict, Send)
-        request = self.world.load([])
-        request.view = {"a": [1], "b": {"x": [1]}}
         assert self.world.commit(request, self.key_of(verdict.token), failed=False) is Told.TOKEN
         self.tokens.append(verdict.token)
 
@@ -198,12 +199,16 @@ class Sessions(RuleBasedStateMachine):
         return slot
 
     def token(self, index: int) -> str:
-        """Return a token: of the last live session or one before it; the dead count too from 3 on; made up below 0."""
+        """Return a token: of the last live session or one before it; from 3 on of any, dead or not; made up below 0."""
         if index < 0:
             return MADE_UP[index]
-        live = [token for token in self.tokens if self.world.live(self.key_of(token))] if index < 3 else []
-        candidates = live or self.tokens
+        if not any(map(self.is_alive, self.tokens)):
+            self.a_visitor_comes()
+        candidates = [token for token in self.tokens if index > 2 or self.is_alive(token)]
         return candidates[-1 - index % len(candidates)]
+
+    def is_alive(self, token: str) -> bool:
+        return self.world.live(self.key_of(token)) is not None
 
     def perform(self, number: int, acts: list[Act]) -> None:
         for name, arguments in acts:
@@ -274,20 +279,25 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(number=slots, one=weighted((9, recent), (1, st.none())), other=weighted((1, recent), (9, st.none())))
     def a_request_comes(self, number: int, one: int | None, other: int | None) -> None:
-        """With one token, two or none: the last one of all, an older one, a dead one, one that never was."""
+        """In place of one that breaks off; with a token, two or none, alive or not."""
         self.slots.pop(number, None)
         self.open(number, *(self.token(index) for index in (one, other) if index is not None))
 
     @rule(number=slots, acts=acts)
     def a_request_acts(self, number: int, acts: list[Act]) -> None:
-        self.slot(number)
+        self.perform(number, acts)
+
+    @rule(number=slots, acts=acts)
+    def a_request_goes_on(self, number: int, acts: list[Act]) -> None:
         self.perform(number, acts)
 
     @rule(number=slots, acts=acts, failed=failures, streams=st.booleans(), plan=faults)
-    def a_request_acts_and_ends(self, number: int, acts: list[Act], failed: bool, streams: bool, plan: Plan) -> None:
-        """The response starts; or it ends, if it had started."""
-        self.perform(number, acts)
-        self.commits(number, failed, streams, plan)
+    def a_request_ends(self, number: int, acts: list[Act], failed: bool, streams: bool, plan: Plan) -> None:
+        """The response starts; or it ends, if it had started. If there is no request, one comes."""
+        if number in self.slots:
+            self.commits(number, failed, streams, plan)
+        else:
+            self.perform(number, acts)
 
     @rule(one=recent, acts=acts, failed=failures, plan=faults)
     def another_request_comes_and_goes(self, one: int, acts: list[Act], failed: bool, plan: Plan) -> None:
@@ -422,6 +432,20 @@ class Sessions(RuleBasedStateMachine):
             session.announced = request.announced = True
         else:
             del self.slots[number]
+
+    @rule(one=recent, first=acts, second=acts, last=acts, streams=st.booleans(), plan=faults)
+    def two_requests_overlap(
+        self, one: int, first: list[Act], second: list[Act], last: list[Act], streams: bool, plan: Plan
+    ) -> None:
+        """Both with the same token; the second ends, and then the first goes on."""
+        for number in (0, 1):
+            self.open(number, self.token(one))
+            self.slot(number)
+        self.perform(0, first)
+        self.perform(1, second)
+        self.commits(1, False, streams, None)
+        self.perform(0, last)
+        self.commits(0, False, streams, plan)
 
     @rule(events=events)
     def something_else_happens(self, events: list[Act]) -> None:
