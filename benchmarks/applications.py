@@ -51,6 +51,10 @@ def with_middleware(application: Application, store: Store) -> tuple[Application
     return wrapped, verdict.token
 
 
+def _cookies(environ: dict[str, Any]) -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in environ["HTTP_COOKIE"].split("; "))
+
+
 class Raw:
     """The same store used by hand: one read, one decode, one write, no safety."""
 
@@ -61,13 +65,13 @@ class Raw:
         save(self.token, packb(DATA))
 
     def reads(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        data = unpackb(self._load(environ["HTTP_COOKIE"].rpartition("=")[2]))
+        data = unpackb(self._load(_cookies(environ)["session"]))
         data["user"]
         start_response("200 OK", HEADERS)
         return [b"done"]
 
     def writes(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        token = environ["HTTP_COOKIE"].rpartition("=")[2]
+        token = _cookies(environ)["session"]
         data = unpackb(self._load(token))
         data["visits"] += 1
         self._save(token, packb(data))
