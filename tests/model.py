@@ -157,10 +157,12 @@ class World:
             request.moving = True
 
     def transact(self, request: Request, change: Callable[[Data], Any]) -> None:
+        if request.gone:
+            return
         if request.key is None:
             change(request.view)
             return
-        life = None if request.gone else self.pursued(request.key)
+        life = self.pursued(request.key)
         if life is None:
             request.gone = True
             return

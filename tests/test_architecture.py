@@ -17,6 +17,7 @@ LINES = [
     ["merge", "stores.memory", "stores.forks", "stores.sqlite_files", "stores.sqlite", "stores"],
     ["session"],
     ["repository"],
+    ["commits"],
     ["manager"],
     ["cookies"],
     ["config", "middleware"],

@@ -277,7 +277,11 @@ class Sessions(RuleBasedStateMachine):
 
     # What can happen
 
-    @rule(number=slots, one=weighted((9, recent), (1, st.none())), other=weighted((1, recent), (9, st.none())))
+    @rule(
+        number=slots,
+        one=weighted((9, recent), (1, st.none())),
+        other=weighted((1, st.sampled_from([1, 2, 3, -1])), (1, st.none())),
+    )
     def a_request_comes(self, number: int, one: int | None, other: int | None) -> None:
         """In place of one that breaks off; with a token, two or none, alive or not."""
         self.slots.pop(number, None)
