@@ -238,7 +238,7 @@ def _plain(value: object) -> Any:
         for base in kind.__mro__:
             if base in _PLAIN:
                 return _PLAIN[base](value)
-        if hasattr(value, "casefold") and not isinstance(value, type):
+        if hasattr(value, "casefold") and not isinstance(value, type) and isinstance(value.casefold(), str):
             return str.__str__(str(value))
     # What runs here is the application's own: a lazy string may find no translation, a proxy nothing to stand for.
     except Exception as error:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 from session_middleware import tokens
@@ -9,7 +10,7 @@ from session_middleware.codecs import Codec
 from session_middleware.exceptions import ConflictError, StoreError
 from session_middleware.lifetime import touch_interval
 from session_middleware.merge import Changes, bring_up_to_date, changes, envelope_over
-from session_middleware.record import Envelope
+from session_middleware.record import Envelope, Moved
 from session_middleware.repository import Repository, tries
 from session_middleware.session import Origin, State, checked_keys
 
@@ -41,10 +42,12 @@ class Committer:
         *late*: the response has started, so the browser can learn of nothing.
         """
         if state.gone:
+            if state.origin is None and state.data:
+                log.info("a request came with a token that has just been replaced; what it changed is dropped")
             return None
         if state.origin is None:
             return None if late else self._create(state)
-        if state.token is None:
+        if state.token is None or late:
             self._update(state, state.origin, late)
             return None
         return self._move(state, state.origin, state.token)
@@ -157,12 +160,22 @@ class Committer:
             old, key, payload = move.old, self._key_of(token), self._codec.encode(move.data)
             if not self._sessions.create(key, move.envelope, payload):
                 token = tokens.new()
-            elif old is None or self._sessions.move(old.key, old.version, key):
+            elif old is None or self._moved(old, key):
                 self._settle(state, Origin(key, None, move.envelope, payload), move.data)
                 return token
             else:
                 self._sessions.discard(key)
         raise ConflictError(f"session {base.key} keeps changing")
+
+    def _moved(self, old: Origin, key: str) -> bool:
+        """Leave the pointer. If the store fails over it, leave no session behind that nobody has the token of."""
+        try:
+            return self._sessions.move(old.key, old.version, key)
+        except StoreError:
+            with suppress(StoreError):
+                if self._sessions.find(old.key) != Moved(key):
+                    self._sessions.discard(key)
+            raise
 
     def _move_again(self, state: State, base: Origin, mine: Envelope, old: Origin | None) -> "_Move | None":
         """Say what to move now that the session is not as it was; ``None`` if there is nothing left to do.

@@ -146,7 +146,9 @@ class SessionCookie:
         """Return the value of the ``Set-Cookie`` that tells the browser *token*, for *max_age* seconds if given."""
         if max_age is None:
             return f"{self.name}={token}{self._attributes}"
-        max_age = min(max_age, _LONGEST_MAX_AGE)
+        if max_age > _LONGEST_MAX_AGE:
+            max_age = _LONGEST_MAX_AGE
+            log.warning("the session may last longer than the 400 days that a browser keeps a cookie")
         return f"{self.name}={token}{self._attributes}; Max-Age={max_age}; Expires={_http_date(max_age)}"
 
     def deletion_header(self) -> str:

@@ -52,7 +52,7 @@ class HeadersAlreadySent(SessionError):
 
 
 def sizes(by_key: Mapping[str, int], most: int = 8) -> str:
-    """Return the largest of *by_key* as text, largest first: ``cart 1,200, csrf 40``."""
+    """Return the largest of *by_key* as text, largest first: ``'cart' 1,200, 'csrf' 40``."""
     largest = sorted(by_key.items(), key=lambda item: -item[1])
-    text = ", ".join(f"{key} {size:,}" for key, size in largest[:most])
+    text = ", ".join(f"{key[:60]!r} {size:,}" for key, size in largest[:most])
     return text if len(largest) <= most else f"{text}, and {len(largest) - most} more"

@@ -15,7 +15,8 @@ from session_middleware.exceptions import ConfigurationError, PayloadError
 from session_middleware.lifetime import Lifetime
 from session_middleware.record import Envelope, Moved
 from session_middleware.repository import Found, Repository
-from session_middleware.session import Session, State
+from session_middleware.session import Session, State, checked_user_id
+from session_middleware.stores import open_store
 from session_middleware.stores.base import Store, UserIndexed
 
 log = logging.getLogger("session_middleware")
@@ -55,13 +56,13 @@ class SessionInfo:
 class SessionManager:
     """Everything about sessions but HTTP: for the middleware, for other integrations, for scripts and consoles.
 
-    ``lifetime`` is that of new sessions. ``namespace`` keeps apart the tokens of installations that share one store.
-    ``max_bytes`` bounds a record. ``clock`` returns epoch seconds.
+    ``store`` is a store, or a URL for :func:`open_store`; ``lifetime`` that of new sessions. ``namespace`` keeps apart the
+    tokens of installations that share one store. ``max_bytes`` bounds a record. ``clock`` returns epoch seconds.
     """
 
     def __init__(
         self,
-        store: Store,
+        store: Store | str,
         *,
         lifetime: Lifetime = Lifetime.AAL2,
         codec: Codec | None = None,
@@ -69,6 +70,14 @@ class SessionManager:
         max_bytes: int = 1024 * 1024,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        if isinstance(store, str):
+            store = open_store(store)
+        if isinstance(store, type) or not all(hasattr(store, verb) for verb in ("create", "load", "update", "delete")):
+            raise ConfigurationError(f"store={store!r}: write a URL, or a store such as SQLiteStore(path)")
+        if not callable(clock):
+            raise ConfigurationError(f"clock={clock!r}: write a function that returns epoch seconds, such as time.time")
+        if not isinstance(namespace, str):
+            raise ConfigurationError(f"namespace={namespace!r}: write a text")
         if not isinstance(lifetime, Lifetime):
             raise ConfigurationError(f"lifetime={lifetime!r}: write Lifetime(idle=..., absolute=...)")
         if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1024:
@@ -173,7 +182,7 @@ class SessionManager:
 
         Raise :exc:`ConfigurationError` if the store keeps no index of users, :exc:`StoreUnavailable` if it fails.
         """
-        found = [self._sessions.find(key) for key in self._index().keys_of(user_id)]
+        found = [self._sessions.find(key) for key in self._index().keys_of(checked_user_id(user_id))]
         sessions = [
             SessionInfo(
                 origin.key,
@@ -191,7 +200,7 @@ class SessionManager:
 
     def revoke(self, session_id: str) -> bool:
         """End a session by its id (``session.id``), at once; return whether there was one."""
-        return tokens.well_formed(session_id) and self._sessions.end(session_id)
+        return isinstance(session_id, str) and tokens.well_formed(session_id) and self._sessions.end(session_id)
 
     def revoke_all(self, user_id: str, *, keep: str | None = None) -> int:
         """End all sessions of a user, at once, but the one with the id *keep*; return how many were ended.
@@ -203,7 +212,11 @@ class SessionManager:
         moving = self._moving.get(keep) if keep is not None else None
         if moving is not None and (state := moving.progress) is not None and state.origin is not None:
             spare.add(state.origin.key)
-        ended = [self._sessions.end(key, spare=spare) for key in self._index().keys_of(user_id) if key not in spare]
+        ended = [
+            self._sessions.end(key, spare=spare)
+            for key in self._index().keys_of(checked_user_id(user_id))
+            if key not in spare
+        ]
         return sum(ended)
 
     def _index(self) -> UserIndexed:
@@ -213,4 +226,4 @@ class SessionManager:
 
 
 def _candidates(token: str | None) -> Sequence[str]:
-    return (token,) if token is not None and tokens.well_formed(token) else ()
+    return (token,) if isinstance(token, str) and tokens.well_formed(token) else ()

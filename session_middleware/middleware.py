@@ -1,6 +1,7 @@
 """SessionMiddleware: WSGI (PEP 3333) and nothing else. What to store and what to tell the browser, the manager says."""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -13,7 +14,6 @@ from session_middleware.headers import Headers, forbid_shared_caching, vary_on_c
 from session_middleware.lifetime import Lifetime
 from session_middleware.manager import Send, SessionManager, Verdict
 from session_middleware.session import Session
-from session_middleware.stores import open_store
 from session_middleware.stores.base import Store
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("session_middleware")
 
 ENVIRON_KEY = "session_middleware.session"
+
+_NOT_IN_HEADERS = re.compile(r"[\0\r\n]")
+_ENVIRON_KEY = re.compile(r"(?!wsgi\.)\w[\w-]*(\.[\w-]+)+")
 
 _UNAVAILABLE = b"The service is unavailable for a moment. Please try again.\n"
 _UNAVAILABLE_HEADERS = [
@@ -72,15 +75,13 @@ class SessionMiddleware:
             raise ConfigurationError(f"{app!r} is not a WSGI application")
         if not isinstance(cookie, CookiePolicy):
             raise ConfigurationError(f"cookie={cookie!r}: write CookiePolicy(name=...)")
-        if not isinstance(environ_key, str) or "." not in environ_key:
-            raise ConfigurationError(f"environ_key={environ_key!r}: write a text with a dot in it (PEP 3333)")
-        if store is not None and not isinstance(store, str) and not _is_store(store):
-            raise ConfigurationError(f"store={store!r}: write a URL, or a store such as SQLiteStore(path)")
-        if store is None:
-            store = "sqlite:///sessions.sqlite3"
+        if not isinstance(environ_key, str) or not _ENVIRON_KEY.fullmatch(environ_key):
+            raise ConfigurationError(
+                f"environ_key={environ_key!r}: write a text with a dot in it, but none of wsgi's own (PEP 3333)"
+            )
         self.app = app
         self.manager = SessionManager(
-            open_store(store) if isinstance(store, str) else store,
+            "sqlite:///sessions.sqlite3" if store is None else store,
             lifetime=lifetime,
             codec=codec,
             namespace=cookie.name,
@@ -161,8 +162,11 @@ class SessionMiddleware:
                 )
 
 
-def _is_store(store: object) -> bool:
-    return not isinstance(store, type) and all(hasattr(store, verb) for verb in ("create", "load", "update", "delete"))
+def _check(status: str, headers: Headers) -> None:
+    """Refuse what no server would send, while nothing is stored: the browser would never learn of a new token."""
+    for name, value in [("status", status), *headers]:
+        if not isinstance(name, str) or not isinstance(value, str) or _NOT_IN_HEADERS.search(name + value):
+            raise ValueError(f"{name!r}: {value!r} cannot be sent as a header (PEP 3333)")
 
 
 def _is_complete(result: Iterable[bytes], environ: "WSGIEnvironment") -> bool:
@@ -226,7 +230,7 @@ class _Exchange:
             return
         session = self._session
         if session.accessed:
-            self._commit()
+            self._commit(session)
         session.announced = self.announced = True
         self._pass_on()
 
@@ -264,11 +268,15 @@ class _Exchange:
         except SessionError as error:
             log.error("%r: what was left to store when the request ended is lost: %s", session, error)
 
-    def _commit(self) -> None:
+    def _commit(self, session: Session) -> None:
+        failed = self._is_failed()
+        if self._fault is None and failed:
+            self._fault = session.fault  # the framework has made an error page of it
         if self._fault is not None:
             raise self._fault
+        _check(cast("str", self._status), self._headers)
         try:
-            self._verdict = self._middleware.manager.commit(self._session, failed=self._is_failed())
+            self._verdict = self._middleware.manager.commit(session, failed=failed)
         except _FAULTS as error:
             self._fault, self._over = error, True
             raise

@@ -19,9 +19,9 @@ log = logging.getLogger("session_middleware")
 LARGE = 64 * 1024
 
 # How long a session that got a new token can be found by requests that were running then, and how long requests that
-# still come with the old one leave the browser's cookie alone (seconds): longer than servers let a request run by default.
-_MOVED_FOR = 60
-_MOST_MOVES = 16
+# still come with the old one leave the browser's cookie alone (seconds): as long as servers let a request run by default.
+_MOVED_FOR = 30
+_MOST_MOVES = 100
 
 # A session that keeps changing under us is tried this often, for about a second in all.
 _TRIES = 60

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from session_middleware import tokens
-from session_middleware.exceptions import HeadersAlreadySent, PayloadError, StoreError
+from session_middleware.exceptions import ConflictError, HeadersAlreadySent, PayloadError, StoreError
 from session_middleware.lifetime import Duration, seconds
 from session_middleware.record import Envelope
 from session_middleware.stores.base import Version
@@ -91,8 +91,10 @@ class Session(MutableMapping[str, Any]):
     announced = False
     """Whether the response has started: from then on no cookie can be sent."""
 
+    fault: StoreError | ConflictError | None = None
+    """What kept this request from loading or changing the session, if anything did."""
+
     _state: State | None = None
-    _failure: StoreError | None = None
 
     def __init__(self, keeper: Keeper, read: Callable[[T], Sequence[str]], source: T) -> None:
         """The keeper is asked, at the first use, for the session of the tokens that ``read(source)`` returns."""
@@ -213,7 +215,12 @@ class Session(MutableMapping[str, Any]):
         other code; on one that was ended meanwhile it sees an empty ``dict`` and stores nothing. Raise
         :exc:`ConflictError`, having stored nothing, when others keep changing the session or someone has signed in.
         """
-        return self._keeper.transact(self._writable(), change)
+        state = self._writable()
+        try:
+            return self._keeper.transact(state, change)
+        except (StoreError, ConflictError) as fault:
+            self.fault = fault
+            raise
 
     def regenerate(self) -> None:
         """Keep the session and give it a new token; the old one is dead when the response starts.
@@ -232,16 +239,13 @@ class Session(MutableMapping[str, Any]):
         that the browser had is dead when the response starts (OWASP ASVS 5.0, 7.2.4). Raise ``TypeError`` or
         ``ValueError`` unless *user_id* is 1 to 255 bytes of text, :exc:`HeadersAlreadySent` when the response has started.
         """
-        if not isinstance(user_id, str):
-            raise TypeError(f"login() takes the user id as str, not {type(user_id).__name__}: write login(str(...))")
-        if not 0 < len(user_id.encode()) <= _LONGEST_USER_ID:
-            raise ValueError(f"login() takes a user id of 1 to {_LONGEST_USER_ID} bytes")
+        user_id = checked_user_id(user_id)
         state = self._state or self._open()
         self._refuse_if_announced("login()")
         if state.envelope.user_id not in (None, user_id):
             self.invalidate()
         now = self._keeper.now()
-        state.envelope = state.envelope._replace(user_id=str.__str__(user_id), created_at=now, last_seen_at=now)
+        state.envelope = state.envelope._replace(user_id=user_id, created_at=now, last_seen_at=now)
         state.signed_in, state.gone = True, False
         self.regenerate()
 
@@ -298,12 +302,13 @@ class Session(MutableMapping[str, Any]):
 
     def _open(self) -> State:
         self.accessed = True
-        if self._failure is not None:
-            raise self._failure
+        if self.fault is not None:
+            # Once is enough: a store that does not answer would cost its whole time at each use.
+            raise type(self.fault)(*self.fault.args) from self.fault.__cause__
         try:
             self._state = state = self._keeper.load(self._read(self._source))
-        except StoreError as error:
-            self._failure = error
+        except StoreError as fault:
+            self.fault = fault
             raise
         return state
 
@@ -318,6 +323,16 @@ class Session(MutableMapping[str, Any]):
             raise HeadersAlreadySent(f"{call} needs a new cookie, and the response has started")
 
 
+def checked_user_id(user_id: object) -> str:
+    """Return *user_id* as plain ``str``; raise ``TypeError`` or ``ValueError`` unless it is 1 to 255 bytes of text."""
+    if not isinstance(user_id, str):
+        raise TypeError(f"a user id is str, not {type(user_id).__name__}: write str(...)")
+    plain = str.__str__(user_id)
+    if not 0 < len(plain.encode()) <= _LONGEST_USER_ID:
+        raise ValueError(f"a user id is 1 to {_LONGEST_USER_ID} bytes of text")
+    return plain
+
+
 def checked_keys(data: Mapping[str, Any]) -> None:
     """Raise :exc:`PayloadError` unless every key of *data* is a ``str``."""
     for key in data:
@@ -326,5 +341,5 @@ def checked_keys(data: Mapping[str, Any]) -> None:
 
 def _checked_key(key: object) -> str:
     if not isinstance(key, str):
-        raise PayloadError(f"session[{key!r}]: keys at the top level are str, not {type(key).__name__}")
+        raise PayloadError(f"a key of type {type(key).__name__}: keys at the top level are str")
     return key if type(key) is str else str.__str__(key)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 Data: TypeAlias = dict[str, Any]
 
-MOVED_FOR = 60
+MOVED_FOR = 30
 
 
 class Told(Enum):

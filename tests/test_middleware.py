@@ -102,6 +102,7 @@ USES = READS | WRITES | REMOVALS | TOKEN_CHANGES
 INDEPENDENT: dict[str, Callable[[Session], object]] = {
     "accessed": lambda session: session.accessed,
     "announced": lambda session: session.announced,
+    "fault": lambda session: session.fault,
     "modified": lambda session: session.modified,
     "progress": lambda session: session.progress,
     "belongs_to": lambda session: session.belongs_to(SessionManager(MemoryStore())),

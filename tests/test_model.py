@@ -65,7 +65,7 @@ def weighted(*choices: tuple[int, st.SearchStrategy[T]]) -> st.SearchStrategy[T]
 
 no_fault: st.SearchStrategy[Plan] = st.none()
 faults = weighted((6, no_fault), (1, st.tuples(st.integers(1, 5), st.booleans())))
-seconds = st.sampled_from([0.5, 1, 9, 10, 30, 30, 55, 59, 59, 60, 61, 61, 299, 599, 600, 1500])
+seconds = st.sampled_from([0.5, 1, 9, 10, 25, 29, 29, 30, 31, 31, 59, 60, 61, 299, 599, 600, 1500])
 failures = st.sampled_from([False, False, False, True])
 
 

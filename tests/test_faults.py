@@ -1,0 +1,278 @@
+"""What goes wrong around a session: stores, headers, frameworks, arguments."""
+
+import logging
+import random
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import bottle
+import flask
+import pytest
+from webtest import TestApp
+
+from session_middleware import (
+    ConfigurationError,
+    MemoryStore,
+    MsgpackCodec,
+    SessionManager,
+    SessionMiddleware,
+    SQLiteStore,
+    StoreUnavailable,
+    get_session,
+)
+from session_middleware.record import Envelope, pack
+from session_middleware.stores.base import Record, Store
+from session_middleware.testing import FaultyStore
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    sqlite = SQLiteStore(tmp_path / "sessions.sqlite3")
+    yield sqlite
+    sqlite.close()
+
+
+def flask_site() -> Any:
+    site = flask.Flask(__name__)
+
+    @site.get("/read")
+    def read() -> str:
+        return repr(get_session(flask.request.environ).get("a"))
+
+    @site.get("/transact")
+    def transact() -> str:
+        return repr(get_session(flask.request.environ).transact(lambda data: data.pop("a", None)))
+
+    @site.get("/write")
+    def write() -> str:
+        get_session(flask.request.environ)["a"] = 1
+        return "written"
+
+    return site
+
+
+def bottle_site() -> Any:
+    def read() -> str:
+        return repr(get_session(bottle.request.environ).get("a"))
+
+    def transact() -> str:
+        return repr(get_session(bottle.request.environ).transact(lambda data: data.pop("a", None)))
+
+    def write() -> str:
+        get_session(bottle.request.environ)["a"] = 1
+        return "written"
+
+    site = bottle.Bottle()
+    for path, callback in (("/read", read), ("/transact", transact), ("/write", write)):
+        site.route(path, callback=callback)
+    return site
+
+
+@pytest.mark.parametrize("framework", [flask_site, bottle_site])
+@pytest.mark.parametrize(("path", "verb"), [("/read", "load"), ("/transact", "update"), ("/write", "load")])
+def test_a_framework_that_makes_its_own_error_page_of_it_answers_503(
+    framework: Callable[[], Any], path: str, verb: str, store: Store
+) -> None:
+    """Promises 6 and 7: the client gets a 503 with Retry-After, and keeps its cookie."""
+    faulty = FaultyStore(store)
+    browser = TestApp(SessionMiddleware(framework(), faulty))
+    browser.get("/write")
+    faulty.fail(verb, times=None)
+    response = browser.get(path, status=503, expect_errors=True)
+
+    assert response.headers["Retry-After"]
+    assert response.headers["Cache-Control"] == "no-store"
+    assert "Set-Cookie" not in response.headers
+    faulty.heal()
+    assert browser.get("/read").text == "1"
+
+
+@pytest.mark.parametrize("verb", ["update", "create"])
+def test_a_sign_in_that_fails_leaves_no_session_behind(store: Store, verb: str) -> None:
+    """Promise 16: nobody has the token of such a session, so the user's list must not show it."""
+    faulty = FaultyStore(store)
+    manager = SessionManager(faulty)
+    session = manager.open()
+    session["a"] = 1
+    sent = manager.commit(session)
+    again = manager.open(sent.token)  # type: ignore[union-attr]  # the session is new
+    again.login("alice")
+    faulty.fail(verb)
+
+    with pytest.raises(StoreUnavailable):
+        manager.commit(again)
+    assert manager.sessions_of("alice") == []
+    assert manager.open(sent.token)["a"] == 1  # type: ignore[union-attr]
+
+
+def test_a_sign_in_whose_answer_is_lost_is_whole(store: Store) -> None:
+    """Contract 1: the pointer was written, so the session that it points to stays."""
+    faulty = FaultyStore(store)
+    manager = SessionManager(faulty)
+    session = manager.open()
+    session["a"] = 1
+    sent = manager.commit(session)
+    again = manager.open(sent.token)  # type: ignore[union-attr]  # the session is new
+    again.login("alice")
+    faulty.fail("update", applied=True)
+
+    with pytest.raises(StoreUnavailable):
+        manager.commit(again)
+    assert [info.data for info in manager.sessions_of("alice")] == [{"a": 1}]
+
+
+@pytest.mark.parametrize("user_id", [5, None, b"alice", ["alice"]])
+def test_a_user_id_is_text_wherever_it_is_asked_for(store: Store, user_id: Any) -> None:
+    """The same on every store: sign-in, list and revocation refuse what could not be found again."""
+    manager = SessionManager(store)
+    for call in (manager.open().login, manager.sessions_of, manager.revoke_all):
+        with pytest.raises(TypeError, match=r"write str\(\.\.\.\)"):
+            call(user_id)
+
+
+def test_what_is_no_id_and_no_token_names_no_session(store: Store) -> None:
+    """Absence, not an error: ids come from links and forms."""
+    manager = SessionManager(store)
+    value: Any
+    for value in (None, 5, b"x", "", "x" * 43 + "\n"):
+        assert manager.revoke(value) is False
+        assert manager.open(value).is_new
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ({"store": "memory"}, "known are"),
+        ({"store": None}, "SQLiteStore"),
+        ({"store": MemoryStore}, "SQLiteStore"),
+        ({"clock": 5}, "time.time"),
+        ({"clock": None}, "time.time"),
+        ({"namespace": 5}, "a text"),
+    ],
+)
+def test_a_manager_that_could_not_work_is_not_made(arguments: dict[str, Any], hint: str) -> None:
+    """Promise 15: the error says what to write instead."""
+    with pytest.raises(ConfigurationError, match=hint):
+        SessionManager(**{"store": MemoryStore(), **arguments})
+
+
+@pytest.mark.parametrize("environ_key", ["wsgi.input", ".", "session", "a.", ".a", "", 5])
+def test_an_environ_key_that_is_none_of_ours_is_refused(environ_key: Any) -> None:
+    """Promises 14 and 15: PEP 3333 wants a dot, and what begins with wsgi. belongs to the server."""
+    with pytest.raises(ConfigurationError, match="environ_key"):
+        SessionMiddleware(flask_site(), MemoryStore(), environ_key=environ_key)
+
+
+@pytest.mark.parametrize("header", [("X-A", "b\r\nc"), ("X-A\n", "b"), ("Vary", None)])
+def test_a_header_that_no_server_would_send_changes_nothing(header: Any, store: Store) -> None:
+    """Promise 16: the response cannot leave, so neither may the old token die."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        session = get_session(environ)
+        session["a"] = 1
+        headers = [("Content-Type", "text/plain")]
+        if environ["PATH_INFO"] == "/bad":
+            session.regenerate()
+            headers.append(header)
+        start_response("200 OK", headers)
+        return [b"done"]
+
+    browser = TestApp(SessionMiddleware(app, store), lint=False)
+    browser.get("/")
+    token = browser.cookies["session"]
+    with pytest.raises(ValueError, match="cannot be sent"):
+        browser.get("/bad")
+
+    assert browser.app.manager.open(token)["a"] == 1
+
+
+def test_a_key_cannot_write_lines_of_its_own_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A-16.4.1: one line an event, whatever the application calls its keys."""
+    manager = SessionManager(MemoryStore())
+    session = manager.open()
+    session["a\nb"] = "x" * 70_000
+    with caplog.at_level(logging.WARNING):
+        manager.commit(session)
+
+    assert "\n" not in caplog.messages[0]
+    assert "70,0" in caplog.messages[0]
+
+
+def test_a_cookie_cannot_last_longer_than_browsers_keep_one(caplog: pytest.LogCaptureFixture) -> None:
+    """K-6: the clamp is said in the log."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        get_session(environ)["a"] = 1
+        get_session(environ).set_lifetime(absolute=500 * 86400, persistent=True)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"done"]
+
+    response = TestApp(SessionMiddleware(app, MemoryStore())).get("/")
+
+    assert "Max-Age=34560000" in response.headers["Set-Cookie"]
+    assert "400 days" in caplog.text
+
+
+def test_an_object_that_answers_everything_is_no_text() -> None:
+    """Promise 9: a lazy string folds to text; what only pretends to have the method is refused."""
+
+    class Everything:
+        def __getattr__(self, name: str) -> Any:
+            return lambda *arguments: self
+
+    manager = SessionManager(MemoryStore())
+    session = manager.open()
+    session["x"] = Everything()
+    with pytest.raises(Exception, match=r"session\['x'\]: .*Everything"):
+        manager.commit(session)
+
+
+def damaged(values: Iterable[bytes], store: Store) -> None:
+    """Plant each value under a session's key; it must read as no session, and stay as it is."""
+    manager = SessionManager(store)
+    for value in values:
+        session = manager.open()
+        session["a"] = 1
+        token = manager.commit(session).token  # type: ignore[union-attr]  # the session is new
+        stored = store.load(session.id)
+        assert stored is not None
+        assert store.update(session.id, Record(value, 2**40, None), version=stored.version)
+        opened = manager.open(token)
+        assert dict(opened) == {}
+        opened["b"] = 2
+        fresh = manager.commit(opened)
+        assert fresh is not None
+        kept = store.load(session.id)
+        assert kept is not None
+        assert kept.value == value
+        store.delete(session.id)
+
+
+def variants(count: int) -> Iterator[bytes]:
+    """Yield values cut short, with a bit flipped, and random ones."""
+    chance = random.Random(count)
+    envelope = Envelope("alice", 1.0, 2.0, 3600.0, 86400.0, True)
+    whole = pack("k" * 43, envelope, MsgpackCodec().encode({"a": [1, {"b": 2}]}))
+    for number in range(count):
+        match number % 3:
+            case 0:
+                yield whole[: chance.randrange(len(whole))]
+            case 1:
+                flipped = bytearray(whole)
+                flipped[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
+                yield bytes(flipped)
+            case _:
+                yield chance.randbytes(chance.randrange(200))
+
+
+@pytest.mark.parametrize("count", [1500, pytest.param(100_000, marks=pytest.mark.soak)])
+def test_a_damaged_record_is_a_fresh_session_on_every_store(
+    store: Store, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 10: no exception, no overwriting in place."""
+    monkeypatch.setattr(logging.getLogger("session_middleware"), "disabled", True)
+    damaged(variants(count), store)
