@@ -17,6 +17,7 @@ from session_middleware.session import Origin, State, checked_keys
 log = logging.getLogger("session_middleware")
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class _Move(NamedTuple):
@@ -66,12 +67,8 @@ class Committer:
         if base is None:
             return self._transact_unstored(state, change)
         pending = self._changes(state, base)
-        result: T
-        view: dict[str, Any] = {}
-        stored: dict[str, Any] = {}
 
-        def step(theirs: Origin, data: dict[str, Any]) -> tuple[Envelope, dict[str, Any]]:
-            nonlocal result, view, stored
+        def step(theirs: Origin, data: dict[str, Any]) -> tuple[Envelope, dict[str, Any], tuple[T, dict[str, Any]]]:
             if theirs.envelope.user_id != base.envelope.user_id:
                 raise ConflictError(
                     f"session {base.key}: someone signed in meanwhile; what they have is not for this request"
@@ -81,12 +78,13 @@ class Committer:
             result = change(view)
             checked_keys(view)
             stored = changes(self._codec.encode, before, view).over(data)
-            return theirs.envelope.used(self._now()), stored
+            return theirs.envelope.used(self._now()), stored, (result, view)
 
-        origin = self._compare_and_set(base.key, step)
-        if origin is None:
+        done = self._compare_and_set(base.key, step)
+        if done is None:
             self._lose(state, base)
             return change({})
+        origin, stored, (result, view) = done
         if origin.key != base.key and not state.signed_in:
             state.token = None  # another request has moved the session, and its response carries the cookie
         state.envelope = envelope_over(base.envelope, state.envelope, origin.envelope)
@@ -207,38 +205,35 @@ class Committer:
 
     def _lay_over(self, key: str, base: Origin, mine: Envelope, own: Changes) -> tuple[Origin, dict[str, Any]] | None:
         """Store our own changes on top of what is under the key now; return what is there then, ``None`` if it is gone."""
-        merged: dict[str, Any] = {}
 
-        def step(theirs: Origin, data: dict[str, Any]) -> tuple[Envelope, dict[str, Any]]:
-            nonlocal merged
+        def step(theirs: Origin, data: dict[str, Any]) -> tuple[Envelope, dict[str, Any], None]:
             if theirs.envelope.user_id == base.envelope.user_id:
-                merged = own.over(data)
-                return envelope_over(base.envelope, mine, theirs.envelope), merged
+                return envelope_over(base.envelope, mine, theirs.envelope), own.over(data), None
             # A request from before a sign-in overwrites nothing that came with it, such as a role or a lifetime.
-            merged = own.but_for(changes(self._codec.encode, self._codec.decode(base.payload), data)).over(data)
-            return theirs.envelope, merged
+            came_with_it = changes(self._codec.encode, self._codec.decode(base.payload), data)
+            return theirs.envelope, own.but_for(came_with_it).over(data), None
 
-        origin = self._compare_and_set(key, step)
-        return None if origin is None else (origin, merged)
+        done = self._compare_and_set(key, step)
+        return None if done is None else done[:2]
 
     def _compare_and_set(
-        self, key: str, step: Callable[[Origin, dict[str, Any]], tuple[Envelope, dict[str, Any]]]
-    ) -> Origin | None:
+        self, key: str, step: Callable[[Origin, dict[str, Any]], tuple[Envelope, dict[str, Any], R]]
+    ) -> tuple[Origin, dict[str, Any], R] | None:
         """Load, let *step* say what to store, store it if nothing changed meanwhile; else again.
 
-        Return what is stored then; ``None`` if the session is gone.
+        Return what is stored then, its data, and what else *step* returned; ``None`` if the session is gone.
         """
         for _ in tries():
             found = self._sessions.pursue(key)
             if found is None:
                 return None
             theirs = found[0]
-            envelope, data = step(*found)
+            envelope, data, result = step(*found)
             key, payload = theirs.key, self._codec.encode(data)
             if payload == theirs.payload and envelope.used(0) == theirs.envelope.used(0):
-                return theirs
+                return theirs, data, result
             if self._sessions.replace(key, theirs.version, envelope, payload):
-                return Origin(key, None, envelope, payload)
+                return Origin(key, None, envelope, payload), data, result
         raise ConflictError(f"session {key} keeps changing")
 
     def _changes(self, state: State, base: Origin) -> Changes:

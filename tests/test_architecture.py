@@ -14,7 +14,10 @@ LINES = [
     ["exceptions"],
     ["tokens", "lifetime", "codecs", "headers"],
     ["record", "stores.base"],
-    ["merge", "stores.memory", "stores.forks", "stores.sqlite_files", "stores.sqlite", "stores"],
+    [
+        *("merge", "stores.memory", "stores.forks"),
+        *("stores.sqlite_files", "stores.sqlite_connections", "stores.sqlite", "stores"),
+    ],
     ["session"],
     ["repository"],
     ["commits"],

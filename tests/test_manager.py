@@ -902,7 +902,7 @@ class TestSize:
 
         assert f"session {site.open(token).id} takes 70,0" in caplog.text
         assert "bytes: 'cart' 70,0" in caplog.text
-        assert "', 'small' " in caplog.text
+        assert ", 'small' " in caplog.text
         assert token not in caplog.text
 
     def test_a_session_up_to_64_kib_is_not(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:

@@ -911,7 +911,7 @@ class TestIterables:
         finally:
             gc.enable()
         if isinstance(store.inner, SQLiteStore):
-            assert len(store.inner._idle) == 1
+            assert len(store.inner._connections.idle) == 1
 
     @pytest.mark.parametrize("act", ACTS)
     def test_lists_tuples_and_file_wrappers_go_on_as_they_are(self, store: FaultyStore, act: Act) -> None:

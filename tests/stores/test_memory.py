@@ -56,7 +56,8 @@ def assert_sound(store: MemoryStore) -> None:
     assert store._by_user == {
         user: {key for key, entry in entries.items() if entry.record.user_id == user} for user in users
     }
-    assert {(entry.record.expires_at, key) for key, entry in entries.items()} <= set(store._by_expiry)
+    assert all(entry.look_at <= entry.record.expires_at for entry in entries.values())
+    assert {(entry.look_at, key) for key, entry in entries.items()} <= set(store._by_expiry)
 
 
 # Bounds
@@ -158,8 +159,40 @@ def test_updates_do_not_make_it_grow() -> None:
         record = a_record(expires_in=1000 + number, user_id=f"user {number}")
         assert store.update(key, record, version=loaded(store, key).version)
 
-    assert len(store._by_expiry) <= 2 * 10 + 101
+    assert len(store._by_expiry) == 10
     assert len(store._by_user) == 10
+    assert_sound(store)
+
+
+def test_a_session_is_swept_at_its_end_wherever_that_has_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 13: ends move on and come nearer; a sweep finds each one when it has come, and none before."""
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    store, later, sooner = MemoryStore(), a_key(), a_key()
+    for key, first, second in ((later, 10, 1000), (sooner, 1000, 10)):
+        version = created(store, key, a_record(expires_in=first)).version
+        assert store.update(key, a_record(expires_in=second), version=version)
+
+    now += 20
+    assert store.sweep(10) == 1
+    assert list(store.keys()) == [later]
+    assert_sound(store)
+    now += 900
+    assert store.sweep(10) == 0
+    now += 100
+    assert store.sweep(10) == 1
+    assert (store._entries, store._by_expiry) == ({}, [])
+
+
+def test_ends_that_come_nearer_do_not_make_it_grow() -> None:
+    """Promise 13: what the heap holds is in proportion to the sessions, whichever way their ends move."""
+    store, key = MemoryStore(), a_key()
+    created(store, key, a_record(expires_in=10_000))
+    for number in range(2000):
+        record = a_record(expires_in=9000 - number)
+        assert store.update(key, record, version=loaded(store, key).version)
+
+    assert len(store._by_expiry) <= 102
     assert_sound(store)
 
 
@@ -223,7 +256,7 @@ def _interrupted_at(line: int, call: Callable[[], object]) -> bool:
     def trace(frame: FrameType, event: str, _: object) -> Any:
         nonlocal left
         inside = frame.f_code.co_filename == memory.__file__ and frame.f_code.co_name in (
-            *("_put", "_set", "_remove", "_index", "_index_anew", "_make_room", "_expired", "_full", "_live"),
+            *("_put", "_set", "_remove", "_index", "_index_anew", "_heap", "_make_room", "_expired", "_full", "_live"),
         )
         if inside and event == "line":
             left -= 1
@@ -254,6 +287,8 @@ def test_a_change_that_is_cut_short_leaves_the_old_or_the_new(verb: str) -> None
         if verb == "create":
             store.create(a_key(), _OLD)
         store.create(a_key(), a_record(expires_in=-10, user_id="carol"))
+        store._entries[keys[1]] = store._entries[keys[1]]._replace(look_at=1)
+        store._by_expiry = store._heap()
         interrupted = _interrupted_at(line, lambda: _MUTATIONS[verb](store, keys[0]))  # noqa: B023 - called at once
 
         assert store.keys_of("alice") == [key for key in store.keys_of("alice") if loaded(store, key).value == b"old"]

@@ -60,8 +60,8 @@ def test_the_options_of_sqlite_are_a_query(path: Path) -> None:
     store.create(a_key(), a_record())
 
     assert isinstance(store, SQLiteStore)
-    assert store._idle[0].execute("PRAGMA synchronous").fetchone() == (2,)
-    assert store._timeout == 0.5
+    assert store._connections.idle[0].execute("PRAGMA synchronous").fetchone() == (2,)
+    assert store._connections.timeout == 0.5
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,13 @@ def test_the_options_of_sqlite_are_a_query(path: Path) -> None:
         ("sqlite:///:memory:", r"':memory:' is not a file: write its path, or use MemoryStore\(\)"),
         ("sqlite:////no/such/directory/a.db", r"/no/such/directory/a.db: there is no such directory; create it"),
         ("sqlite:////", r"/ is a directory: write the path of a file in it"),
+        ("sqlite:/var/lib/x.db", r"a path stands after three slashes; write sqlite:////var/lib/x.db"),
+        ("sqlite:x.db", r"a path stands after three slashes; write sqlite:///x.db"),
+        ("sqlite:/", r"'' is not a file: write its path, or use MemoryStore\(\)"),
+        ("sqlite://", r"'' is not a file: write its path, or use MemoryStore\(\)"),
+        ("sqlite:///a%00b.db", r"is not the path of a file: write a str or a pathlib.Path, without NUL"),
+        ("sqlite:///a.db?timeout=1&timeout=2", r"sqlite: the option 'timeout' is there more than once; write it once"),
+        ("memory:?max_bytes=1&max_bytes=", r"memory: the option 'max_bytes' is there more than once; write it once"),
         ("sqlite://[", r"the URL of the store cannot be read: "),
     ],
 )

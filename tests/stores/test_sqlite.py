@@ -1,5 +1,6 @@
 """SQLiteStore: the contract, and what is particular to it as long as nothing is wrong."""
 
+import errno
 import logging
 import os
 import sqlite3
@@ -72,7 +73,7 @@ class Alternating:
 def setting(store: SQLiteStore, name: str) -> object:
     """Return a setting of the connection that the store uses next."""
     store.load(a_key())
-    return store._idle[-1].execute(f"PRAGMA {name}").fetchone()[0]
+    return store._connections.idle[-1].execute(f"PRAGMA {name}").fetchone()[0]
 
 
 # Settings and files
@@ -159,11 +160,11 @@ def test_it_opens_at_most_one_connection_per_thread_at_work(sqlite: SQLiteStore)
     """Connections are used again: by whichever thread comes next."""
     for _ in range(20):
         created(sqlite, a_key())
-    assert len(sqlite._connections) == 1
+    assert len(sqlite._connections.known) == 1
 
     race(*[lambda: [created(sqlite, a_key()) for _ in range(10)]] * 6)
-    assert len(sqlite._connections) <= 7
-    assert len(sqlite._idle) == len(sqlite._connections)
+    assert len(sqlite._connections.known) <= 7
+    assert len(sqlite._connections.idle) == len(sqlite._connections.known)
 
 
 @pytest.mark.parametrize("version", ["walresetbug", None])
@@ -209,6 +210,71 @@ def test_paths_that_cannot_work_do_not_start(tmp_path: Path) -> None:
             SQLiteStore(path)
 
 
+class _BytesPath:
+    def __fspath__(self) -> bytes:
+        return b"sessions.sqlite3"
+
+
+@pytest.mark.parametrize("path", [None, 5, b"sessions.sqlite3", _BytesPath(), "a\0b", Path("a\0b")])
+def test_what_is_no_path_does_not_start(path: Any) -> None:
+    """Promise 15: and the error says what to write instead."""
+    with pytest.raises(ConfigurationError, match=r"is not the path of a file: write a str or a pathlib\.Path, without NUL"):
+        SQLiteStore(path)
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP])
+def test_a_file_system_without_hard_links_will_do(code: int, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F-S7, F-S8: the file is made in place there, with mode 0600, and by as many threads as come."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", refuse)
+    store, before = SQLiteStore(path), os.umask(0)
+    try:
+        race(*[lambda: created(store, a_key())] * 4)
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert sorted(file.name for file in path.parent.iterdir()) == [path.name, f"{path.name}-shm", f"{path.name}-wal"]
+    assert len(list(store.keys())) == 4
+
+
+def test_a_file_that_another_process_makes_meanwhile_is_used(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F-S8: whichever way it is made, whoever comes second takes the one that is there."""
+    key, link = a_key(), os.link
+
+    def meanwhile(fresh: Path, target: Path) -> None:
+        monkeypatch.undo()
+        created(SQLiteStore(path), key)
+        link(fresh, target)
+
+    monkeypatch.setattr(os, "link", meanwhile)
+    assert loaded(SQLiteStore(path), key).value == b"value"
+
+
+def test_a_file_system_without_a_write_ahead_log_is_said_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """F-S12: shown with a layer of SQLite that knows no shared memory, like some network file systems; it works."""
+    connect = sqlite3.connect
+
+    def without_shared_memory(database: Path, **options: Any) -> sqlite3.Connection:
+        return connect(f"{database.as_uri()}?vfs=unix-dotfile", uri=True, **options)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(sqlite3, "connect", without_shared_memory)
+    monkeypatch.setattr(SQLiteStore, "_warned", True)
+    store = SQLiteStore(path)
+    for _ in range(2):
+        created(store, a_key())
+        store.close()
+        path.unlink()
+
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert caplog.messages[0].startswith(f"{path}: this file system has no write-ahead log (journal_mode is delete)")
+
+
 # The tables
 
 
@@ -252,8 +318,9 @@ def test_a_schema_that_another_process_made_meanwhile_is_used(path: Path, monkey
     """F-S8: whether there are tables is asked again under the lock."""
     live, store, answers = SQLiteStore(path), SQLiteStore(path), [False]
     created(live, a_key())
-    is_ready = store._is_ready
-    monkeypatch.setattr(store, "_is_ready", lambda connection: answers.pop() if answers else is_ready(connection))
+    opening = store._connections
+    is_ready = opening._is_ready
+    monkeypatch.setattr(opening, "_is_ready", lambda connection: answers.pop() if answers else is_ready(connection))
 
     assert store.create(a_key(), a_record())
     assert setting(store, "schema_version") == 3
@@ -314,7 +381,7 @@ def plan(store: SQLiteStore, sql: str) -> str:
     store.load(a_key())
     numbered = [number for number in range(1, 10) if f"?{number}" in sql]
     parameters = (None,) * max(numbered or [sql.count("?")])
-    return "; ".join(row[3] for row in store._idle[-1].execute(f"EXPLAIN QUERY PLAN {sql}", parameters))
+    return "; ".join(row[3] for row in store._connections.idle[-1].execute(f"EXPLAIN QUERY PLAN {sql}", parameters))
 
 
 @pytest.mark.parametrize(
@@ -343,7 +410,7 @@ def test_the_common_update_touches_no_index(sqlite: SQLiteStore) -> None:
     """Moving the end of a session by seconds leaves the time at which it is swept; moving it further does not."""
 
     def swept_at() -> int:
-        ((at,),) = sqlite._idle[-1].execute("SELECT sweep_at FROM sessions").fetchall()
+        ((at,),) = sqlite._connections.idle[-1].execute("SELECT sweep_at FROM sessions").fetchall()
         return int(at)
 
     key, now = a_key(), int(time.time())
@@ -371,7 +438,7 @@ def test_sweeping_takes_the_longest_expired_first(sqlite: SQLiteStore) -> None:
     left = []
     for _ in ages:
         assert sqlite.sweep(1) == 1
-        left.append(sqlite._idle[-1].execute("SELECT count(*), min(expires_at) FROM sessions").fetchone())
+        left.append(sqlite._connections.idle[-1].execute("SELECT count(*), min(expires_at) FROM sessions").fetchone())
 
     assert [count for count, _ in left] == [4, 3, 2, 1, 0]
     assert [end for _, end in left[:-1]] == sorted(end for _, end in left[:-1])
@@ -381,7 +448,7 @@ def test_keys_go_through_a_large_store_in_pages(sqlite: SQLiteStore) -> None:
     """Listing holds no transaction open between the pages, so it stops nobody."""
     keys = {a_key() for _ in range(2500)}
     sqlite.load(a_key())
-    connection = sqlite._idle[-1]
+    connection = sqlite._connections.idle[-1]
     connection.execute("BEGIN")
     for key in keys:
         connection.execute(module._CREATE, (key, *a_record(), time.time()))
@@ -429,7 +496,7 @@ def test_a_verb_that_fails_at_any_step_did_nothing_or_all(verb: str, quick_direc
     it reports success it is the latter."""
     states: list[tuple[bool, list[Any]]] = []
     for steps, (store, key) in enumerate(tables(quick_directory), 1):
-        version, connection, left = loaded(store, key).version, store._idle[-1], steps
+        version, connection, left = loaded(store, key).version, store._connections.idle[-1], steps
 
         def interrupt() -> bool:
             nonlocal left
@@ -444,7 +511,7 @@ def test_a_verb_that_fails_at_any_step_did_nothing_or_all(verb: str, quick_direc
         except StoreUnavailable:
             done = False
         store.load(key)
-        states.append((done, rows(store._idle[-1])))
+        states.append((done, rows(store._connections.idle[-1])))
         assert setting(store, "integrity_check") == "ok"
         assert store.create(a_key(), a_record())
         if done:

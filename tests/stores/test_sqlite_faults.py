@@ -10,14 +10,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from threading import Timer
+from threading import Event, Thread, Timer
 
 import pytest
 
-from session_middleware import Record, SQLiteStore, StoreUnavailable
+from session_middleware import MsgpackCodec, Record, SQLiteStore, StoreUnavailable
 from session_middleware.record import Damaged, Envelope, pack, unpack
-from session_middleware.stores.sqlite import _UPDATE_UNINDEXED, _Connection
-from session_middleware.testing import a_key, a_record, created, loaded
+from session_middleware.repository import Repository
+from session_middleware.stores.base import Stored
+from session_middleware.stores.sqlite import _UPDATE_UNINDEXED
+from session_middleware.stores.sqlite_connections import Connection
+from session_middleware.testing import a_key, a_record, created, loaded, race
 from tests.stores.conftest import Script
 
 FAR = 2**40
@@ -25,7 +28,7 @@ FAR = 2**40
 
 def look_now(store: SQLiteStore) -> None:
     """Let the store look at once whether its files are still there, as it does every second."""
-    for connection in store._idle:
+    for connection in store._connections.idle:
         connection.look_at = 0.0
 
 
@@ -87,7 +90,7 @@ def test_the_timeout_covers_both_statements_of_an_update(
     raw.execute("BEGIN IMMEDIATE")
     started, write = time.monotonic(), sqlite._write
 
-    def slow_first(sql: str, parameters: tuple[object, ...], since: float | None = None) -> int:
+    def slow_first(sql: str, parameters: tuple[object, ...], since: float) -> int:
         if sql == _UPDATE_UNINDEXED:
             Timer(0.6, raw.execute, ["ROLLBACK"]).start()
             changed = write(sql, parameters, since)
@@ -114,6 +117,56 @@ def test_opening_waits_for_the_same_time(path: Path, raw: sqlite3.Connection) ->
     timer.start()
     assert store.create(a_key(), a_record())
     timer.join()
+
+
+@pytest.mark.parametrize("made_before", [False, True])
+@pytest.mark.parametrize("verb", ["create", "update", "delete", "load"])
+def test_the_timeout_covers_waiting_for_other_threads_and_opening(
+    verb: str, made_before: bool, path: Path, raw: sqlite3.Connection
+) -> None:
+    """F-S4: eight threads that meet a file which another process holds all for itself fail together, not one by one."""
+    timeout, key, store = 0.3, a_key(), SQLiteStore(path, timeout=0.3)
+    if made_before:
+        created(store, key)
+        store.close()
+    raw.execute("PRAGMA locking_mode = EXCLUSIVE")
+    raw.execute("BEGIN EXCLUSIVE")
+    verbs: dict[str, Callable[[], object]] = {
+        "create": lambda: store.create(a_key(), a_record()),
+        "update": lambda: store.update(key, a_record(), version=1),
+        "delete": lambda: store.delete(key),
+        "load": lambda: store.load(key),
+    }
+
+    def time_to_fail() -> float:
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable, match=f"{path}: (database is locked|other threads were writing)"):
+            verbs[verb]()
+        return time.monotonic() - started
+
+    assert max(race(*[time_to_fail] * 8)) < 1.1 * timeout
+    raw.close()
+    assert store.create(a_key(), a_record())
+
+
+def test_a_thread_that_waited_for_others_in_vain_says_so(path: Path, raw: sqlite3.Connection) -> None:
+    """F-S4: the turn of another thread is not waited for longer than the timeout, and is left to that thread."""
+    store, holding, release = SQLiteStore(path, timeout=0.05), Event(), Event()
+
+    def hold() -> None:
+        with store._turn:
+            holding.set()
+            release.wait(10)
+
+    thread = Thread(target=hold)
+    thread.start()
+    assert holding.wait(10)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match=f"{path}: other threads were writing, or waiting to write"):
+            store.create(a_key(), a_record())
+    release.set()
+    thread.join()
+    assert store.create(a_key(), a_record())
 
 
 # Disk full (F-S2)
@@ -170,7 +223,7 @@ for key in ended:
     held.pop(key, None)
 assert all(store.load(key).value == value for key, value in held.items())
 assert set(store.keys()) == set(held)
-assert store._idle[0].execute("PRAGMA integrity_check").fetchone() == ("ok",)
+assert store._connections.idle[0].execute("PRAGMA integrity_check").fetchone() == ("ok",)
 print("passed")
 """
 
@@ -220,7 +273,7 @@ for name, verb in verbs.items():
         assert store.create("key", old)
         assert store.create("expired", Record(b"", 1, "alice"))
         version, before = store.load("key").version, state(store)
-        rows = store._idle[0].execute("SELECT count(*) FROM sessions").fetchone()
+        rows = store._connections.idle[0].execute("SELECT count(*) FROM sessions").fetchone()
         resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize(path + "-wal") + room, -1))
         try:
             done = verb(store, version)
@@ -229,13 +282,13 @@ for name, verb in verbs.items():
         resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
         if done:
             if name == "sweep":
-                assert store._idle[0].execute("SELECT count(*) FROM sessions").fetchone() == (rows[0] - 1,)
+                assert store._connections.idle[0].execute("SELECT count(*) FROM sessions").fetchone() == (rows[0] - 1,)
             else:
                 assert state(store) != before
             break
         assert state(store) == before
         assert store.create("more", old) and store.delete("more")
-        assert store._idle[0].execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert store._connections.idle[0].execute("PRAGMA integrity_check").fetchone() == ("ok",)
         states.append(before)
     assert done
     counts.append(len(states))
@@ -428,16 +481,20 @@ def test_what_is_no_database_is_left_alone(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_value_that_is_no_value_is_unavailable(sqlite: SQLiteStore, raw: sqlite3.Connection) -> None:
-    """F-S5: what damage made of a column is not handed out as if somebody had stored it."""
+@pytest.mark.parametrize("value", ["'text'", "CAST(x'ff' AS TEXT)", "7", "7.5"])
+def test_a_value_that_is_no_value_is_a_damaged_record(
+    value: str, sqlite: SQLiteStore, raw: sqlite3.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """F-S5: what damage made of a column is an empty value: no session, one line in the log, and it can be removed."""
     key = a_key()
-    for value in ("text", 7, 7.5):
-        created(sqlite, key)
-        raw.execute("UPDATE sessions SET value = ? WHERE key = ?", (value, key))
+    version = created(sqlite, key).version
+    raw.execute(f"UPDATE sessions SET value = {value}")
+    caplog.clear()
 
-        with pytest.raises(StoreUnavailable, match="the record is damaged"):
-            sqlite.load(key)
-        assert sqlite.delete(key)
+    assert sqlite.load(key) == Stored(b"", version)
+    assert Repository(sqlite, MsgpackCodec(), 10_000, time.time).find(key) is None
+    assert [message.split(":")[0] for message in caplog.messages] == [f"session {key}"]
+    assert sqlite.delete(key)
 
 
 def test_text_that_is_no_text_is_unavailable(sqlite: SQLiteStore, raw: sqlite3.Connection) -> None:
@@ -642,7 +699,7 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_noticed(
     created(SQLiteStore(path), a_key())
     store, connect = SQLiteStore(path), sqlite3.connect
 
-    def replace(*args: object, **kwargs: object) -> _Connection:
+    def replace(*args: object, **kwargs: object) -> Connection:
         connection = connect(*args, **kwargs)  # type: ignore[call-overload]
         connection.execute("SELECT * FROM sqlite_master").fetchall()
         shutil.copyfile(good, path.with_suffix(".good"))
@@ -653,7 +710,7 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_noticed(
     with pytest.raises(StoreUnavailable, match="deleted or replaced while it was being opened"):
         store.load(KEYS[0])
     monkeypatch.undo()
-    assert not store._connections
+    assert not store._connections.known
 
 
 def test_a_path_that_cannot_be_opened_is_named(path: Path) -> None:
@@ -663,7 +720,7 @@ def test_a_path_that_cannot_be_opened_is_named(path: Path) -> None:
     for _ in range(3):
         with pytest.raises(StoreUnavailable, match=f"{path}: unable to open database file"):
             store.load(a_key())
-    assert not store._connections
+    assert not store._connections.known
 
     path.rmdir()
     assert store.create(a_key(), a_record())

@@ -55,7 +55,7 @@ def live(store: SQLiteStore) -> None:
 
 def is_whole(store: SQLiteStore) -> bool:
     store.load(a_key())
-    return bool(store._idle[-1].execute("PRAGMA integrity_check").fetchone() == ("ok",))
+    return bool(store._connections.idle[-1].execute("PRAGMA integrity_check").fetchone() == ("ok",))
 
 
 @contextmanager
@@ -91,14 +91,14 @@ def test_no_connection_is_carried_over_a_fork(sqlite: SQLiteStore) -> None:
     before = created(sqlite, key)
 
     def child() -> None:
-        assert not sqlite._idle
-        assert not sqlite._connections
+        assert not sqlite._connections.idle
+        assert not sqlite._connections.known
         assert loaded(sqlite, key) == before
-        assert sqlite._idle[0].pid == os.getpid()
+        assert sqlite._connections.idle[0].pid == os.getpid()
         live(sqlite)
 
     assert in_child(child) == 0
-    assert not sqlite._idle
+    assert not sqlite._connections.idle
     assert loaded(sqlite, key) == before
     live(sqlite)
     assert is_whole(sqlite)
@@ -131,7 +131,7 @@ def test_parent_and_children_write_at_the_same_time(sqlite: SQLiteStore) -> None
 def test_a_fork_waits_for_the_statements_that_are_running(sqlite: SQLiteStore) -> None:
     """F-P4: a child that inherited SQLite's notes of a lock that a thread held could never write."""
     live(sqlite)
-    connection, running = sqlite._idle[-1], Event()
+    connection, running = sqlite._connections.idle[-1], Event()
 
     def slow() -> int:
         running.set()
@@ -152,13 +152,13 @@ def test_a_fork_does_not_wait_for_ever(path: Path) -> None:
     """F-P4: a connection that never comes free delays a fork by twice the timeout; the child leaves it alone."""
     store = SQLiteStore(path, timeout=0.1)
     live(store)
-    taken = store._idle.pop()
+    taken = store._connections.idle.pop()
 
     def child() -> None:
         live(store)
-        store._idle.append(taken)
+        store._connections.idle.append(taken)
         live(store)
-        assert taken not in store._idle
+        assert taken not in store._connections.idle
 
     started = time.monotonic()
     assert in_child(child) == 0
@@ -174,21 +174,21 @@ def test_a_child_that_inherits_a_connection_never_closes_it(path: Path, script: 
     code = """
 import gc, os, sqlite3, sys
 from session_middleware import SQLiteStore
-from session_middleware.stores.sqlite import _Connection
+from session_middleware.stores.sqlite_connections import Connection
 import logging
 logging.disable()
 from session_middleware.testing import a_key, created, loaded
 store, key = SQLiteStore(sys.argv[1]), a_key()
 created(store, key)
-taken = store._idle.pop()
-store._timeout = 0.01
+taken = store._connections.idle.pop()
+store._connections.timeout = 0.01
 wal = os.stat(sys.argv[1] + "-wal")
 pid = os.fork()
-store._idle.append(taken)
+store._connections.idle.append(taken)
 if pid == 0:
     del taken
     if len(sys.argv) > 2:
-        store._idle.clear()
+        store._connections.idle.clear()
         gc.collect()
     sys.exit()  # through the interpreter's own end, which drops every object
 assert os.waitpid(pid, 0)[1] == 0
@@ -226,10 +226,10 @@ def test_a_thousand_forks_between_writes_hang_none(quick_directory: Path) -> Non
 def test_a_connection_of_another_process_is_neither_used_nor_closed(sqlite: SQLiteStore) -> None:
     """F-P3: whichever way it came into this one, it is left as it is, even when nothing refers to it any more."""
     live(sqlite)
-    foreign = sqlite._idle[-1]
+    foreign = sqlite._connections.idle[-1]
     foreign.pid = -1
     live(sqlite)
-    assert sqlite._idle[-1] is not foreign
+    assert sqlite._connections.idle[-1] is not foreign
 
     references = sys.getrefcount(foreign)
     foreign.__del__()
@@ -240,9 +240,9 @@ def test_a_connection_of_another_process_is_neither_used_nor_closed(sqlite: SQLi
 
 def test_a_child_can_open_what_its_parent_was_opening(sqlite: SQLiteStore) -> None:
     """F-P4: the gate that is shut during a fork is open in the child."""
-    gate = sqlite._gate
-    sqlite._after_fork_in_child()
-    assert sqlite._gate is not gate
+    gate = sqlite._connections._gate
+    sqlite._connections._after_fork_in_child()
+    assert sqlite._connections._gate is not gate
 
     live(sqlite)
 
@@ -250,7 +250,7 @@ def test_a_child_can_open_what_its_parent_was_opening(sqlite: SQLiteStore) -> No
 def test_a_store_made_during_a_fork_is_no_trouble(path: Path) -> None:
     """The hooks for forks stand a store that has not been told before."""
     store = SQLiteStore(path)
-    store._after_fork_in_parent()
+    store._connections._after_fork_in_parent()
 
     live(store)
 
@@ -273,11 +273,11 @@ def test_a_lost_connection_delays_one_fork(path: Path) -> None:
     """F-P4, F-P7: one that nobody refers to any more is found, so that the next fork need not wait."""
     store = SQLiteStore(path, timeout=0.2)
     live(store)
-    store._idle.clear()  # as an exception from outside may leave it
+    store._connections.idle.clear()  # as an exception from outside may leave it
     assert in_child(lambda: live(store)) == 0
     started = time.monotonic()
 
-    assert not store._connections
+    assert not store._connections.known
     assert in_child(lambda: live(store)) == 0
     assert time.monotonic() - started < 0.35
 
@@ -296,7 +296,7 @@ def _raise_in(thread: Thread) -> None:
 def test_a_connection_is_dropped_when_something_comes_in_between(sqlite: SQLiteStore, raw: sqlite3.Connection) -> None:
     """F-P7: an exception from outside in the middle of a verb: the connection is not used again, the next verb works."""
     created(sqlite, a_key())
-    connection, ended = sqlite._idle[-1], list[type[BaseException]]()
+    connection, ended = sqlite._connections.idle[-1], list[type[BaseException]]()
     raw.execute("BEGIN IMMEDIATE")
 
     def wait() -> None:
@@ -307,16 +307,16 @@ def test_a_connection_is_dropped_when_something_comes_in_between(sqlite: SQLiteS
 
     thread = Thread(target=wait)
     thread.start()
-    while sqlite._idle:
+    while sqlite._connections.idle:
         time.sleep(0.001)
     _raise_in(thread)
     thread.join(10)
     raw.execute("ROLLBACK")
 
     assert ended == [_FromOutside]
-    assert not sqlite._idle
+    assert not sqlite._connections.idle
     del connection
-    assert not sqlite._connections
+    assert not sqlite._connections.known
     live(sqlite)
 
 
@@ -340,7 +340,7 @@ def test_exceptions_from_outside_leave_the_store_usable(sqlite: SQLiteStore) -> 
         live(sqlite)
 
     gc.collect()  # what was struck between taking a connection and using it
-    assert len(sqlite._connections) <= 2
+    assert len(sqlite._connections.known) <= 2
     assert is_whole(sqlite)
 
 
@@ -380,7 +380,7 @@ def test_sweeping_a_large_store_stalls_no_reader(sqlite: SQLiteStore) -> None:
     """F-L8: while 100,000 expired records are swept in batches, the slowest hundredth of the loads stays quick."""
     key = a_key()
     created(sqlite, key)
-    connection = sqlite._idle[-1]
+    connection = sqlite._connections.idle[-1]
     connection.execute("BEGIN")
     connection.executemany(
         "INSERT INTO sessions VALUES (?, 1, 1000, 1300, NULL, ?)", ((a_key(), bytes(300)) for _ in range(100_000))
@@ -429,4 +429,4 @@ def test_a_verb_after_a_failure_is_as_good_as_before(path: Path, raw: sqlite3.Co
     raw.execute("ROLLBACK")
 
     live(store)
-    assert len(store._connections) == 1
+    assert len(store._connections.known) == 1
