@@ -357,7 +357,7 @@ class TestAnOversizedSession:
         assert 1_100_000 < caught.value.by_key["cart"] < 1_100_030
         assert 1_000 < caught.value.by_key["note"] < 1_020
         message = (
-            r"the session takes 1,101,\d\d\d bytes, over the limit of 1,048,576: cart 1,100,0\d\d, note 1,0\d\d, name \d\d"
+            r"the session takes 1,101,\d\d\d bytes, over the limit of 1,048,576: 'cart' 1,100,0\d\d, 'note' 1,0\d\d, 'name' \d\d"
         )
         assert_matches(message, str(caught.value))
 
@@ -366,7 +366,7 @@ class TestAnOversizedSession:
         session = SessionManager(store, max_bytes=2048).open()
         session["cart"] = "x" * 2048
 
-        with pytest.raises(SessionTooLarge, match="over the limit of 2,048: cart 2,0"):
+        with pytest.raises(SessionTooLarge, match="over the limit of 2,048: 'cart' 2,0"):
             SessionManager(store, max_bytes=2048).commit(session)
         assert store.writes == []
         assert list(store.keys()) == []
@@ -402,7 +402,7 @@ class TestAnOversizedSession:
 
         assert len(lines) == 1
         assert_matches(
-            rf"session {key} takes 65,\d\d\d bytes: cart 65,0\d\d, name 7\d\d, key 9 \d+, .*, and 4 more", lines[0]
+            rf"session {key} takes 65,\d\d\d bytes: 'cart' 65,0\d\d, 'name' 7\d\d, 'key 9' \d+, .*, and 4 more", lines[0]
         )
         assert token not in lines[0]
 
