@@ -27,7 +27,17 @@ def open_store(url: str) -> Store:
         raise ConfigurationError(f"{parts.scheme or url!r} is not a kind of store; known are {known}")
     if parts.netloc or parts.fragment:
         raise ConfigurationError(f"{parts.scheme}: takes no host and no fragment; write {_EXAMPLES[parts.scheme]}")
-    return opener(unquote(parts.path), dict(parse_qsl(parts.query, keep_blank_values=True)))
+    slashes = "//" if url.partition(":")[2].startswith("//") else ""
+    return opener(slashes + unquote(parts.path), _options(parts.scheme, parts.query))
+
+
+def _options(scheme: str, query: str) -> Mapping[str, str]:
+    options: dict[str, str] = {}
+    for name, text in parse_qsl(query, keep_blank_values=True):
+        if name in options:
+            raise ConfigurationError(f"{scheme}: the option {name!r} is there more than once; write it once")
+        options[name] = text
+    return options
 
 
 def _open_memory(path: str, options: Mapping[str, str]) -> Store:
@@ -42,9 +52,11 @@ def _open_memory(path: str, options: Mapping[str, str]) -> Store:
 def _open_sqlite(path: str, options: Mapping[str, str]) -> Store:
     from session_middleware.stores.sqlite import SQLiteStore
 
+    if path.strip("/") and not path.startswith("///"):
+        raise ConfigurationError(f"sqlite:{path}: a path stands after three slashes; write sqlite:///{path}")
     _refuse_unknown("sqlite:", options, ("durability", "timeout"))
     return SQLiteStore(
-        path.removeprefix("/"),
+        path.removeprefix("//").removeprefix("/"),
         durability=options.get("durability", "normal"),  # type: ignore[arg-type]  # the store checks it
         timeout=_number(float, "timeout", options.get("timeout", "1")),
     )

@@ -33,6 +33,10 @@ class Store(Protocol):
     :exc:`~session_middleware.exceptions.StoreUnavailable`, caused by the driver's own error and without secrets, when
     the backend cannot be asked or does not answer within the store's own time budget, retries included. A store may be
     used by any number of threads, and after a fork in the parent and in the child.
+
+    A store may have an attribute ``single_process``. True says that its records live in one process only, so that a
+    site that is served by several would lose sessions at every turn; the middleware warns of that. Without the
+    attribute, every process finds what any process wrote.
     """
 
     def create(self, key: str, record: Record) -> bool:

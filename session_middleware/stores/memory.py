@@ -4,7 +4,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush, heapreplace
 from itertools import islice
 from threading import Lock
 from typing import NamedTuple
@@ -23,8 +23,11 @@ _LOG_INTERVAL = 60
 
 
 class _Entry(NamedTuple):
+    """``look_at`` is where the heap has the key: at its end, or before. So an end that moves on leaves the heap alone."""
+
     record: Record
     version: int
+    look_at: int
 
 
 class MemoryStore:
@@ -111,9 +114,11 @@ class MemoryStore:
         if len(record.value) + _OVERHEAD > self._max_bytes:
             raise StoreUnavailable(f"a record of {len(record.value):,} bytes does not fit into {self._max_bytes:,}")
         self._versions += 1
-        self._set(key, _Entry(record, self._versions))
+        before = self._entries.get(key)
+        look_at = record.expires_at if before is None else min(record.expires_at, before.look_at)
+        self._set(key, _Entry(record, self._versions, look_at))
         if len(self._by_expiry) > 2 * len(self._entries) + 100:
-            self._index_anew()
+            self._by_expiry = self._heap()
         self._make_room()
 
     def _remove(self, key: str) -> bool:
@@ -137,11 +142,12 @@ class MemoryStore:
             self._entries[key] = entry
             self._entries.move_to_end(key)
             self._index(key, entry.record)
+            if before is None or entry.look_at < before.look_at:
+                heappush(self._by_expiry, (entry.look_at, key))
         self._changing = False
 
     def _index(self, key: str, record: Record) -> None:
         self._bytes += len(record.value) + _OVERHEAD
-        heappush(self._by_expiry, (record.expires_at, key))
         if record.user_id is not None:
             self._by_user.setdefault(record.user_id, set()).add(key)
 
@@ -152,21 +158,32 @@ class MemoryStore:
 
     def _index_anew(self) -> None:
         self._changing = True
-        self._bytes, self._by_user, self._by_expiry = 0, {}, []
+        self._bytes, self._by_user, self._by_expiry = 0, {}, self._heap()
         for key, entry in self._entries.items():
             self._index(key, entry.record)
         self._changing = False
 
+    def _heap(self) -> list[tuple[int, str]]:
+        heap = [(entry.look_at, key) for key, entry in self._entries.items()]
+        heapify(heap)
+        return heap
+
     def _expired(self) -> Iterator[bool]:
-        """Remove expired records, one a step. What the heap says of records that are gone or live on is dropped."""
+        """Remove expired records, one a step. What lives on is looked at again at its end; what is gone is dropped."""
+        self._mend()
         now = time.time()
         while self._by_expiry and self._by_expiry[0][0] <= now:
-            key = self._by_expiry[0][1]
+            look_at, key = self._by_expiry[0]
             entry = self._entries.get(key)
-            if entry is not None and entry.record.expires_at <= now:
+            if entry is None or entry.look_at != look_at:
+                heappop(self._by_expiry)
+            elif (end := entry.record.expires_at) <= now:
                 yield self._remove(key)
             else:
-                heappop(self._by_expiry)
+                self._changing = True
+                self._entries[key] = entry._replace(look_at=end)
+                heapreplace(self._by_expiry, (end, key))
+                self._changing = False
 
     def _full(self) -> bool:
         return len(self._entries) > self._max_entries or self._bytes > self._max_bytes

@@ -85,9 +85,18 @@ class DatabaseFiles:
         # Under a name of its own first: closing a file drops the locks that this process holds on it
         # (sqlite.org/howtocorrupt.html, section 2.2), so it must not be the database yet.
         fresh = self._path.with_name(f".{self._path.name}.{secrets.token_hex(8)}")
-        os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        self._create(fresh)
         try:
+            os.link(fresh, self._path)
+        except FileExistsError:
+            pass
+        except OSError:
+            # A file system without hard links. Who calls lets no other thread open the database meanwhile.
             with suppress(FileExistsError):
-                os.link(fresh, self._path)
+                self._create(self._path)
         finally:
             fresh.unlink()
+
+    @staticmethod
+    def _create(path: Path) -> None:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))

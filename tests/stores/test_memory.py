@@ -153,7 +153,7 @@ def test_updates_do_not_make_it_grow() -> None:
     store = MemoryStore()
     keys = [a_key() for _ in range(10)]
     for key in keys:
-        store.create(key, a_record())
+        store.create(key, a_record(expires_in=900))
     for number in range(5000):
         key = keys[number % 10]
         record = a_record(expires_in=1000 + number, user_id=f"user {number}")

@@ -247,6 +247,15 @@ def test_a_child_can_open_what_its_parent_was_opening(sqlite: SQLiteStore) -> No
     live(sqlite)
 
 
+def test_a_child_can_write_while_a_thread_of_its_parent_has_the_turn(sqlite: SQLiteStore) -> None:
+    """F-P4: the turn to write that another thread had at the fork is free in the child."""
+    turn = sqlite._turn
+    sqlite._after_fork()
+    assert sqlite._turn is not turn
+
+    live(sqlite)
+
+
 def test_a_store_made_during_a_fork_is_no_trouble(path: Path) -> None:
     """The hooks for forks stand a store that has not been told before."""
     store = SQLiteStore(path)

@@ -1,0 +1,229 @@
+"""The connections to one SQLite file: opened when needed, used again, never carried over a fork. It knows no verb."""
+
+import ctypes
+import gc
+import logging
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from threading import RLock
+from typing import Final
+from weakref import WeakSet
+
+from session_middleware.exceptions import StoreUnavailable
+from session_middleware.stores.forks import around_forks
+from session_middleware.stores.sqlite_files import DatabaseFiles, Identity
+
+log = logging.getLogger("session_middleware")
+
+# "sess", so that a database of something else is recognised; the version is that of the tables below.
+_APPLICATION_ID: Final = 0x73657373
+_SCHEMA_VERSION: Final = 1
+
+# The value comes last: it may go on in other pages, and damage to these must not make a record look expired.
+# What is swept is found by sweep_at, which is never before expires_at, and seldom changes when that does.
+_SCHEMA: Final = (
+    """CREATE TABLE sessions (
+        key TEXT PRIMARY KEY NOT NULL,
+        version INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL,
+        sweep_at INTEGER NOT NULL,
+        user_id TEXT,
+        value BLOB NOT NULL
+    ) WITHOUT ROWID""",
+    "CREATE INDEX sessions_by_sweep_at ON sessions (sweep_at)",
+    "CREATE INDEX sessions_by_user_id ON sessions (user_id) WHERE user_id IS NOT NULL",
+    f"PRAGMA application_id = {_APPLICATION_ID}",
+    f"PRAGMA user_version = {_SCHEMA_VERSION}",
+)
+_STATE: Final = """SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master)
+    FROM pragma_application_id, pragma_user_version"""
+
+_BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_LONGEST_PAUSE: Final = 0.01
+_random: Final = secrets.SystemRandom()
+
+# How often a connection looks whether its files are still those at the path (seconds).
+_LOOK_EVERY: Final = 1.0
+
+
+class Connection(sqlite3.Connection):
+    """A connection that knows which process it belongs to, and which files."""
+
+    pid = 0
+    files: Identity = ()
+    look_at = 0.0
+    siblings: "WeakSet[Connection]"
+
+    def close(self) -> None:
+        super().close()
+        self.siblings.discard(self)
+
+    def __del__(
+        self,
+        getpid: Callable[[], int] = os.getpid,
+        leak: Callable[[object], None] = ctypes.pythonapi.Py_IncRef,
+        boxed: Callable[[object], object] = ctypes.py_object,
+    ) -> None:
+        # A child that closes an inherited connection can damage the file, so there it is never let go of
+        # (sqlite.org/howtocorrupt.html, section 2.6). One that could not be opened has no process.
+        if self.pid not in (0, getpid()):
+            leak(boxed(self))
+
+
+class Connections:
+    """Hands out connections to the file at *path*, each to one user at a time, making file and tables if there are none.
+
+    *timeout* (seconds) bounds what is waited for other processes, from the moment on that the caller names.
+    """
+
+    def __init__(self, path: Path, durability: str, timeout: float) -> None:
+        self.timeout = timeout
+        self.idle: list[Connection] = []
+        self.known: WeakSet[Connection] = WeakSet()
+        self.give_back: Callable[[Connection], None] = self.idle.append
+        self._path = path
+        self._synchronous = durability
+        self._files = DatabaseFiles(path)
+        self._gate = RLock()
+        self._warned_of_journal = False
+        around_forks(
+            self,
+            before=Connections._before_fork,
+            in_parent=Connections._after_fork_in_parent,
+            in_child=Connections._after_fork_in_child,
+        )
+
+    def take(self, started: float) -> Connection:
+        """Return an idle connection of this process, or open one; the caller gives it back, or closes it."""
+        try:
+            connection = self.idle.pop()
+            while connection.pid != os.getpid():
+                connection = self.idle.pop()
+        except IndexError:
+            return self._open(started)
+        if started >= connection.look_at:
+            connection.look_at = started + _LOOK_EVERY
+            if connection.files != self._files.identity():
+                self._abandon(connection)
+                raise self.unavailable("a file of the database was deleted or replaced while it was open")
+        return connection
+
+    def close(self) -> None:
+        """Close the connections that are not in use now."""
+        with suppress(IndexError):
+            while True:
+                self.idle.pop().close()
+
+    def may_wait(self, error: sqlite3.Error | OSError, started: float) -> bool:
+        """Wait a moment if *error* is that another writes just now and there is time left; return whether it was so.
+
+        SQLite's own waiting would be longer from time to time, and so lose against those who come later.
+        """
+        # An error that the module finds itself has no code.
+        busy = getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY
+        if not busy or (left := self.left(started)) <= 0:
+            return False
+        time.sleep(min(left, _random.uniform(0.0002, _LONGEST_PAUSE)))
+        return True
+
+    def left(self, started: float) -> float:
+        """Return how many seconds of the timeout are left, 0 if none are."""
+        return max(0.0, started + self.timeout - time.monotonic())
+
+    def unavailable(self, reason: object) -> StoreUnavailable:
+        return StoreUnavailable(f"{self._path}: {reason}")
+
+    def _abandon(self, connection: Connection) -> None:
+        """Close the database that is not, or not whole, at the path any more; let nothing of it mix with the next."""
+        if connection.files[0] != self._files.identity()[0]:
+            with suppress(sqlite3.Error):
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._files.discard_companions(connection.files)
+        connection.close()
+        self.close()
+
+    def _before_fork(self) -> None:
+        """Close every connection, those in use as soon as they are free.
+
+        Closing them in the child would be wrong, and leaving them alone there is not enough: SQLite notes per process
+        which locks it holds, and the child would inherit the note, but not the locks.
+        """
+        self._gate.acquire()
+        deadline = time.monotonic() + 2 * self.timeout
+        self.close()
+        while self.known and time.monotonic() < deadline:
+            time.sleep(0.0005)
+            self.close()
+        if self.known:
+            gc.collect()  # one that was lost on the way, by an exception from outside, is not to delay every fork
+
+    def _after_fork_in_parent(self) -> None:
+        with suppress(RuntimeError):  # a store that was made while another thread forked has not been told before
+            self._gate.release()
+
+    def _after_fork_in_child(self) -> None:
+        self._gate = RLock()
+
+    def _open(self, started: float) -> Connection:
+        """Open the database, making it if there is none; wait for other processes that are making it."""
+        while True:
+            try:
+                return self._connect()
+            except (sqlite3.Error, OSError) as error:
+                if not self.may_wait(error, started):
+                    raise self.unavailable(error) from error
+
+    def _connect(self) -> Connection:
+        with self._gate:
+            self._files.make()
+            found = self._files.identity()[0]
+            connection = sqlite3.connect(
+                self._path, timeout=0, isolation_level=None, check_same_thread=False, factory=Connection
+            )
+            connection.pid, connection.siblings = os.getpid(), self.known
+            self.known.add(connection)
+        try:
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            self._make_schema(connection)
+            connection.files = self._files.identity()
+            if connection.files[0] != found:
+                raise self.unavailable("the file was deleted or replaced while it was being opened")
+            connection.look_at = time.monotonic() + _LOOK_EVERY
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _make_schema(self, connection: Connection) -> None:
+        """Make the tables if the database is empty; raise unless they are ours, and of a version that we know."""
+        if self._is_ready(connection):
+            return
+        (journal,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if journal != "wal" and not self._warned_of_journal:
+            self._warned_of_journal = True
+            log.warning(
+                "%s: this file system has no write-ahead log (journal_mode is %s), so readers and writers wait for each"
+                " other; put the file on a local disk",
+                self._path,
+                journal,
+            )
+        connection.execute("BEGIN IMMEDIATE")
+        if not self._is_ready(connection):
+            for statement in _SCHEMA:
+                connection.execute(statement)
+        connection.execute("COMMIT")
+
+    def _is_ready(self, connection: Connection) -> bool:
+        application_id, version, tables = connection.execute(_STATE).fetchone()
+        if application_id == _APPLICATION_ID and version == _SCHEMA_VERSION:
+            return True
+        if application_id == _APPLICATION_ID:
+            raise self.unavailable(f"its tables have version {version}; this package knows version {_SCHEMA_VERSION}")
+        if application_id or version or tables:
+            raise self.unavailable("this is a database of something else; give the sessions a file of their own")
+        return False
