@@ -357,7 +357,8 @@ class TestAnOversizedSession:
         assert 1_100_000 < caught.value.by_key["cart"] < 1_100_030
         assert 1_000 < caught.value.by_key["note"] < 1_020
         message = (
-            r"the session takes 1,101,\d\d\d bytes, over the limit of 1,048,576: 'cart' 1,100,0\d\d, 'note' 1,0\d\d, 'name' \d\d"
+            r"the session takes 1,101,\d\d\d bytes, over the limit of 1,048,576:"
+            r" 'cart' 1,100,0\d\d, 'note' 1,0\d\d, 'name' \d\d"
         )
         assert_matches(message, str(caught.value))
 
