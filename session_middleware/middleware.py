@@ -164,9 +164,12 @@ class SessionMiddleware:
 
 def _check(status: str, headers: Headers) -> None:
     """Refuse what no server would send, while nothing is stored: the browser would never learn of a new token."""
-    for name, value in [("status", status), *headers]:
-        if not isinstance(name, str) or not isinstance(value, str) or _NOT_IN_HEADERS.search(name + value):
-            raise ValueError(f"{name!r}: {value!r} cannot be sent as a header (PEP 3333)")
+    try:
+        sendable = not _NOT_IN_HEADERS.search(status + "".join([name + value for name, value in headers]))
+    except TypeError:
+        sendable = False
+    if not sendable:
+        raise ValueError(f"{status!r} and {headers!r} cannot be sent as status and headers (PEP 3333)")
 
 
 def _is_complete(result: Iterable[bytes], environ: "WSGIEnvironment") -> bool:
@@ -274,7 +277,7 @@ class _Exchange:
             self._fault = session.fault  # the framework has made an error page of it
         if self._fault is not None:
             raise self._fault
-        _check(cast("str", self._status), self._headers)
+        _check(self._status or "", self._headers)
         try:
             self._verdict = self._middleware.manager.commit(session, failed=failed)
         except _FAULTS as error:
@@ -282,7 +285,7 @@ class _Exchange:
             raise
 
     def _is_failed(self) -> bool:
-        return self._escaped or cast("str", self._status).startswith("5")
+        return self._escaped or self._status is None or self._status[:1] == "5"
 
     def _pass_on(self) -> None:
         headers, exc_info = self._headers, self._exc_info
@@ -294,7 +297,7 @@ class _Exchange:
                 self._set_cookie(headers, self._verdict)
             elif session.progress is None:
                 forbid_shared_caching(headers)  # the session could not be loaded, and the application went on without
-        status = cast("str", self._status)
+        status = self._status or ""
         try:
             self._write = self._send(status, headers, exc_info) if exc_info else self._send(status, headers)
         finally:
