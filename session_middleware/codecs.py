@@ -10,7 +10,7 @@ Whatever decodes can be encoded again, so a hostile record cannot make a later r
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from functools import partial
@@ -21,8 +21,8 @@ from zoneinfo import ZoneInfo
 from msgpack import ExtType, packb, unpackb
 
 from session_middleware.exceptions import PayloadError
+from session_middleware.refusals import REFUSALS, explained
 
-_REFUSALS = (TypeError, ValueError, OverflowError, RecursionError)
 _LONGEST_MESSAGE = 200
 
 
@@ -52,9 +52,9 @@ class MsgpackCodec:
     def encode(self, data: Mapping[str, Any]) -> bytes:
         try:
             return _pack(data)
-        except _REFUSALS:
+        except REFUSALS:
             pass  # tried once more outside of this clause, so that the traceback shows one error and not three
-        return _explained(_packed, data)
+        return explained(_packed, data)
 
     def decode(self, payload: bytes) -> dict[str, Any]:
         try:
@@ -73,7 +73,7 @@ class JSONCodec:
     """
 
     def encode(self, data: Mapping[str, Any]) -> bytes:
-        return _explained(_to_json, data)
+        return explained(_to_json, data)
 
     def decode(self, payload: bytes) -> dict[str, Any]:
         try:
@@ -205,7 +205,7 @@ _READERS: dict[int, Callable[[bytes], Any]] = {
 
 
 # The rule for subclasses: the first supported type that a value is an instance of, and the way to that exact type.
-# The methods of the base are called on it, so that nothing that the subclass overrides has a say.
+# The base does the conversion wherever it can: a str or int subclass has no say in it, a container is asked for its items.
 _PLAIN: dict[type, Callable[[Any], Any]] = {
     str: str.__str__,
     int: int.__int__,
@@ -355,77 +355,3 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError("a number is not finite")
     return number
-
-
-# What to tell when encoding failed: the innermost value that is at fault, and the way to it.
-
-_LONGEST_PATH = 400
-_LONGEST_KEY = 60
-
-# As with the rule for subclasses: what they override has no say.
-_ITERATORS: dict[type, Callable[[Any], Iterator[Any]]] = {
-    list: list.__iter__,
-    tuple: tuple.__iter__,
-    set: set.__iter__,
-    frozenset: frozenset.__iter__,
-}
-
-
-def _explained(encode: Callable[[Any], bytes], data: Mapping[str, Any]) -> bytes:
-    """Return what *encode* makes of *data*, or raise a :exc:`PayloadError`."""
-    try:
-        return encode(data)
-    except _REFUSALS as error:
-        _explain(data, encode, error)
-
-
-def _explain(data: Mapping[str, Any], encode: Callable[[Any], bytes], cause: Exception) -> NoReturn:
-    """Raise the :exc:`PayloadError` that names the value in *data* which *encode* refuses."""
-    path, value, error = "session", cast("Any", data), cause
-    above: set[int] = set()
-    while len(path) < _LONGEST_PATH:
-        above.add(id(value))
-        steps = _inside(value, at_top=value is data)
-        found = next(((step, inner, refusal) for step, inner in steps if (refusal := _refusal(inner, encode))), None)
-        if found is None:
-            break
-        step, value, error = found
-        path += step
-        if id(value) in above:
-            error = ValueError(f"{type(value).__qualname__} contains itself")
-            break
-    if isinstance(error, UnicodeEncodeError):
-        error = ValueError("str with a lone surrogate")
-    raise PayloadError(f"{path}: {error}", path=path) from cause
-
-
-def _refusal(value: object, encode: Callable[[Any], bytes]) -> Exception | None:
-    try:
-        encode(value)
-    except _REFUSALS as error:
-        return error
-    return None
-
-
-def _inside(value: object, *, at_top: bool) -> Iterator[tuple[str, object]]:
-    """Yield what *value* contains, each with the step that leads there: ``['cart']``, ``.price``, ``[3]``."""
-    kind = type(value)
-    if issubclass(kind, dict):
-        for key, inner in dict.items(cast("dict[Any, Any]", value)):
-            yield ", a key", key
-            yield _step(key, at_top=at_top), inner
-    for base, iterate in _ITERATORS.items():
-        if issubclass(kind, base):
-            for index, inner in enumerate(iterate(value)):
-                yield (f"[{index}]" if base in (list, tuple) else ", a member"), inner
-
-
-def _step(key: object, *, at_top: bool) -> str:
-    try:
-        if not at_top and isinstance(key, str) and len(key) <= _LONGEST_KEY and str.isidentifier(key):
-            return f".{str.__str__(key)}"
-        text = repr(key)
-    # The key is the application's own object, or an int of more digits than Python writes.
-    except Exception:
-        text = type(key).__qualname__
-    return f"[{text}]" if len(text) <= _LONGEST_KEY else f"[{text[:_LONGEST_KEY]}...]"

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "session_middleware"
 # Each imports only from a line above its own, or from its own line.
 LINES = [
     ["exceptions"],
-    ["tokens", "lifetime", "codecs", "headers"],
+    ["tokens", "lifetime", "refusals", "codecs", "headers"],
     ["record", "stores.base"],
     [
         *("merge", "stores.memory", "stores.forks"),
