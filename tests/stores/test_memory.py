@@ -25,6 +25,7 @@ from session_middleware.testing import (
     loaded,
     race,
 )
+from tests.stores.forked import in_child
 
 KIB = 1024
 
@@ -308,24 +309,13 @@ def test_a_change_that_is_cut_short_leaves_the_old_or_the_new(verb: str) -> None
 
 def _child_uses(store: MemoryStore, key: str) -> int:
     """Fork; return the exit status of a child that uses the store."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            version = loaded(store, key).version
-            if store.update(key, a_record(user_id="child"), version=version) and store.keys_of("child") == [key]:
-                status = 0
-        finally:
-            os._exit(status)
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.0005)
-    os.kill(pid, 9)
-    os.waitpid(pid, 0)
-    return -1
+
+    def use() -> None:
+        version = loaded(store, key).version
+        assert store.update(key, a_record(user_id="child"), version=version)
+        assert store.keys_of("child") == [key]
+
+    return in_child(use, timeout=10)
 
 
 def _fork_while_others_write(forks: int) -> list[int]:

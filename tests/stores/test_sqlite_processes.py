@@ -17,29 +17,9 @@ import pytest
 from session_middleware import Record, SQLiteStore, StoreUnavailable
 from session_middleware.testing import a_key, a_record, created, loaded, race
 from tests.stores.conftest import Script
+from tests.stores.forked import in_child
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-
-
-def in_child(work: Callable[[], object], *, timeout: float = 20) -> int:
-    """Run *work* in a fork of this process; return its exit status, -1 if it hangs."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.0005)
-    os.kill(pid, 9)
-    os.waitpid(pid, 0)
-    return -1
 
 
 def live(store: SQLiteStore) -> None:

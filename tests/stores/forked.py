@@ -1,0 +1,26 @@
+"""Work done in a fork of the test's process."""
+
+import os
+import time
+from collections.abc import Callable
+
+
+def in_child(work: Callable[[], object], *, timeout: float = 20) -> int:
+    """Run *work* in a fork of this process; return its exit status, -1 if it hangs."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.0005)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    return -1
