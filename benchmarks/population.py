@@ -9,12 +9,13 @@ from random import Random
 from benchmarks.applications import DATA
 from session_middleware import MsgpackCodec, tokens
 from session_middleware.record import Envelope, pack
+from session_middleware.stores.sqlite import row_of
 
-Row = tuple[str, bytes, int, int, int, None]
+Row = tuple[int, str, bytes, int, int, int, None]
 
 KEPT = 20_000
 
-_INSERT = "INSERT INTO sessions (key, value, version, expires_at, sweep_at, user_id) VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO sessions (id, key, value, version, expires_at, sweep_at, user_id) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
 def fill(path: Path, count: int) -> list[str]:
@@ -33,7 +34,7 @@ def fill(path: Path, count: int) -> list[str]:
             if count <= KEPT or keep.random() < KEPT / count:
                 kept.append(token)
             end = int(envelope.expires_at) + 1
-            yield key, pack(key, envelope, payload), 1, end, end + 300, None
+            yield row_of(key), key, pack(key, envelope, payload), 1, end, end + 300, None
 
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous = OFF")

@@ -116,9 +116,9 @@ class Committer:
         if payload != base.payload or state.envelope != base.envelope:
             self._write(state, base, payload)
         elif not late:
-            self._touch(base)
+            self.touch(base)
 
-    def _touch(self, base: Origin) -> None:
+    def touch(self, base: Origin) -> None:
         """Note that the session was used, if that is due. If it fails or loses a race, nothing happens."""
         now, seen = self._now(), base.envelope
         if now - seen.last_seen_at < touch_interval(seen.idle) or seen.expires_at <= now:

@@ -155,6 +155,10 @@ class SessionManager:
         state = session.progress
         if state is None:
             return None
+        if state.origin is not None and state.only_read:
+            if not (failed or session.announced):
+                self._committer.touch(state.origin)
+            return None
         if state.ending:
             self._committer.end(state)
         token = None if failed else self._committer.store(state, late=session.announced)

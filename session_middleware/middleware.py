@@ -277,7 +277,8 @@ class _Exchange:
             self._fault = session.fault  # the framework has made an error page of it
         if self._fault is not None:
             raise self._fault
-        _check(self._status or "", self._headers)
+        if session.progress is not None and not session.progress.only_read:
+            _check(self._status or "", self._headers)
         try:
             self._verdict = self._middleware.manager.commit(session, failed=failed)
         except _FAULTS as error:

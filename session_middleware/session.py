@@ -64,6 +64,17 @@ class State:
     gone: bool = False
     """The record vanished while the request was running, or has just moved: changes have nowhere to go."""
 
+    @property
+    def only_read(self) -> bool:
+        """Whether there is nothing to store, to end or to tell: the session was loaded, and nothing happened to it."""
+        return (
+            self.origin is not None
+            and not self.suspect
+            and self.envelope is self.origin.envelope
+            and self.token is None
+            and not (self.ending or self.forget or self.gone)
+        )
+
 
 class Keeper(Protocol):
     """What a session asks of whoever keeps it."""

@@ -7,12 +7,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import RLock
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
+from zlib import crc32
 
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.stores.base import Record, Stored, Version
 from session_middleware.stores.forks import around_forks
 from session_middleware.stores.sqlite_connections import Connections
+from session_middleware.stores.urls import number, options, path_alone, refuse_unknown, split
 
 log = logging.getLogger("session_middleware")
 
@@ -20,29 +22,35 @@ log = logging.getLogger("session_middleware")
 # so the common update, which moves the end of a session by seconds, touches no index.
 _SLACK: Final = 300
 
-_CREATE: Final = f"""INSERT INTO sessions (key, value, version, expires_at, sweep_at, user_id)
-    VALUES (?1, ?2, random() >> 8, ?3, ?3 + {_SLACK}, ?4)
-    ON CONFLICT (key) DO UPDATE SET value = excluded.value, version = excluded.version,
+_CREATE: Final = f"""INSERT INTO sessions (id, key, value, version, expires_at, sweep_at, user_id)
+    VALUES (?1, ?2, ?3, random() >> 8, ?4, ?4 + {_SLACK}, ?5)
+    ON CONFLICT (id) DO UPDATE SET key = excluded.key, value = excluded.value, version = excluded.version,
         expires_at = excluded.expires_at, sweep_at = excluded.sweep_at, user_id = excluded.user_id
-    WHERE expires_at <= ?5"""  # noqa: S608 - a number
+    WHERE expires_at <= ?6"""  # noqa: S608 - a number
 # A value of another type is what damage made of one: it becomes the empty value, which is no record of anybody.
 _LOAD: Final = """SELECT CASE typeof(value) WHEN 'blob' THEN value ELSE x'' END, version FROM sessions
-    WHERE key = ? AND expires_at > ?"""
+    WHERE id = ? AND key = ? AND expires_at > ?"""
 _UPDATE_UNINDEXED: Final = f"""UPDATE sessions SET value = ?1, version = version + 1, expires_at = ?2
-    WHERE key = ?4 AND version = ?5 AND expires_at > ?6
+    WHERE id = ?4 AND key = ?5 AND version = ?6 AND expires_at > ?7
     AND sweep_at BETWEEN ?2 AND ?2 + {2 * _SLACK} AND user_id IS ?3"""  # noqa: S608 - a number
 _UPDATE: Final = f"""UPDATE sessions SET value = ?1, version = version + 1, expires_at = ?2,
     sweep_at = ?2 + {_SLACK}, user_id = ?3
-    WHERE key = ?4 AND version = ?5 AND expires_at > ?6"""  # noqa: S608 - a number
-_REMOVE: Final = "DELETE FROM sessions WHERE key = ? AND version = ? AND expires_at > ?"
-_DELETE: Final = "DELETE FROM sessions WHERE key = ? AND expires_at > ?"
+    WHERE id = ?4 AND key = ?5 AND version = ?6 AND expires_at > ?7"""  # noqa: S608 - a number
+_REMOVE: Final = "DELETE FROM sessions WHERE id = ? AND key = ? AND version = ? AND expires_at > ?"
+_DELETE: Final = "DELETE FROM sessions WHERE id = ? AND key = ? AND expires_at > ?"
 _SWEEP: Final = """DELETE FROM sessions
-    WHERE key IN (SELECT key FROM sessions WHERE sweep_at <= ? ORDER BY sweep_at LIMIT ?)"""
+    WHERE id IN (SELECT id FROM sessions WHERE sweep_at <= ? ORDER BY sweep_at LIMIT ?)"""
 _KEYS_OF: Final = "SELECT key FROM sessions WHERE user_id = ? AND expires_at > ?"
-_KEYS: Final = "SELECT key FROM sessions WHERE key > ? AND expires_at > ? ORDER BY key LIMIT 1000"
+_KEYS: Final = "SELECT id, key FROM sessions WHERE id > ? AND expires_at > ? ORDER BY id LIMIT 1000"
 
 # sqlite.org/wal.html#walresetbug: a checkpoint that races a commit can corrupt the file.
 _WAL_RESET_FIXED: Final = (3, 51, 3)
+
+
+def row_of(key: str) -> int:
+    """Return the row of a key. Of two keys with one row, one pair in 2**56, the second is taken while the first lives."""
+    text = key.encode()
+    return int.from_bytes(text[:3]) << 32 | crc32(text)
 
 
 class SQLiteStore:
@@ -88,24 +96,38 @@ class SQLiteStore:
                 sqlite3.sqlite_version,
             )
 
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """Return the store of a URL such as ``sqlite:///name.sqlite3?durability=full``; see :func:`open_store`."""
+        path = path_alone(url, "sqlite:///sessions.sqlite3")
+        if path.strip("/") and not path.startswith("///"):
+            raise ConfigurationError(f"sqlite:{path}: a path stands after three slashes; write sqlite:///{path}")
+        found = options("sqlite", split(url).query)
+        refuse_unknown("sqlite", found, ("durability", "timeout"))
+        return cls(
+            path.removeprefix("//").removeprefix("/"),
+            durability=found.get("durability", "normal"),  # type: ignore[arg-type]  # the constructor checks it
+            timeout=number(float, "timeout", found.get("timeout", "1")),
+        )
+
     def create(self, key: str, record: Record) -> bool:
-        return self._write(_CREATE, (key, *record, time.time()), time.monotonic()) == 1
+        return self._write(_CREATE, (row_of(key), key, *record, time.time()), time.monotonic()) == 1
 
     def load(self, key: str) -> Stored | None:
-        rows = self._execute(_LOAD, (key, time.time()), time.monotonic())[0]
+        rows = self._execute(_LOAD, (row_of(key), key, time.time()), time.monotonic())[0]
         return tuple.__new__(Stored, rows[0]) if rows else None
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:
         now, started = time.time(), time.monotonic()
         if record.expires_at <= now:
-            return self._write(_REMOVE, (key, version, now), started) == 1
-        parameters = (*record, key, version, now)
+            return self._write(_REMOVE, (row_of(key), key, version, now), started) == 1
+        parameters = (*record, row_of(key), key, version, now)
         if self._write(_UPDATE_UNINDEXED, parameters, started) == 1:
             return True
         return self._write(_UPDATE, parameters, started) == 1
 
     def delete(self, key: str) -> bool:
-        return self._write(_DELETE, (key, time.time()), time.monotonic()) == 1
+        return self._write(_DELETE, (row_of(key), key, time.time()), time.monotonic()) == 1
 
     def sweep(self, limit: int) -> int:
         return self._write(_SWEEP, (time.time(), limit), time.monotonic())
@@ -114,9 +136,9 @@ class SQLiteStore:
         return [key for (key,) in self._execute(_KEYS_OF, (user_id, time.time()), time.monotonic())[0]]
 
     def keys(self) -> Iterator[str]:
-        rows = self._execute(_KEYS, ("", time.time()), time.monotonic())[0]
+        rows = self._execute(_KEYS, (-1, time.time()), time.monotonic())[0]
         while rows:
-            yield from (key for (key,) in rows)
+            yield from (key for _, key in rows)
             rows = self._execute(_KEYS, (rows[-1][0], time.time()), time.monotonic())[0]
 
     def close(self) -> None:
@@ -128,7 +150,7 @@ class SQLiteStore:
         # SQLite's lock goes to whoever asks at the right moment: threads that queue here do not starve each other.
         turn = self._turn
         try:
-            if not turn.acquire(timeout=self._connections.left(started)):
+            if not turn.acquire(blocking=False) and not turn.acquire(timeout=self._connections.left(started)):
                 raise self._connections.unavailable("other threads were writing, or waiting to write, all the time")
             return self._execute(sql, parameters, started)[1]
         finally:

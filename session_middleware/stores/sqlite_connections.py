@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 from session_middleware.exceptions import StoreUnavailable
 from session_middleware.stores.forks import around_forks
-from session_middleware.stores.sqlite_files import DatabaseFiles, Identity
+from session_middleware.stores.sqlite_files import PAGE_SIZE, DatabaseFiles, Identity
 
 log = logging.getLogger("session_middleware")
 
@@ -24,17 +24,20 @@ log = logging.getLogger("session_middleware")
 _APPLICATION_ID: Final = 0x73657373
 _SCHEMA_VERSION: Final = 1
 
+# The id is made of the key (see the verbs): among a million rows one is found by a number through pages that stay in the
+# cache, by a text through pages that do not.
 # The value comes last: it may go on in other pages, and damage to these must not make a record look expired.
 # What is swept is found by sweep_at, which is never before expires_at, and seldom changes when that does.
 _SCHEMA: Final = (
     """CREATE TABLE sessions (
-        key TEXT PRIMARY KEY NOT NULL,
+        id INTEGER PRIMARY KEY,
+        key TEXT NOT NULL,
         version INTEGER NOT NULL,
         expires_at INTEGER NOT NULL,
         sweep_at INTEGER NOT NULL,
         user_id TEXT,
         value BLOB NOT NULL
-    ) WITHOUT ROWID""",
+    )""",
     "CREATE INDEX sessions_by_sweep_at ON sessions (sweep_at)",
     "CREATE INDEX sessions_by_user_id ON sessions (user_id) WHERE user_id IS NOT NULL",
     f"PRAGMA application_id = {_APPLICATION_ID}",
@@ -107,6 +110,10 @@ class Connections:
         except IndexError:
             return self._open(started)
         if started >= connection.look_at:
+            if self._files.is_empty():
+                # Closing it would write what its -wal holds into the empty file, and let that pass for a whole one.
+                self.give_back(connection)
+                raise self.unavailable("the file was emptied while it was open: restore it, or remove it")
             connection.look_at = started + _LOOK_EVERY
             if connection.files != self._files.identity():
                 self._abandon(connection)
@@ -203,6 +210,7 @@ class Connections:
         """Make the tables if the database is empty; raise unless they are ours, and of a version that we know."""
         if self._is_ready(connection):
             return
+        connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
         (journal,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if journal != "wal" and not self._warned_of_journal:
             self._warned_of_journal = True

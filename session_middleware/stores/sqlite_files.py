@@ -14,6 +14,9 @@ log = logging.getLogger("session_middleware")
 Identity: TypeAlias = tuple[tuple[int, int], ...]
 """Device and inode of the file and of its companions; zeros for one that is not there."""
 
+PAGE_SIZE: Final = 4096
+"""Bytes; a file is a whole number of pages."""
+
 _NONE: Final = (0, 0)
 
 # SQLite gives the companions the mode of the file.
@@ -39,6 +42,13 @@ class DatabaseFiles:
                 found.append(_NONE)
         return tuple(found)
 
+    def is_empty(self) -> bool:
+        """Tell whether there is a file, but nothing in it; to SQLite a file of one byte is empty, too."""
+        try:
+            return os.stat(self._path).st_size <= 1
+        except OSError:
+            return False
+
     def make(self) -> None:
         """Make the file with mode 0600, whatever the umask, if there is none.
 
@@ -53,11 +63,14 @@ class DatabaseFiles:
             self.discard_companions(left_over)
             self._make()
             return
-        # To SQLite a file of one byte is empty, too.
         if status.st_size <= 1 and wal_size:
             raise StoreUnavailable(
                 f"{self._path}: the file is empty, but its -wal file is not: restore the file, or remove both"
             )
+        # SQLite would take what is missing of the last page for zeros, and so for rows that are not there. With a -wal, a
+        # full disk may have left part of a page in the file, and the whole of it in there.
+        if status.st_size > 1 and status.st_size % PAGE_SIZE and not wal_size:
+            raise StoreUnavailable(f"{self._path}: file is not a database, or was cut")
         if not os.access(self._path, os.R_OK | os.W_OK):
             # SQLite would open it for reading, with companions that could not be written later either.
             raise StoreUnavailable(f"{self._path}: the file may not be read and written by this process")

@@ -376,6 +376,22 @@ def test_a_database_of_something_else_is_left_alone(path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+def test_two_keys_of_one_row_do_not_mix(sqlite: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 11: a key finds its own record and no other; one whose row is in use is taken until that record has ended."""
+    monkeypatch.setattr(module, "row_of", lambda key: 7)
+    one, other = a_key(), a_key()
+    version = created(sqlite, one).version
+
+    assert not sqlite.create(other, a_record())
+    assert sqlite.load(other) is None
+    assert not sqlite.update(other, a_record(), version=version)
+    assert not sqlite.delete(other)
+    assert list(sqlite.keys()) == [one]
+    assert sqlite.update(one, a_record(expires_in=-10), version=version)
+    assert created(sqlite, other).value == b"value"
+    assert sqlite.load(one) is None
+
+
 def plan(store: SQLiteStore, sql: str) -> str:
     """Return how SQLite runs a statement."""
     store.load(a_key())
@@ -387,14 +403,14 @@ def plan(store: SQLiteStore, sql: str) -> str:
 @pytest.mark.parametrize(
     ("sql", "by"),
     [
-        (module._LOAD, ["sessions USING PRIMARY KEY (key=?)"]),
-        (module._UPDATE, ["sessions USING PRIMARY KEY (key=?)"]),
-        (module._UPDATE_UNINDEXED, ["sessions USING PRIMARY KEY (key=?)"]),
-        (module._REMOVE, ["sessions USING PRIMARY KEY (key=?)"]),
-        (module._DELETE, ["sessions USING PRIMARY KEY (key=?)"]),
-        (module._SWEEP, ["sessions USING PRIMARY KEY (key=?)", "INDEX sessions_by_sweep_at (sweep_at<?)"]),
+        (module._LOAD, ["sessions USING INTEGER PRIMARY KEY (rowid=?)"]),
+        (module._UPDATE, ["sessions USING INTEGER PRIMARY KEY (rowid=?)"]),
+        (module._UPDATE_UNINDEXED, ["sessions USING INTEGER PRIMARY KEY (rowid=?)"]),
+        (module._REMOVE, ["sessions USING INTEGER PRIMARY KEY (rowid=?)"]),
+        (module._DELETE, ["sessions USING INTEGER PRIMARY KEY (rowid=?)"]),
+        (module._SWEEP, ["sessions USING INTEGER PRIMARY KEY (rowid=?)", "INDEX sessions_by_sweep_at (sweep_at<?)"]),
         (module._KEYS_OF, ["INDEX sessions_by_user_id (user_id=?)"]),
-        (module._KEYS, ["sessions USING PRIMARY KEY (key>?)"]),
+        (module._KEYS, ["sessions USING INTEGER PRIMARY KEY (rowid>?)"]),
     ],
 )
 def test_every_statement_goes_by_an_index(sqlite: SQLiteStore, sql: str, by: list[str]) -> None:
@@ -451,7 +467,7 @@ def test_keys_go_through_a_large_store_in_pages(sqlite: SQLiteStore) -> None:
     connection = sqlite._connections.idle[-1]
     connection.execute("BEGIN")
     for key in keys:
-        connection.execute(module._CREATE, (key, *a_record(), time.time()))
+        connection.execute(module._CREATE, (module.row_of(key), key, *a_record(), time.time()))
     connection.execute("COMMIT")
     listing = sqlite.keys()
     first = next(listing)

@@ -546,6 +546,25 @@ def test_a_file_that_is_emptied_while_open_is_a_new_one_after_an_error(good: Pat
     assert store.create(KEYS[0], a_record())
 
 
+@pytest.mark.parametrize("size", [0, 1])
+def test_a_file_that_is_emptied_while_open_is_noticed(size: int, path: Path) -> None:
+    """F-S5: within a second of use, for as long as it is empty, and what the -wal holds is not written into it."""
+    store, key = SQLiteStore(path), a_key()
+    created(store, key)
+    os.truncate(path, size)
+
+    for verb in (lambda: store.load(key), lambda: store.create(a_key(), a_record()), lambda: store.delete(key)):
+        store._connections.idle[-1].look_at = 0.0  # the second is over
+        with pytest.raises(StoreUnavailable, match="the file was emptied while it was open: restore it, or remove it"):
+            verb()
+    assert path.stat().st_size == size
+    path.unlink()
+    store._connections.idle[-1].look_at = 0.0
+    with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+        store.load(key)
+    assert store.create(key, a_record())
+
+
 @pytest.mark.parametrize("size", [4096, 5000])
 def test_a_file_that_is_cut_while_open_shows_nothing_false(size: int, good: Path, path: Path) -> None:
     """F-S5: cut by another program while the store has it open, each answer is right or StoreUnavailable."""

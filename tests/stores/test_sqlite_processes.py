@@ -372,7 +372,7 @@ def test_sweeping_a_large_store_stalls_no_reader(sqlite: SQLiteStore) -> None:
     connection = sqlite._connections.idle[-1]
     connection.execute("BEGIN")
     connection.executemany(
-        "INSERT INTO sessions VALUES (?, 1, 1000, 1300, NULL, ?)", ((a_key(), bytes(300)) for _ in range(100_000))
+        "INSERT INTO sessions VALUES (NULL, ?, 1, 1000, 1300, NULL, ?)", ((a_key(), bytes(300)) for _ in range(100_000))
     )
     connection.execute("COMMIT")
 
