@@ -15,7 +15,7 @@ LINES = [
     ["tokens", "lifetime", "refusals", "codecs", "headers"],
     ["record", "stores.base"],
     [
-        *("merge", "stores.memory", "stores.forks"),
+        *("merge", "stores.urls", "stores.forks", "stores.breaker", "stores.memory"),
         *("stores.sqlite_files", "stores.sqlite_connections", "stores.sqlite", "stores"),
     ],
     ["session"],

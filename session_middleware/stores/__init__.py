@@ -1,79 +1,75 @@
 """Where sessions are kept. ``open_store`` makes a store from a URL; a driver is imported when it is asked for."""
 
-from collections.abc import Callable, Mapping
-from typing import TypeVar
-from urllib.parse import parse_qsl, unquote, urlsplit
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final, cast
 
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.stores.base import Store
+from session_middleware.stores.urls import split
 
-T = TypeVar("T", int, float)
+Opener = Callable[[str], Store]
+
+ENTRY_POINTS: Final = "session_middleware.stores"
+"""The group of entry points by which other packages add schemes: the name is the scheme, the object takes the URL."""
+
+_REDIS: Final = ("redis", "RedisStore", "redis")
+_SQLALCHEMY: Final = ("sqlalchemy", "SQLAlchemyStore", "sqlalchemy")
+
+# Scheme: module, class, extra. What SQLAlchemy calls "dialect+driver" is looked up by the dialect.
+_STORES: Final = {
+    "memory": ("memory", "MemoryStore", ""),
+    "sqlite": ("sqlite", "SQLiteStore", ""),
+    "redis": _REDIS,
+    "rediss": _REDIS,
+    "unix": _REDIS,
+    "redis+sentinel": _REDIS,
+    "redis+cluster": _REDIS,
+    "memcached": ("memcached", "MemcachedStore", "memcached"),
+    "postgresql": _SQLALCHEMY,
+    "mariadb": _SQLALCHEMY,
+    "mysql": _SQLALCHEMY,
+}
 
 
 def open_store(url: str) -> Store:
     """Return the store that *url* names; nothing is connected or created yet.
 
     ``memory:`` is a :class:`MemoryStore`; ``sqlite:///name.sqlite3`` a :class:`SQLiteStore` in the working directory,
-    ``sqlite:////var/lib/app/name.sqlite3`` one at an absolute path. A store's options follow as a query:
-    ``sqlite:///name.sqlite3?durability=full``. Raise :exc:`ConfigurationError` for anything else.
+    ``sqlite:////var/lib/app/name.sqlite3`` one at an absolute path; ``redis://``, ``rediss://``, ``unix://``,
+    ``redis+sentinel://`` and ``redis+cluster://`` a ``RedisStore``; ``memcached://`` a ``MemcachedStore``; ``postgresql://``,
+    ``mariadb://`` and ``mysql://`` an ``SQLAlchemyStore``. A store's options follow as a query:
+    ``sqlite:///name.sqlite3?durability=full``. Other packages may add schemes, by the entry-point group
+    ``session_middleware.stores``. Raise :exc:`ConfigurationError` for anything else.
     """
+    scheme = split(url).scheme
+    name = scheme if scheme in _STORES else scheme.partition("+")[0]
+    if name in _STORES:
+        return _own(*_STORES[name])(url)
+    others = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if scheme in others:
+        return _other(others[scheme])(url)
+    known = ", ".join(f"{scheme}:" for scheme in [*_STORES, *sorted(others.keys() - _STORES.keys())])
+    raise ConfigurationError(f"{scheme or url!r} is not a kind of store; known are {known}")
+
+
+def _own(module: str, name: str, extra: str) -> Opener:
     try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise ConfigurationError(f"the URL of the store cannot be read: {error}") from None
-    opener = _OPENERS.get(parts.scheme)
-    if opener is None:
-        known = ", ".join(f"{scheme}:" for scheme in _OPENERS)
-        raise ConfigurationError(f"{parts.scheme or url!r} is not a kind of store; known are {known}")
-    if parts.netloc or parts.fragment:
-        raise ConfigurationError(f"{parts.scheme}: takes no host and no fragment; write {_EXAMPLES[parts.scheme]}")
-    slashes = "//" if url.partition(":")[2].startswith("//") else ""
-    return opener(slashes + unquote(parts.path), _options(parts.scheme, parts.query))
+        found = import_module(f"session_middleware.stores.{module}")
+    except ImportError as error:
+        if not extra:
+            raise
+        raise ConfigurationError(f"{name} needs {error.name or extra}: pip install 'session-middleware[{extra}]'") from error
+    opener: Opener = getattr(found, name).from_url
+    return opener
 
 
-def _options(scheme: str, query: str) -> Mapping[str, str]:
-    options: dict[str, str] = {}
-    for name, text in parse_qsl(query, keep_blank_values=True):
-        if name in options:
-            raise ConfigurationError(f"{scheme}: the option {name!r} is there more than once; write it once")
-        options[name] = text
-    return options
-
-
-def _open_memory(path: str, options: Mapping[str, str]) -> Store:
-    from session_middleware.stores.memory import MemoryStore
-
-    if path.strip("/"):
-        raise ConfigurationError("memory: takes no path; write memory:")
-    _refuse_unknown("memory:", options, ("max_entries", "max_bytes"))
-    return MemoryStore(**{name: _number(int, name, text) for name, text in options.items()})
-
-
-def _open_sqlite(path: str, options: Mapping[str, str]) -> Store:
-    from session_middleware.stores.sqlite import SQLiteStore
-
-    if path.strip("/") and not path.startswith("///"):
-        raise ConfigurationError(f"sqlite:{path}: a path stands after three slashes; write sqlite:///{path}")
-    _refuse_unknown("sqlite:", options, ("durability", "timeout"))
-    return SQLiteStore(
-        path.removeprefix("//").removeprefix("/"),
-        durability=options.get("durability", "normal"),  # type: ignore[arg-type]  # the store checks it
-        timeout=_number(float, "timeout", options.get("timeout", "1")),
-    )
-
-
-def _refuse_unknown(scheme: str, options: Mapping[str, str], known: tuple[str, ...]) -> None:
-    if unknown := sorted(options.keys() - set(known)):
-        raise ConfigurationError(f"{scheme} has no option {unknown[0]!r}; it has {', '.join(known)}")
-
-
-def _number(kind: Callable[[str], T], name: str, text: str) -> T:
+def _other(point: EntryPoint) -> Opener:
     try:
-        return kind(text)
-    except ValueError:
-        wanted = "a whole number" if kind is int else "a number"
-        raise ConfigurationError(f"{name}={text!r}: write {wanted}") from None
-
-
-_OPENERS: Mapping[str, Callable[[str, Mapping[str, str]], Store]] = {"memory": _open_memory, "sqlite": _open_sqlite}
-_EXAMPLES = {"memory": "memory:", "sqlite": "sqlite:///sessions.sqlite3"}
+        opener = point.load()
+    except Exception as error:
+        raise ConfigurationError(f"{point.name}: {point.value} cannot be loaded: {error}") from error
+    if not callable(opener):
+        raise ConfigurationError(f"{point.name}: {point.value} is not a function of the URL")
+    return cast("Opener", opener)

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import islice
 from threading import Lock
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from session_middleware.exceptions import ConfigurationError, StoreUnavailable
 from session_middleware.stores.base import Record, Stored, Version
 from session_middleware.stores.forks import around_forks
+from session_middleware.stores.urls import number, options, path_alone, refuse_unknown, split
 
 log = logging.getLogger("session_middleware")
 
@@ -56,6 +57,15 @@ class MemoryStore:
         self._next_log = 0.0
         self._lock = Lock()
         around_forks(self, in_child=MemoryStore._after_fork)
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """Return the store of a URL such as ``memory:?max_entries=1000``; see :func:`open_store`."""
+        if path_alone(url, "memory:").strip("/"):
+            raise ConfigurationError("memory: takes no path; write memory:")
+        found = options("memory", split(url).query)
+        refuse_unknown("memory", found, ("max_entries", "max_bytes"))
+        return cls(**{name: number(int, name, text) for name, text in found.items()})
 
     def create(self, key: str, record: Record) -> bool:
         with self._lock:

@@ -1,6 +1,8 @@
 """A store from a URL."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,9 +69,9 @@ def test_the_options_of_sqlite_are_a_query(path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("oracle://host/db", r"'oracle' is not a kind of store; known are memory:, sqlite:"),
-        ("sessions.sqlite3", r"'sessions.sqlite3' is not a kind of store; known are memory:, sqlite:"),
-        ("", r"'' is not a kind of store; known are memory:, sqlite:"),
+        ("oracle://host/db", r"'oracle' is not a kind of store; known are memory:, sqlite:, redis:, rediss:"),
+        ("sessions.sqlite3", r"'sessions.sqlite3' is not a kind of store; known are memory:, sqlite:, redis:, rediss:"),
+        ("", r"'' is not a kind of store; known are memory:, sqlite:, redis:, rediss:"),
         ("sqlite://sessions.sqlite3", r"sqlite: takes no host and no fragment; write sqlite:///sessions.sqlite3"),
         ("sqlite:///a.db#b", r"sqlite: takes no host and no fragment; write sqlite:///sessions.sqlite3"),
         ("memory://localhost", r"memory: takes no host and no fragment; write memory:"),
@@ -102,5 +104,59 @@ def test_the_options_of_sqlite_are_a_query(path: Path) -> None:
 )
 def test_what_cannot_work_does_not_start(url: str, message: str) -> None:
     """Promise 15: and the error says what to write instead."""
+    with pytest.raises(ConfigurationError, match=message):
+        open_store(url)
+
+
+def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 15: a store whose driver is not there names the line that installs it."""
+    monkeypatch.delitem(sys.modules, "session_middleware.stores.redis", raising=False)
+    monkeypatch.setitem(sys.modules, "redis", None)
+
+    with pytest.raises(ConfigurationError, match=r"RedisStore needs redis: pip install 'session-middleware\[redis\]'"):
+        open_store("redis://localhost/0")
+
+
+@pytest.fixture
+def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that is installed and registers three schemes."""
+    (tmp_path / "other_stores.py").write_text(
+        "from session_middleware import MemoryStore\n"
+        "class OtherStore(MemoryStore):\n"
+        "    def __init__(self, url):\n"
+        "        super().__init__()\n"
+        "        self.url = url\n"
+        "nothing = None\n"
+    )
+    info = tmp_path / "other_stores-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other-stores\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[session_middleware.stores]\nother = other_stores:OtherStore\nodd = other_stores:nothing\n"
+        "lost = other_stores:Gone\nsqlite = other_stores:OtherStore\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("other_package")
+def test_another_package_may_add_a_scheme(tmp_path: Path) -> None:
+    """The entry point gets the URL; the schemes of this package stay its own."""
+    store: Any = open_store("other://host/1?x=2")
+
+    assert (type(store).__name__, store.url) == ("OtherStore", "other://host/1?x=2")
+    assert isinstance(open_store(f"sqlite:///{tmp_path}/a.db"), SQLiteStore)
+
+
+@pytest.mark.usefixtures("other_package")
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("odd://", "odd: other_stores:nothing is not a function of the URL"),
+        ("lost://", "lost: other_stores:Gone cannot be loaded: .*Gone"),
+        ("oracle://", "'oracle' is not a kind of store; known are .*, mysql:, lost:, odd:, other:"),
+    ],
+)
+def test_an_entry_point_that_cannot_work_does_not_start(url: str, message: str) -> None:
+    """Promise 15: also for what other packages bring."""
     with pytest.raises(ConfigurationError, match=message):
         open_store(url)
