@@ -28,6 +28,7 @@ _STORES: Final = {
     "redis+cluster": _REDIS,
     "memcached": ("memcached", "MemcachedStore", "memcached"),
     "postgresql": _SQLALCHEMY,
+    "postgres": _SQLALCHEMY,
     "mariadb": _SQLALCHEMY,
     "mysql": _SQLALCHEMY,
 }

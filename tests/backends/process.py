@@ -131,6 +131,7 @@ class Server:
     def pause(self) -> None:
         """Let the server fall silent (SIGSTOP): the system still accepts connections for it."""
         os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)

@@ -1,6 +1,7 @@
 """What the tests of the stores share."""
 
 import os
+import secrets
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from session_middleware import SQLiteStore
+from tests.backends.mariadb import MariaDBServer
+from tests.backends.postgresql import PostgresServer
+from tests.backends.redis import RedisCluster, RedisSentinels
 
 Script = Callable[..., str]
 
@@ -60,3 +64,33 @@ def script() -> Script:
         return done.stdout.strip()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDBServer]:
+    with MariaDBServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[RedisCluster]:
+    with RedisCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def sentinels() -> Iterator[RedisSentinels]:
+    with RedisSentinels(password="secret-of-both") as sentinels:
+        yield sentinels
+
+
+@pytest.fixture
+def table() -> str:
+    """A name that no other test gives to a table."""
+    return f"t_{secrets.token_hex(8)}"

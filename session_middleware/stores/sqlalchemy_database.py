@@ -1,0 +1,163 @@
+"""Asks a database single statements, through faults, on connections of an engine. It knows no verb."""
+
+import time
+from collections.abc import Callable
+from secrets import SystemRandom
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.pool import Pool, QueuePool
+
+from session_middleware.exceptions import StoreUnavailable
+from session_middleware.stores.breaker import Breaker
+from session_middleware.stores.sqlalchemy_drivers import Budget
+from session_middleware.stores.sqlalchemy_errors import Verdict, driver_error, reason, verdict
+
+T = TypeVar("T")
+Run: TypeAlias = Callable[[Any, str, tuple[object, ...]], T]
+"""What to do with a cursor, a statement and its parameters."""
+
+_LONGEST_PAUSE: Final = 0.02
+_random: Final = SystemRandom()
+
+
+def execute(cursor: Any, sql: str, parameters: tuple[object, ...]) -> int:
+    """Return how many rows the statement changed."""
+    cursor.execute(sql, parameters or None)
+    count: int = cursor.rowcount
+    return count
+
+
+def fetch(cursor: Any, sql: str, parameters: tuple[object, ...]) -> Any:
+    """Return the rows that the statement found."""
+    cursor.execute(sql, parameters)
+    return cursor.fetchall()
+
+
+class _Failure(NamedTuple):
+    error: Exception
+    verdict: Verdict
+
+
+class Database:
+    """The database of *engine*. *shared*: the engine belongs to the application, whose transactions are let alone.
+
+    *create_schema* makes the table; *table* and *server* are what messages call them.
+    """
+
+    def __init__(self, engine: Engine, budget: Budget, *, shared: bool, server: str, table: str, create_schema: str) -> None:
+        self._engine = engine
+        self._budget = budget
+        self._shared = shared
+        self._server = server
+        self._hints = {
+            Verdict.NO_TABLE: "; make the table by the statements that SQLAlchemyStore.ddl() returns",
+            Verdict.NOT_PERMITTED: f"; this user needs SELECT, INSERT, UPDATE and DELETE on {table}, which somebody who may"
+            " has to make by the statements that SQLAlchemyStore.ddl() returns",
+            Verdict.OTHER_TABLE: f"; {table} is a table of something else: choose another name with table=",
+        }
+        self._create_schema = create_schema
+        self._breaker = Breaker(server)
+
+    def ask(self, run: Run[T], sql: str, parameters: tuple[object, ...], *, make_table: bool = True) -> tuple[T, bool]:
+        """Return what *run* does, on a connection and in a transaction of its own; try again where that is safe.
+
+        And return whether it may have been done before, in a try whose answer was lost. What *run* does counts as 0 if
+        there is a row already where it would put one. With *make_table*, a table that is missing is made.
+        """
+        breaker, unsure, tries = self._breaker, False, -1
+        if breaker.is_open:
+            breaker.check()
+        while True:
+            answer, failure = self._try(run, sql, parameters)
+            if failure is None or failure.verdict is Verdict.TAKEN:
+                if breaker.is_open:
+                    breaker.answered()
+                return answer, unsure
+            found = failure.verdict
+            if found is Verdict.LOST or found is Verdict.MOVED:
+                unsure = unsure or found is Verdict.LOST
+                # Those that are idle now may be as broken as this one was.
+                tries = self._idle() + 1 if tries < 0 else tries - 1
+            elif found is Verdict.NO_TABLE and make_table:
+                self._make_table()
+            elif found is Verdict.UNDONE:
+                time.sleep(_random.uniform(0, _LONGEST_PAUSE))
+            else:
+                tries = 0
+            if tries == 0 or not self._budget.left():
+                raise self._failed(failure) from failure.error
+
+    def close(self) -> None:
+        """Close the connections that are idle now, if they are not the application's."""
+        if not self._shared:
+            self._engine.dispose()
+
+    def forget(self) -> None:
+        """Let go of all connections without a word: after a fork they are the parent's."""
+        self._engine.dispose(close=False)
+
+    def unavailable(self, text: str) -> StoreUnavailable:
+        return StoreUnavailable(f"{self._server}: {text}")
+
+    def _try(self, run: Run[T], sql: str, parameters: tuple[object, ...]) -> tuple[T | Any, _Failure | None]:
+        """Return what *run* does; or 0, and why not."""
+        engine, connection = self._engine, None
+        pool = engine.pool
+        try:
+            connection = pool.connect()
+            if self._shared:
+                engine.dialect.set_isolation_level(connection.dbapi_connection, "AUTOCOMMIT")  # type: ignore[arg-type]
+            cursor = connection.cursor()
+            answer = run(cursor, sql, parameters)
+            cursor.close()
+        except BaseException as problem:
+            error = driver_error(problem, engine)
+            if error is None:
+                self._discard(connection)
+                raise
+            found = verdict(error, engine, connection and connection.dbapi_connection)
+            if found is Verdict.TAKEN:
+                self._give_back(connection, pool)
+            else:
+                self._discard(connection)
+            # Connections that are older than this failure are not trusted. An application's pool is its own business.
+            if found in (Verdict.LOST, Verdict.MOVED) and not self._shared and pool is engine.pool:
+                engine.dispose()
+            return 0, _Failure(error, found)
+        self._give_back(connection, pool)
+        return answer, None
+
+    def _give_back(self, connection: Any, pool: Pool) -> None:
+        try:
+            if self._shared:
+                self._engine.dialect.reset_isolation_level(connection.dbapi_connection)
+            if pool is self._engine.pool:
+                connection.close()
+            else:
+                connection.invalidate()
+        except BaseException as problem:
+            connection.invalidate()
+            if driver_error(problem, self._engine) is None:
+                raise
+
+    @staticmethod
+    def _discard(connection: Any) -> None:
+        if connection is not None:
+            connection.invalidate()
+
+    def _idle(self) -> int:
+        """Return how many idle connections there are in the pool."""
+        pool = self._engine.pool
+        return pool.checkedin() if isinstance(pool, QueuePool) else 0
+
+    def _make_table(self) -> None:
+        _, failure = self._try(execute, self._create_schema, ())
+        # Another one that makes it just now, or a restart: the next try tells.
+        if failure is not None and failure.verdict not in (Verdict.TAKEN, Verdict.UNDONE, Verdict.LOST):
+            raise self._failed(failure) from failure.error
+
+    def _failed(self, failure: _Failure) -> StoreUnavailable:
+        if failure.verdict in (Verdict.LOST, Verdict.UNREACHABLE):
+            self._breaker.failed()
+        return self.unavailable(reason(failure.error) + self._hints.get(failure.verdict, ""))

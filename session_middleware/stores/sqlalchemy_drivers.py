@@ -1,0 +1,128 @@
+"""Connections of psycopg and of PyMySQL that keep to a time budget. It imports neither, and knows no SQLAlchemy.
+
+Both drivers have timeouts, but for connecting, or for each piece of an answer, or none that ends a wait for a server that
+has fallen silent.
+"""
+
+import io
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Generator
+from functools import cache
+from math import ceil
+from typing import Any, Final, TypeAlias
+
+Connect: TypeAlias = Callable[..., Any]
+
+# Waiting goes in steps at most this long (seconds), so that a signal is seen.
+_STEP: Final = 0.05
+
+# The server gives up before we do, when it waits for another's lock: then the connection stays good. And if we are gone,
+# it goes on with nothing that nobody waits for.
+_SHARE: Final = 0.8
+
+
+class Budget(threading.local):
+    """Until when the verb that this thread is at may take."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.until = 0.0
+
+    def start(self) -> None:
+        self.until = time.monotonic() + self.seconds
+
+    def left(self) -> float:
+        """Return how many seconds are left; 0 if it is over."""
+        return max(0.0, self.until - time.monotonic())
+
+    def check(self) -> float:
+        """Return how many seconds are left; raise ``TimeoutError`` if it is over."""
+        left = self.left()
+        if not left:
+            raise TimeoutError(f"no answer within {self.seconds:g} s")
+        return left
+
+
+def psycopg_connect(driver: Any, budget: Budget) -> Connect:
+    """Return what connects like ``psycopg.connect``; *driver* is that module."""
+
+    def bounded(steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        """Go the same steps, but none after the end of the budget."""
+        try:
+            wanted = next(steps)
+            while True:
+                ready = yield wanted
+                budget.check()
+                wanted = steps.send(ready)
+        except StopIteration as end:
+            return end.value
+
+    step = min(_STEP, budget.seconds / 20)
+
+    class Connection(driver.Connection):  # type: ignore[misc]  # known at run time only
+        def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
+            return super().wait(bounded(gen), step)
+
+        @classmethod
+        def _connect_gen(cls, *arguments: Any, **options: Any) -> Any:
+            return bounded(super()._connect_gen(*arguments, **options))
+
+    defaults = {
+        "options": f"-c statement_timeout={ceil(_SHARE * budget.seconds * 1000)}",
+        "tcp_user_timeout": ceil(budget.seconds * 1000),
+        "keepalives_idle": 60,
+        "fallback_application_name": "session_middleware",
+    }
+    return lambda **parameters: Connection.connect(**{**defaults, **parameters})
+
+
+def pymysql_connect(driver: Any, budget: Budget) -> Connect:
+    """Return what connects like ``pymysql.connect``; *driver* is that module."""
+
+    class Reader(io.RawIOBase):
+        def __init__(self, peer: socket.socket) -> None:
+            self._peer = peer
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            self._peer.settimeout(budget.check())
+            return self._peer.recv_into(buffer)
+
+    @cache
+    def any_tls() -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context
+
+    class Connection(driver.connections.Connection):  # type: ignore[misc]  # known at run time only
+        _rfile: Any
+        _reader: Any = None
+
+        def _create_ssl_ctx(self, sslp: Any) -> Any:
+            # Where nothing is to be checked it would read all certificates of the system for each connection (25 ms).
+            return super()._create_ssl_ctx(sslp) if sslp else any_tls()
+
+        def _read_bytes(self, num_bytes: int) -> Any:
+            if self._rfile is not self._reader:
+                self._rfile = self._reader = io.BufferedReader(Reader(self._sock))
+            return super()._read_bytes(num_bytes)
+
+        def _write_bytes(self, data: bytes) -> None:
+            # To say good-bye there is always time.
+            self._write_timeout = budget.left() or _STEP
+            super()._write_bytes(data)
+
+    seconds = ceil(budget.seconds)
+    defaults = {
+        # What MySQL does not know it takes for a comment. PyMySQL writes bytes with backslashes, even where these escape
+        # nothing.
+        "init_command": f"SET SESSION innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds},"
+        " sql_mode = REPLACE(@@sql_mode, 'NO_BACKSLASH_ESCAPES', '')"
+        f" /*M!100108 , max_statement_time = {_SHARE * budget.seconds} */",
+    }
+    return lambda **parameters: Connection(**{**defaults, **parameters, "connect_timeout": budget.check()})

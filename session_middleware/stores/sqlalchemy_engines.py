@@ -1,0 +1,120 @@
+"""Engines for :class:`SQLAlchemyStore`: one of its own from a URL, or one that an application has. It asks nothing."""
+
+import inspect
+from collections.abc import Collection
+from typing import Any, Final
+
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import AssertionPool, QueuePool, SingletonThreadPool, StaticPool
+
+from session_middleware.exceptions import ConfigurationError
+from session_middleware.stores.sqlalchemy_drivers import Budget, psycopg_connect, pymysql_connect
+
+_PSYCOPG: Final = "postgresql+psycopg"
+_DRIVERS: Final = {
+    **dict.fromkeys(("postgres", "postgresql", _PSYCOPG), _PSYCOPG),
+    **dict.fromkeys(("mariadb", "mariadb+pymysql"), "mariadb+pymysql"),
+    **dict.fromkeys(("mysql", "mysql+pymysql"), "mysql+pymysql"),
+}
+_KNOWN: Final = "postgresql: (with psycopg 3), mariadb: and mysql: (with PyMySQL)"
+
+# Whose connection may be in the middle of a transaction of the application.
+_SHARING_POOLS: Final = (StaticPool, SingletonThreadPool, AssertionPool)
+
+# Firewalls drop connections that are idle for long, without a word: none grows older than this (seconds).
+_OLDEST: Final = 600
+
+
+def url_of(text: str | URL) -> URL:
+    """Return the URL, with the driver that an engine of our own has; refuse others."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        # Their text may quote the password.
+        raise ConfigurationError("the URL of the database cannot be read: write postgresql://user@host/database") from None
+    driver = _DRIVERS.get(url.drivername)
+    if driver is None:
+        raise ConfigurationError(f"{url.drivername}: is not known; known are {_KNOWN}; for other drivers pass an engine")
+    return url.set(drivername=driver)
+
+
+def without_options(url: URL, names: Collection[str]) -> tuple[URL, dict[str, str]]:
+    """Return the URL without those options in its query that have one of these *names*, and these."""
+    options: dict[str, str] = {}
+    for name in url.query.keys() & set(names):
+        text = url.query[name]
+        if not isinstance(text, str):
+            raise ConfigurationError(f"the option {name!r} is there more than once; write it once")
+        options[name] = text
+    return url.difference_update_query(names), options
+
+
+def own_engine(url: URL, budget: Budget) -> Engine:
+    """Return an engine whose connections keep to the budget; it connects when it is used.
+
+    It has no more connections than were ever needed at once.
+    """
+    # Nobody needs hstore here, and psycopg would look for it in a transaction.
+    special = {"use_native_hstore": False} if url.drivername == _PSYCOPG else {}
+    try:
+        engine = create_engine(
+            url,
+            isolation_level="AUTOCOMMIT",
+            poolclass=QueuePool,
+            pool_size=0,
+            pool_use_lifo=True,
+            pool_recycle=_OLDEST,
+            pool_reset_on_return=None,
+            hide_parameters=True,
+            **special,
+        )
+    except ModuleNotFoundError as error:
+        package = "psycopg[binary]" if url.drivername == _PSYCOPG else "PyMySQL"
+        raise ConfigurationError(f"{url.drivername}: needs {package}: pip install '{package}'") from error
+    driver: Any = engine.dialect.dbapi
+    connect = psycopg_connect(driver, budget) if url.drivername == _PSYCOPG else pymysql_connect(driver, budget)
+    _refuse_unknown_options(engine)
+
+    @event.listens_for(engine, "do_connect")
+    def do_connect(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> Any:
+        return connect(**parameters)
+
+    return engine
+
+
+def _refuse_unknown_options(engine: Engine) -> None:
+    driver: Any = engine.dialect.dbapi
+    if hasattr(driver, "conninfo"):
+        try:
+            driver.conninfo.make_conninfo(**dict.fromkeys(engine.url.query, "1"))
+        except driver.ProgrammingError as error:
+            raise ConfigurationError(f"the URL of the database: {error}") from None
+        return
+    _, parameters = engine.dialect.create_connect_args(engine.url)
+    if unknown := sorted(parameters.keys() - inspect.signature(driver.connections.Connection).parameters.keys()):
+        raise ConfigurationError(f"the URL of the database: invalid connection option {unknown[0]!r}")
+
+
+def fit_engine(engine: object) -> Engine:
+    """Return *engine*; raise :exc:`ConfigurationError` unless a store can use it beside an application."""
+    if not isinstance(engine, Engine):
+        raise ConfigurationError(f"{engine!r}: write the URL of a database, or pass an Engine of SQLAlchemy")
+    dialect = engine.dialect
+    if dialect.name not in ("postgresql", "mysql", "mariadb"):
+        raise ConfigurationError(f"{dialect.name}: sessions are not kept there by this store; known are {_KNOWN}")
+    if dialect.is_async or dialect.paramstyle not in ("format", "pyformat"):
+        raise ConfigurationError(f"the engine's driver {dialect.driver} does not fit; use psycopg, or PyMySQL")
+    if isinstance(engine.pool, _SHARING_POOLS):
+        raise ConfigurationError(
+            f"the engine has a {type(engine.pool).__name__}, whose connection may be in the middle of a transaction of"
+            " the application; pass an engine with a QueuePool or a NullPool, or a URL"
+        )
+    return engine
+
+
+def server_of(url: URL) -> str:
+    """Return which server and database the URL names, without a password."""
+    host = url.host or url.query.get("host") or url.query.get("unix_socket") or "localhost"
+    place = host if isinstance(host, str) else ",".join(host)
+    return f"{place}{f':{url.port}' if url.port else ''}/{url.database or ''}"

@@ -1,0 +1,80 @@
+"""What the errors of a database driver mean for a statement that was asked. It asks nothing itself."""
+
+from enum import Enum, auto
+from typing import Any, Final
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+
+class Verdict(Enum):
+    """What an error says of the statement that was asked."""
+
+    LOST = auto()
+    """The connection is of no use any more, and whether the statement was applied is not known."""
+    MOVED = auto()
+    """It was not applied, because this server takes no writes (any more); another one may."""
+    UNDONE = auto()
+    """It was not applied, because it met with another transaction."""
+    TAKEN = auto()
+    """It was not applied, because there is a row with this key."""
+    UNREACHABLE = auto()
+    """It was not sent, for want of a connection."""
+    NO_TABLE = auto()
+    OTHER_TABLE = auto()
+    """There is a table, and it has other columns."""
+    NOT_PERMITTED = auto()
+    REFUSED = auto()
+    """The server answered with another error, or the pool did."""
+
+
+_VERDICTS: Final[dict[object, Verdict]] = {
+    **dict.fromkeys(("57P01", "57P02", "57P03", "08000", "08003", "08006", 0, 1053, 1927, 2006, 2013), Verdict.LOST),
+    **dict.fromkeys(("25006", 1290, 1836), Verdict.MOVED),
+    **dict.fromkeys(("40001", "40P01", "55P03", 1020, 1205, 1213), Verdict.UNDONE),
+    **dict.fromkeys(("23505", 1062), Verdict.TAKEN),
+    **dict.fromkeys(("42P01", 1146), Verdict.NO_TABLE),
+    **dict.fromkeys(("42703", "42804", "42883", 1054), Verdict.OTHER_TABLE),
+    **dict.fromkeys(("42501", 1044, 1142), Verdict.NOT_PERMITTED),
+}
+
+# From here on the numbers of PyMySQL's errors are those of the client.
+_CLIENT_ERRORS: Final = 2000
+
+
+def verdict(error: Any, engine: Engine, connection: Any) -> Verdict:
+    """Return what the *error* of a statement means; *connection* is the driver's own, ``None`` if it could not be opened."""
+    code: object = error.args[0] if error.args else None
+    if not isinstance(code, int):
+        code = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    if connection is None:
+        # psycopg gives no code for an error while connecting; the word is the server's.
+        answered = "FATAL" in str(error) or (isinstance(code, int) and code < _CLIENT_ERRORS)
+        return Verdict.REFUSED if answered or isinstance(error, PoolTimeout) else Verdict.UNREACHABLE
+    if (found := _VERDICTS.get(code)) is not None:
+        return found
+    driver: Any = engine.dialect.dbapi
+    # What has no code comes from the driver itself: the connection broke off.
+    broke_off = code is None and isinstance(error, (driver.OperationalError, driver.InterfaceError))
+    if broke_off or isinstance(error, OSError) or engine.dialect.is_disconnect(error, connection, None):
+        return Verdict.LOST
+    return Verdict.REFUSED
+
+
+def driver_error(error: BaseException, engine: Engine) -> Exception | None:
+    """Return *error* as the driver raised it; ``None`` if it comes from outside."""
+    if isinstance(error, DBAPIError) and isinstance(error.orig, Exception):
+        return error.orig
+    return error if isinstance(error, (engine.dialect.loaded_dbapi.Error, SQLAlchemyError, OSError)) else None
+
+
+def reason(error: Exception) -> str:
+    """Return what *error* says in one line, without the values that it may quote."""
+    if isinstance(error, PoolTimeout):
+        return "all connections of the engine's pool are in use"
+    text = getattr(getattr(error, "diag", None), "message_primary", None)
+    if text is None and len(error.args) > 1 and isinstance(error.args[0], int):
+        text = error.args[1]
+    lines = str(text or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

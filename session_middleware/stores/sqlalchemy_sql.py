@@ -1,0 +1,113 @@
+"""The table of :class:`SQLAlchemyStore` and its statements, in two kinds of SQL. It talks to no server."""
+
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+# sweep_at is expires_at + SLACK when the row is written, and stays as long as it is no more than SLACK away from that:
+# so the common update, which moves the end of a session by seconds, touches no index.
+SLACK: Final = 300
+
+# A user id may hold a NUL, which PostgreSQL has in no text; and bytes are compared as they are.
+_POSTGRESQL_TABLE: Final = """\
+CREATE TABLE IF NOT EXISTS {table} (
+    {key} VARCHAR(43) COLLATE "C" PRIMARY KEY,
+    value BYTEA NOT NULL,
+    version BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    sweep_at BIGINT NOT NULL,
+    user_id BYTEA
+) WITH (fillfactor = 80);
+CREATE INDEX IF NOT EXISTS {by_sweep_at} ON {table} (sweep_at);
+CREATE INDEX IF NOT EXISTS {by_user_id} ON {table} (user_id) WHERE user_id IS NOT NULL;
+"""
+_MARIADB_TABLE: Final = """\
+CREATE TABLE IF NOT EXISTS {table} (
+    {key} VARCHAR(43) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+    value LONGBLOB NOT NULL,
+    version BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    sweep_at BIGINT NOT NULL,
+    user_id VARBINARY(255),
+    KEY {by_sweep_at} (sweep_at),
+    KEY {by_user_id} (user_id)
+) ENGINE=InnoDB;
+"""
+
+_INSERT: Final = """INSERT INTO {table} ({key}, value, version, expires_at, sweep_at, user_id)
+    VALUES (%s, %s, %s, %s, %s, %s)"""
+_OVER_AN_EXPIRED_ONE: Final = """ ON CONFLICT ({key}) DO UPDATE SET value = excluded.value, version = excluded.version,
+        expires_at = excluded.expires_at, sweep_at = excluded.sweep_at, user_id = excluded.user_id
+    WHERE {table}.expires_at <= %s"""
+_LOAD: Final = "SELECT value, version FROM {table} WHERE {key} = %s AND expires_at > %s"
+_VERSION: Final = "SELECT version FROM {table} WHERE {key} = %s"
+_UPDATE: Final = """UPDATE {table} SET value = %s, version = %s, expires_at = %s,
+        sweep_at = CASE WHEN sweep_at BETWEEN %s AND %s THEN sweep_at ELSE %s END, user_id = %s
+    WHERE {key} = %s AND version = %s AND expires_at > %s"""
+_REMOVE: Final = "DELETE FROM {table} WHERE {key} = %s AND version = %s AND expires_at > %s"
+_DELETE: Final = "DELETE FROM {table} WHERE {key} = %s AND expires_at > %s"
+_CLEAR: Final = "DELETE FROM {table} WHERE {key} = %s AND expires_at <= %s"
+# The array is made once; a plain subquery, with its lock and its limit, might be run once for each row.
+_POSTGRESQL_SWEEP: Final = """DELETE FROM {table} WHERE {key} = ANY (ARRAY(
+    SELECT {key} FROM {table} WHERE (SELECT pg_advisory_xact_lock({number})) IS NOT NULL AND sweep_at <= %s
+    ORDER BY sweep_at LIMIT %s FOR UPDATE SKIP LOCKED))"""
+# Told how to go about it, or the planner would read, and lock, all rows of a small table.
+_MARIADB_SWEEP: Final = """DELETE swept FROM (
+    SELECT {key} FROM {table} FORCE INDEX ({by_sweep_at}) WHERE sweep_at <= %s
+    ORDER BY sweep_at LIMIT %s FOR UPDATE SKIP LOCKED) AS expired
+    STRAIGHT_JOIN {table} AS swept FORCE INDEX (PRIMARY) ON swept.{key} = expired.{key}"""
+_KEYS_OF: Final = "SELECT {key} FROM {table} WHERE user_id = %s AND expires_at > %s"
+_KEYS: Final = "SELECT {key} FROM {table} WHERE {key} > %s AND expires_at > %s ORDER BY {key} LIMIT 1000"
+
+
+class Statements(NamedTuple):
+    """What a store asks; parameters are ``%s``, in the order of the text.
+
+    ``clear``, if it is not empty, is to be run when ``create`` finds the key taken, which is then an ``IntegrityError``.
+    ``turn``, if it is not empty, is the name of a lock to be held around ``sweep``; otherwise ``sweep`` sees to it.
+    """
+
+    ddl: str
+    create_schema: str
+    create: str
+    clear: str
+    load: str
+    version: str
+    update: str
+    remove: str
+    delete: str
+    sweep: str
+    turn: str
+    keys_of: str
+    keys: str
+
+
+def statements(*, postgresql: bool, table: str, schema: str | None) -> Statements:
+    """Return the statements for PostgreSQL, or for MariaDB and MySQL; the names are letters, digits and underscores."""
+    quote = '"' if postgresql else "`"
+    name = ".".join(f"{quote}{part}{quote}" for part in (schema, table) if part)
+    digest = sha256(name.encode()).digest()
+    names = {
+        "table": name,
+        "key": f"{quote}key{quote}",
+        "by_sweep_at": f"{quote}{table}_by_sweep_at{quote}",
+        "by_user_id": f"{quote}{table}_by_user_id{quote}",
+        "number": str(int.from_bytes(digest[:8], signed=True)),
+    }
+    ddl = (_POSTGRESQL_TABLE if postgresql else _MARIADB_TABLE).format_map(names)
+    # CREATE ... IF NOT EXISTS fails when it is raced. PostgreSQL runs the lines of one query as one transaction.
+    turn = "SELECT pg_advisory_xact_lock({number});\n" if postgresql else ""
+    texts = {
+        "create": _INSERT + (_OVER_AN_EXPIRED_ONE if postgresql else ""),
+        "clear": "" if postgresql else _CLEAR,
+        "load": _LOAD,
+        "version": _VERSION,
+        "update": _UPDATE,
+        "remove": _REMOVE,
+        "delete": _DELETE,
+        "sweep": _POSTGRESQL_SWEEP if postgresql else _MARIADB_SWEEP,
+        "turn": "" if postgresql else f"session_middleware.{digest.hex()[:32]}",
+        "keys_of": _KEYS_OF,
+        "keys": _KEYS,
+    }
+    filled = {verb: text.format_map(names) for verb, text in texts.items()}
+    return Statements(ddl=ddl, create_schema=turn.format_map(names) + ddl, **filled)
