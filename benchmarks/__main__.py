@@ -15,14 +15,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from benchmarks import applications
 from benchmarks.applications import Application, with_middleware
-from benchmarks.population import fill
+from benchmarks.population import Records, fill, population
+from benchmarks.servers import Served, served
 from session_middleware import MemoryStore, SQLiteStore
+from session_middleware.stores.base import Store
 
 Case = Callable[[], object]
 Times = dict[str, list[float]]
@@ -31,6 +35,12 @@ Times = dict[str, list[float]]
 BUDGETS = [
     ("read, SQLite", "ours-sqlite read", "raw-sqlite read", 1.5),
     ("write, SQLite", "ours-sqlite write", "raw-sqlite write", 1.3),
+    ("read, Redis", "ours-redis read", "raw-redis read", 0.9),
+    ("write, Redis", "ours-redis write", "raw-redis write", 0.9),
+    ("read, PostgreSQL", "ours-postgresql read", "raw-postgresql read", 1.4),
+    ("write, PostgreSQL", "ours-postgresql write", "raw-postgresql write", 1.4),
+    ("read, memcached", "ours-memcached read", "raw-memcached read", 1.4),
+    ("write, memcached", "ours-memcached write", "raw-memcached write", 1.4),
     ("read, memory", "ours-memory read", "raw-memory read", None),
     ("write, memory", "ours-memory write", "raw-memory write", None),
 ]
@@ -63,7 +73,7 @@ def any_of(requests: Sequence[Case], chance: Random) -> Case:
     return lambda: requests[int(chance.random() * len(requests))]()
 
 
-def cases(folder: Path) -> dict[str, Case]:
+def cases(folder: Path, servers: dict[str, Served]) -> dict[str, Case]:
     """Return every case by its name."""
     raw_memory, raw_sqlite = applications.raw_memory(), applications.raw_sqlite(folder / "raw.sqlite3")
     memory, sqlite = MemoryStore(), SQLiteStore(folder / "ours.sqlite3")
@@ -74,12 +84,21 @@ def cases(folder: Path) -> dict[str, Case]:
         "ours-sqlite read": with_middleware(applications.reads, sqlite),
         "ours-sqlite write": with_middleware(applications.writes, sqlite),
     }
+    for name, server in servers.items():
+        for verb, application in (("read", applications.reads), ("write", applications.writes)):
+            ours[f"ours-{name} {verb}"] = with_middleware(application, server.store)
+    by_hand = {
+        f"raw-{name} {verb}": call(application, server.raw.token)
+        for name, server in servers.items()
+        for verb, application in (("read", server.raw.reads), ("write", server.raw.writes))
+    }
     return {
         "bare": call(applications.bare, raw_memory.token),
         "raw-memory read": call(raw_memory.reads, raw_memory.token),
         "raw-memory write": call(raw_memory.writes, raw_memory.token),
         "raw-sqlite read": call(raw_sqlite.reads, raw_sqlite.token),
         "raw-sqlite write": call(raw_sqlite.writes, raw_sqlite.token),
+        **by_hand,
         **{name: call(*wrapped) for name, wrapped in ours.items()},
     }
 
@@ -108,19 +127,34 @@ def ratio(over: Sequence[float], under: Sequence[float], base: Sequence[float]) 
     return statistics.median((a - c) / (b - c) for a, b, c in zip(over, under, base, strict=True))
 
 
-def growth(folder: Path, sizes: Sequence[int], rounds: int, calls: int) -> tuple[Times, dict[int, float]]:
-    """Measure a read where the store holds few sessions and where it holds many; return times, and costs by size."""
+def growth(folder: Path, many: int, rounds: int, calls: int) -> tuple[Times, list[dict[str, Any]]]:
+    """Measure a read where a store holds 1,000 sessions and where it holds *many*; return times, and rows of ratios."""
     named: dict[str, Case] = {"bare": call(applications.bare, "A" * 43)}
-    for size in sizes:
-        store = SQLiteStore(folder / f"with-{size}.sqlite3")
-        print(f"Storing {size:,} sessions ...", flush=True)
-        wrapped, _ = with_middleware(applications.reads, store)
-        tokens = fill(folder / f"with-{size}.sqlite3", size)
-        requests = [call(wrapped, token) for token in tokens]
-        named[f"read at {size:,}"] = any_of(requests, Random(size))
-    times = measure(named, rounds, calls)
-    base = statistics.median(times["bare"])
-    return times, {size: statistics.median(times[f"read at {size:,}"]) - base for size in sizes}
+    kinds = []
+    with ExitStack() as stack:
+        for size in (1000, many):
+            path = folder / f"with-{size}.sqlite3"
+            stores: dict[str, tuple[Store, Callable[[Records], None]]] = {"sqlite": (SQLiteStore(path), partial(fill, path))}
+            for name, served_one in stack.enter_context(served("redis", "postgresql")).items():
+                stores[name] = (served_one.store, served_one.fill)
+            kinds = list(stores)
+            for name, (store, add) in stores.items():
+                print(f"Storing {size:,} sessions, {name} ...", flush=True)
+                wrapped, _ = with_middleware(applications.reads, store)
+                tokens: list[str] = []
+                add(population(size, tokens))
+                named[f"{name} read at {size:,}"] = any_of([call(wrapped, token) for token in tokens], Random(size))
+        times = measure(named, rounds, calls)
+    base = times.pop("bare")
+    rows = [
+        {
+            "path": f"{name}: read at {many:,}, × at 1,000",
+            "measured": ratio(times[f"{name} read at {many:,}"], times[f"{name} read at 1,000"], base),
+            "budget": GROWTH_BUDGET,
+        }
+        for name in kinds
+    ]
+    return times, rows
 
 
 def report(times: Times) -> list[dict[str, Any]]:
@@ -133,6 +167,8 @@ def report(times: Times) -> list[dict[str, Any]]:
     untouched = statistics.median(a - c for a, c in zip(times["untouched"], base, strict=True))
     rows: list[dict[str, Any]] = [{"path": "untouched, µs above bare", "measured": untouched, "budget": UNTOUCHED_BUDGET}]
     for path, ours, raw, budget in BUDGETS:
+        if raw not in times:
+            continue
         rows.append({"path": f"{path}, × raw", "measured": ratio(times[ours], times[raw], base), "budget": budget})
     return rows
 
@@ -145,15 +181,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results.json"))
     options = parser.parse_args()
     logging.disable(logging.WARNING)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, served("redis", "postgresql", "memcached") as servers:
         folder = Path(name)
-        times = measure(cases(folder), options.rounds, options.calls)
+        times = measure(cases(folder, servers), options.rounds, options.calls)
         rows = report(times)
         if options.sessions:
-            large, costs = growth(folder, (1000, options.sessions), options.rounds, options.calls)
-            times |= {name: measured for name, measured in large.items() if name != "bare"}
-            path = f"read at {options.sessions:,} sessions, × read at 1,000"
-            rows.append({"path": path, "measured": costs[options.sessions] / costs[1000], "budget": GROWTH_BUDGET})
+            large, more = growth(folder, options.sessions, options.rounds, options.calls)
+            times |= large
+            rows += more
     print(f"\n{'path':48}{'measured':>10}{'budget':>10}")
     for row in rows:
         budget = "" if row["budget"] is None else f"{row['budget']:.2f}"

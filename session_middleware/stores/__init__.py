@@ -26,6 +26,8 @@ _STORES: Final = {
     "unix": _REDIS,
     "redis+sentinel": _REDIS,
     "redis+cluster": _REDIS,
+    "rediss+sentinel": _REDIS,
+    "rediss+cluster": _REDIS,
     "memcached": ("memcached", "MemcachedStore", "memcached"),
     "postgresql": _SQLALCHEMY,
     "postgres": _SQLALCHEMY,

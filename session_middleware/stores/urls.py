@@ -13,8 +13,8 @@ def split(url: str) -> SplitResult:
     """Return the parts of *url*; raise :exc:`ConfigurationError` if it cannot be read."""
     try:
         return urlsplit(url)
-    except ValueError as error:
-        raise ConfigurationError(f"the URL of the store cannot be read: {error}") from None
+    except ValueError:  # which may quote a password
+        raise ConfigurationError("the URL of the store cannot be read: look at its brackets and its letters") from None
 
 
 def path_alone(url: str, example: str) -> str:

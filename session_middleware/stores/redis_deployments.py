@@ -1,0 +1,374 @@
+"""Which Redis server is asked for a key, and what is done if it is the wrong one, or does not answer. It knows no verb."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from hashlib import sha1
+from typing import Any, Final
+
+from session_middleware.exceptions import StoreUnavailable
+from session_middleware.stores.breaker import Breaker
+from session_middleware.stores.redis_connections import (
+    FAILURES,
+    Answer,
+    Broken,
+    Command,
+    Connection,
+    Refusal,
+    Server,
+    Settings,
+    left,
+    pack,
+    slot_of,
+)
+
+# A cluster that moves slots may send a request on more than once.
+_MOST_TRIES: Final = 6
+
+# What a server says that did nothing, because it is not the one to ask, or not now.
+_ELSEWHERE: Final = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
+
+_SLOTS: Final = 16384
+
+# For so long (seconds) the map of a cluster is not asked for again, though nodes send requests on.
+_REMAP_EVERY: Final = 0.2
+
+# Redis looks every tenth of a second whether a WAIT has waited long enough; this leaves its answer time to come (seconds).
+_WAIT_IS_LATE: Final = 0.25
+
+_TEXTS: Final[dict[str, str]] = {}
+
+
+def script(text: str) -> str:
+    """Return the name by which a server knows the script *text* once it has run it."""
+    name = sha1(text.encode(), usedforsecurity=False).hexdigest()
+    _TEXTS[name] = text
+    return name
+
+
+def _in_full(command: Command) -> Command:
+    """Return the command with the text of its script in place of the name; the server then knows both."""
+    return ("EVAL", _TEXTS[str(command[1])], *command[2:]) if command[0] == "EVALSHA" else command
+
+
+def _waiting(replicas: int, deadline: float) -> Command:
+    """Return the command that waits for replicas for the time left, less some for its answer to come."""
+    seconds = max(0.0, deadline - time.monotonic())
+    return ("WAIT", replicas, 1 + int(1000 * (seconds - min(_WAIT_IS_LATE, seconds / 2))))
+
+
+class Deployment:
+    """Servers that have the keys among them; here, one that has them all."""
+
+    has_all_keys_together = True
+
+    def __init__(self, server: Server) -> None:
+        self.name = server.name
+        self._server = server
+
+    def ask(
+        self, key: bytes, commands: Sequence[Command], deadline: float, *, replicas: int = 0
+    ) -> tuple[list[Answer], bool]:
+        """Return what the server that has *key* answers to *commands*, and whether they may have been done once before.
+
+        With *replicas* the last answer is how many of them have what the commands wrote; it comes when so many have it, or
+        when there is no time left to wait. If the connection breaks, or that server is not the one to ask, all is sent once
+        more, so it must stand to be done twice. Raise :exc:`StoreUnavailable` if there is no answer by the *deadline*, or
+        an error that is none.
+        """
+        again, failures, all_commands = False, 0, commands
+        redirected: Server | None = None
+        if replicas:
+            # A script that is not known is not to be waited for.
+            commands = [_in_full(command) for command in commands]
+        for _ in range(_MOST_TRIES):
+            server = redirected or self.server_of(key, deadline)
+            redirected = None
+            if replicas:
+                all_commands = (*commands, _waiting(replicas, deadline))
+            try:
+                answers = server.exchange(pack(all_commands), len(all_commands), deadline)
+            except Broken as broken:
+                again, failures = again or broken.sent, failures + 1
+                self._bear(server, broken, failures > 1 or deadline <= time.monotonic(), is_waiting=replicas > 0)
+                continue
+            for refusal in answers:
+                if isinstance(refusal, Refusal):
+                    break
+            else:
+                return answers, again
+            again = again or not isinstance(answers[len(commands) - 1], Refusal)
+            code = refusal.code
+            if code == "NOSCRIPT":
+                commands = all_commands = [_in_full(command) for command in commands]
+            elif code == "MOVED":
+                redirected = self.moved(key, refusal, server)
+            elif code == "ASK":
+                return self._ask_there(refusal, server, all_commands, deadline), again
+            elif code in _ELSEWHERE and not failures:
+                failures += 1
+                self.failed(server)
+            else:
+                raise StoreUnavailable(f"{server.name}: {refusal}") from refusal
+        raise StoreUnavailable(f"{self.name}: the servers keep sending requests to each other")
+
+    def ask_each(self, questions: Mapping[bytes, Command], deadline: float) -> list[Answer]:
+        """Return the answers to the questions about each key, in their order, with one round trip for each server.
+
+        An answer may be that there is something else under the key: a :class:`Refusal` with the code ``WRONGTYPE``.
+        """
+        together: dict[Server, list[bytes]] = {}
+        for key in questions:
+            together.setdefault(self.server_of(key, deadline), []).append(key)
+        found: dict[bytes, Answer] = {}
+        for server, keys in together.items():
+            with suppress(Broken):
+                answers = server.exchange(pack([questions[key] for key in keys]), len(keys), deadline)
+                found |= zip(keys, answers, strict=True)
+        for key, question in questions.items():
+            if key not in found or (isinstance(found[key], Refusal) and found[key].code != "WRONGTYPE"):
+                found[key] = self.ask(key, (question,), deadline)[0][0]
+        return [found[key] for key in questions]
+
+    def ask_at(self, server: Server, question: Command, deadline: float) -> Answer:
+        """Return what this server answers."""
+        was_broken = False
+        while True:
+            try:
+                (answer,) = server.exchange(pack([question]), 1, deadline)
+                break
+            except Broken as broken:
+                self._bear(server, broken, was_broken or deadline <= time.monotonic())
+                was_broken = True
+        if isinstance(answer, Refusal):
+            raise StoreUnavailable(f"{server.name}: {answer}") from answer
+        return answer
+
+    def server_of(self, key: bytes, deadline: float) -> Server:
+        """Return the server to ask for *key*; raise :exc:`StoreUnavailable` if none is known, or it failed a moment ago."""
+        if self._server.breaker.is_open:
+            self._server.breaker.check()
+        return self._server
+
+    def servers(self, deadline: float) -> Iterable[Server]:
+        """Return the servers that have all keys among them."""
+        return (self._server,)
+
+    def failed(self, server: Server) -> None:
+        """Use no connection again of a server that does not answer, or not as the one to ask."""
+        server.close()
+
+    def moved(self, key: bytes, refusal: Refusal, source: Server) -> Server:
+        """Return the server that *source* has named as the one to ask for *key*."""
+        raise StoreUnavailable(
+            f"{self.name}: this is a node of a cluster; write redis+cluster:// and its nodes"
+        ) from refusal
+
+    def close(self) -> None:
+        """Close the connections that are not in use now."""
+        self._server.close()
+
+    def _bear(self, server: Server, broken: Broken, last: bool, *, is_waiting: bool = False) -> None:
+        self.failed(server)
+        if last:
+            # That replicas are late is no sign of the server being away.
+            if not isinstance(broken.__cause__, Refusal) and not (is_waiting and isinstance(broken.__cause__, TimeoutError)):
+                server.breaker.failed()
+            raise StoreUnavailable(f"{server.name}: {broken.__cause__}") from broken.__cause__
+
+    def _ask_there(self, refusal: Refusal, source: Server, commands: Sequence[Command], deadline: float) -> list[Answer]:
+        """Return the answers of the server that has the key already while its slot is on the way there."""
+        raise StoreUnavailable(f"{self.name}: {refusal}") from refusal
+
+
+class Master:
+    """Connects to whichever server the sentinels say is the master of a service."""
+
+    def __init__(self, service: str, sentinels: Sequence[Settings], settings: Settings, timeout: float) -> None:
+        self.name = f"{service}, by the sentinels {', '.join(sentinel.name.partition('/')[0] for sentinel in sentinels)}"
+        self._service = service
+        self._sentinels = list(sentinels)
+        self._settings = settings
+        self._timeout = timeout
+        self._address: tuple[str, int] | None = None
+        self._is_sure = False
+
+    def connect(self, deadline: float) -> Connection:
+        """Connect to the master that is known; after :meth:`forget`, to the first that a sentinel names and that is one."""
+        if self._address is not None and self._is_sure:
+            return self._connect(self._address, deadline)
+        tried = set[tuple[str, int]]()
+        error: BaseException = ConnectionRefusedError("no sentinel says which server is the master")
+        sentinels = [*self._sentinels]
+        for number, sentinel in enumerate([*sentinels, None]):
+            share = time.monotonic() + left(deadline) / (len(sentinels) + 1 - number)
+            try:
+                address = self._address if sentinel is None else self._named_by(sentinel, share)
+                if address is None or address in tried:
+                    continue
+                tried.add(address)
+                connection = self._connect(address, deadline if sentinel is None else share)
+            except FAILURES as failure:
+                error = failure
+                continue
+            self._address, self._is_sure = address, True
+            if sentinel is not None:
+                self._sentinels = [sentinel, *(other for other in sentinels if other is not sentinel)]
+            return connection
+        raise error
+
+    def forget(self) -> None:
+        """Ask the sentinels before the next connection is made."""
+        self._is_sure = False
+
+    def _named_by(self, sentinel: Settings, deadline: float) -> tuple[str, int] | None:
+        connection = Connection(sentinel, deadline, self._timeout)
+        try:
+            question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
+            (found,) = connection.exchange(pack([question]), 1, deadline)
+        finally:
+            connection.close()
+        if isinstance(found, Refusal):
+            raise found
+        return (found[0].decode(), int(found[1])) if found else None
+
+    def _connect(self, address: tuple[str, int], deadline: float) -> Connection:
+        connection = Connection(self._settings.at(*address), deadline, self._timeout)
+        try:
+            # A sentinel may be behind the times, and a replica would answer with what was.
+            (role,) = connection.exchange(pack([("ROLE",)]), 1, deadline)
+            if isinstance(role, list) and role[0] != b"master":
+                raise Refusal(f"READONLY {address[0]}:{address[1]} is no master, but a {role[0].decode()}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+class Replicated(Deployment):
+    """The master of a service, of whom sentinels say who it is."""
+
+    def __init__(self, master: Master) -> None:
+        super().__init__(Server(master.name, master.connect))
+        self._master = master
+
+    def failed(self, server: Server) -> None:
+        self._master.forget()
+        super().failed(server)
+
+
+class Cluster(Deployment):
+    """The masters of a cluster, each of which has the keys of some slots."""
+
+    has_all_keys_together = False
+
+    def __init__(self, nodes: Sequence[Settings], timeout: float) -> None:
+        self.name = f"the cluster of {', '.join(node.name.partition('/')[0] for node in nodes)}"
+        self._settings = nodes[0]
+        self._timeout = timeout
+        self._nodes: dict[tuple[str, int], Server] = {}
+        for node in nodes:
+            self._node(node.arguments["host"], node.arguments["port"])
+        self._slots: list[Server | None] = [None] * _SLOTS
+        self._breaker = Breaker(self.name)
+        self._doubtful = True
+        self._mapped_at = 0.0
+
+    def server_of(self, key: bytes, deadline: float) -> Server:
+        slot = slot_of(key)
+        server = self._slots[slot]
+        if server is not None and server.breaker.is_open:
+            server.breaker.check()
+            self._doubtful = True
+        if self._doubtful or server is None:
+            self._remap(deadline)
+            server = self._slots[slot]
+            if server is None:
+                raise StoreUnavailable(f"{self.name}: no node serves slot {slot}")
+        return server
+
+    def servers(self, deadline: float) -> Iterable[Server]:
+        self._doubtful = True
+        self._remap(deadline)
+        return {id(server): server for server in self._slots if server is not None}.values()
+
+    def failed(self, server: Server) -> None:
+        self._doubtful, self._mapped_at = True, 0.0
+        super().failed(server)
+
+    def moved(self, key: bytes, refusal: Refusal, source: Server) -> Server:
+        server = self._named_by(refusal, source)
+        self._slots[slot_of(key)] = server
+        self._doubtful = True
+        return server
+
+    def close(self) -> None:
+        for server in tuple(self._nodes.values()):
+            server.close()
+
+    def _ask_there(self, refusal: Refusal, source: Server, commands: Sequence[Command], deadline: float) -> list[Answer]:
+        server = self._named_by(refusal, source)
+        request = [part for command in commands for part in (("ASKING",), _in_full(command))]
+        try:
+            answers = server.exchange(pack(request), len(request), deadline)[1::2]
+        except Broken as broken:
+            raise StoreUnavailable(f"{server.name}: {broken.__cause__}") from broken.__cause__
+        for answer in answers:
+            if isinstance(answer, Refusal):
+                raise StoreUnavailable(f"{server.name}: {answer}") from answer
+        return answers
+
+    def _named_by(self, refusal: Refusal, source: Server) -> Server:
+        """Return the server in ``MOVED slot host:port``."""
+        host, _, port = refusal.args[0].split(" ")[2].rpartition(":")
+        return self._node(_host(host.encode(), source), int(port))
+
+    def _node(self, host: str, port: int) -> Server:
+        node = self._nodes.get((host, port))
+        if node is None:
+            settings, timeout = self._settings.at(host, port), self._timeout
+            node = Server(settings.name, lambda deadline: Connection(settings, deadline, timeout))
+            self._nodes[host, port] = node
+        return node
+
+    def _remap(self, deadline: float) -> None:
+        """Ask one node after the other which serves what, each for its share of the time left."""
+        if time.monotonic() < self._mapped_at + _REMAP_EVERY:
+            return
+        if self._breaker.is_open:
+            self._breaker.check()
+        nodes = sorted(self._nodes.items(), key=lambda item: item[1].breaker.is_open)
+        error: BaseException | None = None
+        for number, (place, node) in enumerate(nodes):
+            # To the end of the queue: one that is away, or behind the times, is not to be the first again.
+            self._nodes[place] = self._nodes.pop(place, node)
+            now = time.monotonic()
+            share = now + (deadline - now) / (len(nodes) - number + 1)
+            try:
+                (found,) = node.exchange(pack([("CLUSTER", "SLOTS")]), 1, share)
+            except Broken as broken:
+                error = broken.__cause__
+                node.close()
+                continue
+            if isinstance(found, list) and found:
+                self._take_over(found, node)
+                self._doubtful, self._mapped_at = False, time.monotonic()
+                self._breaker.answered()
+                return
+            error = found if isinstance(found, Refusal) else None
+        self._breaker.failed()
+        raise StoreUnavailable(f"{self.name}: no node says which serves what: {error}") from error
+
+    def _take_over(self, found: list[Any], source: Server) -> None:
+        slots: list[Server | None] = [None] * _SLOTS
+        for first, last, master, *_ in found:
+            node = self._node(_host(master[0] or b"", source), master[1])
+            slots[first : last + 1] = [node] * (last + 1 - first)
+        self._slots = slots
+        for node in {*self._nodes.values()} - {*slots}:
+            node.close()
+
+
+def _host(name: bytes, source: Server) -> str:
+    """Return the host that *source* has named; without a name it is its own."""
+    return source.name.rpartition(":")[0] if name in (b"", b"?") else name.decode()

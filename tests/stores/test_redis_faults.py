@@ -1,0 +1,524 @@
+"""RedisStore when something is wrong: with the network, the server, its memory, its permissions, or in between."""
+
+import ctypes
+import statistics
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+import redis
+
+from session_middleware import Record, StoreUnavailable
+from session_middleware.stores.redis import RedisStore
+from session_middleware.testing import a_key, a_record, created, loaded, race
+from tests.backends.process import free_port
+from tests.backends.proxy import FaultProxy, Side
+from tests.backends.redis import RedisServer, until
+
+BUDGET = 0.15
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def raw(server: RedisServer) -> Iterator[Any]:
+    with server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"{a_key()}:"
+
+
+@pytest.fixture
+def proxy(server: RedisServer) -> Iterator[FaultProxy]:
+    with FaultProxy(server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def store(proxy: FaultProxy, prefix: str) -> Iterator[RedisStore]:
+    """A store that the proxy stands in front of, with a small time budget."""
+    store = RedisStore(f"redis://127.0.0.1:{proxy.port}", prefix=prefix, timeout=BUDGET)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def direct(server: RedisServer, prefix: str) -> Iterator[RedisStore]:
+    """A store on the same sessions, past the proxy."""
+    store = RedisStore(server.url, prefix=prefix)
+    yield store
+    store.close()
+
+
+def verbs(store: RedisStore, key: str, version: Any) -> list[Callable[[], object]]:
+    """Verbs, one of each kind, on a record that is there."""
+    return [
+        lambda: store.load(key),
+        lambda: store.update(key, a_record(b"new", user_id="bob"), version=version),
+        lambda: store.keys_of("alice"),
+        lambda: list(store.keys()),
+    ]
+
+
+def timed(work: Callable[[], object]) -> float:
+    started = time.monotonic()
+    work()
+    return time.monotonic() - started
+
+
+def fails(work: Callable[[], object]) -> None:
+    with pytest.raises(StoreUnavailable):
+        work()
+
+
+def wait_until_back(store: RedisStore, within: float) -> float:
+    """Ask until the store answers again; return after how many seconds it did."""
+    started = time.monotonic()
+    while True:
+        with suppress(StoreUnavailable):
+            store.load(a_key())
+            return time.monotonic() - started
+        assert time.monotonic() < started + within, "the store has not come back"
+        time.sleep(0.005)
+
+
+# The network (F-N1 to F-N4)
+
+TROUBLES: dict[str, Callable[[FaultProxy], None]] = {
+    "refuse": FaultProxy.refuse,
+    "black hole": FaultProxy.black_hole,
+    "drop": FaultProxy.drop,
+    "trickle": lambda proxy: proxy.trickle(0.05, towards="client"),
+    "latency": lambda proxy: proxy.latency(2.0),
+}
+
+
+@pytest.mark.parametrize(
+    ("trouble", "connected"),
+    [*((trouble, True) for trouble in TROUBLES), *((trouble, False) for trouble in list(TROUBLES)[:4])],
+)
+def test_a_verb_takes_no_longer_than_its_budget(
+    store: RedisStore, proxy: FaultProxy, direct: RedisStore, trouble: str, connected: bool
+) -> None:
+    """Promise 7, F-N2 to F-N4: on a connection that is there and on a new one; then the store is right again at once."""
+    key = a_key()
+    version = created(direct, key, a_record(user_id="alice")).version
+    if connected:
+        store.load(key)
+    TROUBLES[trouble](proxy)
+    times = list[float]()
+    for verb in verbs(store, key, version):
+        store._servers._server.breaker.answered()
+        started = time.monotonic()
+        fails(verb)
+        times.append(time.monotonic() - started)
+    # One of them may have been held up by a machine that is busy with other tests.
+    assert statistics.median(times) < 1.1 * BUDGET
+    assert max(times) < 1.1 * BUDGET + 0.25
+    proxy.heal()
+
+    assert wait_until_back(store, 1.0) < 1.0
+    key = a_key()
+    assert created(store, key, a_record(key.encode())).value == key.encode()
+
+
+def test_one_byte_at_a_time_is_read_to_the_end_if_it_comes_in_time(store: RedisStore, proxy: FaultProxy) -> None:
+    """F-N4: slow, but within the budget, is not wrong."""
+    key = a_key()
+    created(store, key)
+    proxy.trickle(0.001, towards="client")
+
+    assert [loaded(store, key).value for _ in range(3)] == [b"value"] * 3
+    assert store.delete(key)
+
+
+def test_a_black_hole_is_not_waited_for_by_everybody(store: RedisStore, proxy: FaultProxy) -> None:
+    """F-N3: after the first verbs the others are told at once that the server is away."""
+    store.load(a_key())
+    proxy.black_hole()
+    race(*[lambda: fails(lambda: store.load(a_key()))] * 8)
+    times = [timed(lambda: fails(lambda: store.load(a_key()))) for _ in range(200)]
+
+    assert statistics.median(times) < 0.005
+    assert max(times) < 1.1 * BUDGET + 0.25
+
+
+def test_a_connection_that_the_server_closed_is_not_noticed(
+    store: RedisStore, proxy: FaultProxy, raw: Any, prefix: str
+) -> None:
+    """An idle connection that is gone costs another connection, not an error; with every verb, with every connection."""
+    race(*[lambda: [store.load(a_key()) for _ in range(20)]] * 4)
+    key = a_key()
+    version = created(store, key, a_record(user_id="alice")).version
+    works: list[Callable[[], object]] = [
+        lambda: store.load(key) is not None,
+        lambda: store.create(a_key(), a_record(user_id="alice")),
+        lambda: store.update(key, a_record(user_id="alice"), version=version),
+        lambda: len(store.keys_of("alice")) == 2,
+        lambda: len(list(store.keys())) == 2,
+        lambda: store.update(key, Record(b"", 0, None), version=loaded(store, key).version),
+        lambda: not store.delete(a_key()) or True,
+    ]
+    for works_once in works:
+        proxy.reset_links_now()
+        assert works_once()
+
+
+@pytest.mark.parametrize("towards", ["server", "client"])
+def test_a_reset_at_every_byte_gives_no_wrong_answer(
+    store: RedisStore, direct: RedisStore, proxy: FaultProxy, towards: Side
+) -> None:
+    """F-N1, F-N4: a verb is done, or it fails; what it says is true; and the next answer is that to the next question."""
+    for place in range(0, 460, 7) if towards == "server" else range(70):
+        one, other = a_key(), a_key()
+        version = created(store, one, a_record(one.encode(), user_id="alice")).version
+        created(direct, other, a_record(other.encode()))
+
+        def cut(verb: Callable[[], object]) -> object:
+            proxy.reset(place, towards=towards, connections=1)  # noqa: B023
+            try:
+                return verb()
+            except StoreUnavailable:
+                return None
+            finally:
+                proxy.heal()
+                assert loaded(store, other).value == other.encode()  # noqa: B023
+
+        stored: Any = cut(lambda: store.load(other))  # noqa: B023
+        assert stored.value == other.encode()
+        assert cut(lambda: store.update(one, a_record(b"new", user_id="alice"), version=version))  # noqa: B023
+        assert loaded(direct, one).value == b"new"
+        # At an old version: if it is not known whether the first try was stored, that is what is said.
+        assert not cut(lambda: store.update(one, a_record(b"x" * 300), version=version))  # noqa: B023
+        assert loaded(direct, one).value == b"new"
+        assert cut(lambda: store.delete(one))  # noqa: B023
+        assert direct.load(one) is None
+        assert cut(lambda: store.create(one, a_record(b"anew")))  # noqa: B023
+        assert loaded(direct, one).value == b"anew"
+
+
+def test_a_lost_answer_is_told_from_a_refusal(store: RedisStore, direct: RedisStore, proxy: FaultProxy) -> None:
+    """A write that was done, and whose answer was lost, is found to have been done: it is neither refused nor done twice."""
+    key, gone = a_key(), a_key()
+    store.load(key)
+    proxy.reset(0, towards="client", connections=1)
+    assert store.create(key, a_record(b"ours"))
+    version = loaded(direct, key).version
+    proxy.reset(0, towards="client", connections=1)
+    assert store.update(key, a_record(b"new"), version=version)
+    assert loaded(direct, key).value == b"new"
+
+    version = created(direct, gone).version
+    proxy.reset(0, towards="client", connections=1)
+    assert store.update(gone, Record(b"", 0, None), version=version)
+    created(direct, gone)
+    proxy.reset(0, towards="client", connections=1)
+    assert store.delete(gone)
+    assert direct.load(gone) is None
+
+
+def test_a_write_that_may_have_been_replaced_is_not_called_refused(
+    store: RedisStore, direct: RedisStore, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 4: if it were, a transaction would be applied twice. Nobody knows, and so it is said."""
+    key = a_key()
+    version = created(store, key, a_record(b"0")).version
+    failed = store._servers.failed
+
+    def meanwhile(*arguments: Any) -> None:
+        assert direct.update(key, a_record(b"theirs, after ours"), version=loaded(direct, key).version)
+        failed(*arguments)
+
+    monkeypatch.setattr(store._servers, "failed", meanwhile)
+    proxy.reset(0, towards="client", connections=1)
+    with pytest.raises(StoreUnavailable, match="the answer to a write was lost"):
+        store.update(key, a_record(b"ours"), version=version)
+
+
+def test_an_answer_that_came_too_late_is_nobodys(store: RedisStore, proxy: FaultProxy) -> None:
+    """F-N4: the connection on which an answer is still to come is not used again."""
+    keys = [a_key() for _ in range(5)]
+    for key in keys:
+        created(store, key, a_record(key.encode()))
+    proxy.latency(BUDGET + 0.1)
+    fails(lambda: store.load(keys[0]))
+    proxy.heal()
+    wait_until_back(store, 1.0)
+
+    for _ in range(20):
+        for key in keys:
+            assert loaded(store, key).value == key.encode()
+
+
+# The server (F-N1, F-N3, F-N6)
+
+
+def test_a_silent_server_is_not_waited_for(server: RedisServer, direct: RedisStore, prefix: str) -> None:
+    """F-N3: stopped in the middle, it accepts connections and says nothing."""
+    store = RedisStore(server.url, prefix=prefix, timeout=BUDGET)
+    store.load(a_key())
+    server.pause()
+    try:
+        assert timed(lambda: fails(lambda: store.load(a_key()))) < 1.1 * BUDGET + 0.25
+    finally:
+        server.resume()
+    assert wait_until_back(store, 1.0) < 1.0
+
+
+def test_a_killed_server_is_used_again_when_it_is_back(prefix: str) -> None:
+    """F-N1: under load; what was acknowledged is there (it is on disk), nothing is mixed up, no connection is left."""
+    with RedisServer(appendonly="yes", appendfsync="always") as server:
+        store, stop = RedisStore(server.url, prefix=prefix), Event()
+        acknowledged, wrong = list[str](), list[object]()
+
+        def work() -> None:
+            while not stop.is_set():
+                key = a_key()
+                with suppress(StoreUnavailable):
+                    assert store.create(key, a_record(key.encode()))
+                    acknowledged.append(key)
+                    stored = store.load(key)
+                    if stored is None or stored.value != key.encode():
+                        wrong.append(stored)
+                time.sleep(0.001)
+
+        threads = [Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for _ in range(2):
+            time.sleep(0.1)
+            server.kill()
+            time.sleep(0.05)
+            server.start()
+            assert wait_until_back(store, 2.0) < 1.0
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+        assert len(acknowledged) > 50
+        assert not wrong
+        assert [key for key in acknowledged if store.load(key) is None] == []
+        with server.client() as client:
+            assert len(client.client_list()) <= 4 + 2
+        store.close()
+
+
+def test_nobody_is_there(prefix: str) -> None:
+    """F-N2: refused is known at once, and the message says where."""
+    port = free_port()
+    store = RedisStore(f"redis://:s5word@127.0.0.1:{port}/3", prefix=prefix)
+    with pytest.raises(StoreUnavailable, match=rf"127\.0\.0\.1:{port}/3: .*[Rr]efused") as caught:
+        store.load(a_key())
+    assert isinstance(caught.value.__cause__, redis.ConnectionError)
+    started = time.monotonic()
+    for _ in range(50):
+        fails(lambda: store.load(a_key()))
+    assert time.monotonic() - started < 0.5
+
+
+def test_a_server_that_forgot_the_scripts_is_told_them_again(direct: RedisStore, raw: Any) -> None:
+    """After SCRIPT FLUSH, a restart or a failover: with every verb that has one, and in one more round trip."""
+    key = a_key()
+    for _ in range(2):
+        raw.script_flush()
+        version = created(direct, key, a_record(user_id="alice")).version
+        raw.script_flush()
+        assert direct.update(key, a_record(b"new", user_id="bob"), version=version)
+        raw.script_flush()
+        assert not direct.update(key, a_record(b"lost"), version=version)
+        raw.script_flush()
+        assert direct.keys_of("bob") == [key]
+        raw.script_flush()
+        assert direct.update(key, Record(b"", 0, None), version=loaded(direct, key).version)
+
+
+def test_a_server_that_is_loading_is_away(prefix: str) -> None:
+    """F-N6: it answers, and it is not an answer; when it has loaded, all is there."""
+    with RedisServer(loading_process_events_interval_bytes=1024) as server:
+        store = RedisStore(server.url, prefix=prefix)
+        key = a_key()
+        created(store, key)
+        with server.client() as client:
+            pipe = client.pipeline()
+            for number in range(3000):
+                pipe.set(f"filler:{number}", b"x" * 100, ex=600)
+            pipe.execute()
+            client.save()
+            client.config_set("key-load-delay", "300")
+        server.settings["key_load_delay"] = 300
+        server.prepare()
+        server.kill()
+        answers = server.answers
+        server.answers = lambda: True  # type: ignore[method-assign]
+        server.start()
+        found = list[str]()
+
+        def look() -> bool:
+            try:
+                return store.load(key) is not None
+            except StoreUnavailable as error:
+                found.append(str(error))
+                return False
+
+        until(look, "it does not load", within=20)
+        server.answers = answers  # type: ignore[method-assign]
+        assert any("loading" in text for text in found), found
+        store.close()
+
+
+# Its memory and permissions (F-S1, F-N7)
+
+
+@contextmanager
+def full(raw: Any) -> Iterator[None]:
+    """Let the server have no memory left for anything new."""
+    raw.config_set("maxmemory-policy", "noeviction")
+    raw.config_set("maxmemory", 1)
+    try:
+        yield
+    finally:
+        raw.config_set("maxmemory", 0)
+
+
+def test_out_of_memory_is_unavailable_for_writes_only(direct: RedisStore, raw: Any) -> None:
+    """F-S1, promise 5: reading works, writing does not, and ending a session does, whichever way it is ended."""
+    keys = [a_key() for _ in range(60)]
+    versions = [created(direct, key, a_record(key.encode(), user_id="alice")).version for key in keys]
+    with full(raw):
+        assert [loaded(direct, key).value for key in keys] == [key.encode() for key in keys]
+        assert set(direct.keys_of("alice")) == set(direct.keys()) == set(keys)
+        for record in (a_record(), a_record(user_id="alice"), a_record(user_id="bob")):
+            with pytest.raises(StoreUnavailable, match="used memory > 'maxmemory'"):
+                direct.create(a_key(), record)
+            with pytest.raises(StoreUnavailable, match="used memory > 'maxmemory'"):
+                direct.update(keys[0], record, version=versions[0])
+        assert all(direct.delete(key) for key in keys[:20])
+        raw.script_flush()
+        assert all(
+            direct.update(key, Record(b"", 0, None), version=version)
+            for key, version in zip(keys[20:40], versions[20:40], strict=True)
+        )
+    assert set(direct.keys()) == set(keys[40:])
+
+
+def test_a_user_who_may_not_is_told_so(server: RedisServer, raw: Any) -> None:
+    """F-N7: the error names the server and what is wrong, and no secret; what is allowed works."""
+    everything = ("resetpass", "resetkeys", "-@all", ">s5word", "~session:*")
+    commands = ("+get", "+set", "+del", "+getrange", "+evalsha", "+eval")
+    raw.execute_command("ACL", "SETUSER", "reader", "on", *everything, "+get")
+    raw.execute_command("ACL", "SETUSER", "writer", "on", *everything, *commands)
+    reader, writer = (RedisStore(f"redis://{name}:s5word@127.0.0.1:{server.port}/0") for name in ("reader", "writer"))
+    key = a_key()
+    value = b"what nobody but us may know"
+    version = created(writer, key, a_record(value)).version
+    assert loaded(reader, key).value == value
+
+    refused: list[Callable[[], object]] = [
+        lambda: reader.create(a_key(), a_record(value)),
+        lambda: reader.update(key, a_record(value), version=version),
+        lambda: reader.delete(key),
+        lambda: writer.create(a_key(), a_record(value, user_id="alice")),
+    ]
+    for verb in refused:
+        with pytest.raises(StoreUnavailable) as caught:
+            verb()
+        text = f"{caught.value} {caught.value.__cause__!r}"
+        assert f"127.0.0.1:{server.port}/0: " in text
+        assert "permission" in text.lower() or "can't run this command" in text
+        assert "s5word" not in text
+        assert "nobody" not in text
+    assert writer.update(key, a_record(b"new"), version=version)
+    assert writer.delete(key)
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("wrong:s5word@127.0.0.1:{port}/0", "WRONGPASS|invalid username-password"),
+        (":s5word@127.0.0.1:{port}/0", "WRONGPASS|AUTH"),
+        ("127.0.0.1:{port}/99", "DB index is out of range"),
+    ],
+)
+def test_wrong_credentials_and_databases_are_told_without_secrets(server: RedisServer, place: str, message: str) -> None:
+    """F-N7: at the first use, as unavailable, and again at the next."""
+    store = RedisStore(f"redis://{place.format(port=server.port)}")
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match=message) as caught:
+            store.load(a_key())
+        assert f"127.0.0.1:{server.port}/" in str(caught.value)
+        assert "s5word" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_server_without_a_command_tells_no_arguments(prefix: str) -> None:
+    """Promise 11: Redis quotes an unknown command with what followed it, and that is a session."""
+    with RedisServer(**{"rename-command EVALSHA": '""'}) as server:
+        store = RedisStore(server.url, prefix=prefix)
+        with pytest.raises(StoreUnavailable, match=r"unknown command 'EVALSHA'$") as caught:
+            store.create(a_key(), a_record(b"what nobody may know"))
+        assert "nobody" not in repr(caught.value.__cause__)
+
+
+# From outside (F-P7)
+
+
+class _FromOutside(BaseException):
+    pass
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a socket that redis-py was opening
+def test_exceptions_from_outside_leave_no_connection_in_the_middle(direct: RedisStore, raw: Any) -> None:
+    """F-P7: struck at any moment, a thread leaves no connection behind on which an answer is still to come."""
+
+    def work() -> None:
+        with suppress(_FromOutside):
+            while True:
+                key = a_key()
+                assert created(direct, key, a_record(key.encode())).value == key.encode()
+
+    for number in range(60):
+        thread = Thread(target=work, daemon=True)
+        thread.start()
+        time.sleep(0.0007 * (number % 10))
+        while thread.is_alive():
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_FromOutside))
+            thread.join(0.05)
+        key = a_key()
+        assert created(direct, key, a_record(key.encode())).value == key.encode()
+    assert len(direct._servers._server.idle) <= 2
+
+
+# Waiting for replicas
+
+
+def test_a_write_waits_for_replicas(server: RedisServer, prefix: str) -> None:
+    """A write is acknowledged when it is where it must be; too few of them are no answer, in time."""
+    store = RedisStore(server.url, prefix=prefix, wait_replicas=1, timeout=0.6)
+    key = a_key()
+    with pytest.raises(StoreUnavailable, match="0 of 1 replicas have acknowledged"):
+        store.create(key, a_record())
+    with RedisServer() as replica:
+        replica.follow(server)
+        version = loaded(store, key).version
+        assert store.update(key, a_record(b"new"), version=version)
+        with replica.client() as client:
+            assert client.get(f"{prefix}{key}").endswith(b"new")
+            assert store.delete(key)
+            assert client.get(f"{prefix}{key}") is None
+        created(store, key)
+        replica.pause()
+        try:
+            assert timed(lambda: fails(lambda: store.delete(key))) < 0.6 + 0.25
+        finally:
+            replica.resume()
+    store.close()
