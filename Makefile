@@ -53,4 +53,4 @@ clean:
 comma := ,
 empty :=
 space := $(empty) $(empty)
-CORE := $(subst $(space),$(comma),$(patsubst %,session_middleware/%.py,tokens lifetime refusals codecs record merge session repository commits manager cookies headers middleware config))
+CORE := $(subst $(space),$(comma),$(patsubst %,session_middleware/%.py,tokens lifetime refusals codecs carrying record merge session repository commits takeover manager cookies headers middleware config))

@@ -100,8 +100,8 @@ class Committer:
         return result
 
     def _create(self, state: State) -> str | None:
-        """Store a new session if it holds anything; return its token."""
-        if not state.data and state.envelope.user_id is None:
+        """Store a new session if it holds anything, or is wanted in any case; return its token."""
+        if not state.data and state.envelope.user_id is None and not state.wanted:
             return None
         payload = self._codec.encode(state.data)
         token = state.token or tokens.new()

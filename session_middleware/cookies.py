@@ -7,13 +7,14 @@ characters for white space that browsers do not, and so lets one cookie pass for
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Final, Literal
 
 from webob.cookies import make_cookie
 
+from session_middleware.carrying import CarryOver, OldSession
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.tokens import FORM
 
@@ -123,6 +124,10 @@ class SessionCookie:
         # backtracking beyond a run of blanks.
         self._tokens = re.compile(rf"(?:^|;)[ \t]*{re.escape(name)}[ \t]*=[ \t]*({FORM})[ \t]*(?=[;,]|\Z)").findall
 
+    def named(self, name: str) -> "SessionCookie":
+        """Return the same cookie under *name*, for a framework whose settings say what the cookie is called."""
+        return self if name == self.name else SessionCookie(name, self._attributes)
+
     def read(self, header: object) -> tuple[str, ...]:
         """Return the distinct well-formed tokens in a ``Cookie`` header; none if there are more than three of them.
 
@@ -158,6 +163,24 @@ class SessionCookie:
     def is_set_by(self, header: str) -> bool:
         """Tell whether *header* is the value of a ``Set-Cookie`` for this cookie."""
         return header.partition("=")[0].strip(" \t") == self.name
+
+
+def reader(cookie: SessionCookie, carry_over: CarryOver | None) -> Callable[[object], tuple[str | OldSession, ...]]:
+    """Return what finds in a ``Cookie`` header the tokens, or else the session of another library.
+
+    Where both cookies have one name, either may be meant: the store tells.
+    """
+    if carry_over is None:
+        return cookie.read
+
+    def read(header: object) -> tuple[str | OldSession, ...]:
+        own = cookie.read(header)
+        if own and cookie.name != carry_over.name:
+            return own
+        old = carry_over.find(header)
+        return own if old is None else (*own, old)
+
+    return read
 
 
 def _http_date(seconds_from_now: int) -> str:

@@ -9,15 +9,17 @@ from typing import Any, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
 from session_middleware import tokens
+from session_middleware.carrying import OldSession
 from session_middleware.codecs import Codec, MsgpackCodec
 from session_middleware.commits import Committer
 from session_middleware.exceptions import ConfigurationError, PayloadError
 from session_middleware.lifetime import Lifetime
 from session_middleware.record import Envelope, Moved
 from session_middleware.repository import Found, Repository
-from session_middleware.session import Session, State, checked_user_id
+from session_middleware.session import Candidates, Origin, Session, State, checked_user_id
 from session_middleware.stores import open_store
 from session_middleware.stores.base import Store, UserIndexed
+from session_middleware.takeover import Takeover
 
 log = logging.getLogger("session_middleware")
 
@@ -91,6 +93,7 @@ class SessionManager:
         self._key_of = tokens.key_function(namespace)
         self._sessions = Repository(store, self.codec, max_bytes, clock)
         self._committer = Committer(self._sessions, self.codec, self._key_of, clock)
+        self._takeover = Takeover(self._sessions, self.codec, self._key_of, clock)
         self._moving: WeakValueDictionary[str, Session] = WeakValueDictionary()
 
     # Opening
@@ -99,15 +102,20 @@ class SessionManager:
         """Return the session of *token*, loaded at its first use; a new one if there is none alive, or no token."""
         return Session(self, _candidates, token)
 
-    def load(self, candidates: Sequence[str]) -> State:
+    def load(self, candidates: Candidates) -> State:
         """Return the state that a request starts from. Of several well-formed tokens, exactly one must be alive.
+        If none of them opened anything, a session of another library is carried over.
 
         A token that was replaced a moment ago opens nothing, but neither may this request start another session: its
         cookie would overwrite the one that the browser is being told.
         """
         found: dict[str, Found | Moved | None] = {}
         alive: list[Found] = []
+        old: OldSession | None = None
         for token in candidates:
+            if not isinstance(token, str):
+                old = token
+                continue
             key = self._key_of(token)
             session = found[key] = self._sessions.find(key)
             if isinstance(session, tuple):
@@ -118,7 +126,17 @@ class SessionManager:
         if alive:
             log.warning("%d live sessions in one request: none of them is used", len(alive))
         rivals = [key for key, session in found.items() if session is not None]
+        if old is not None and not rivals:
+            return self._carried_over(old)
         return State({}, self.new(), None, bool(candidates), rivals=rivals, gone=bool(rivals) and not alive)
+
+    def _carried_over(self, old: OldSession) -> State:
+        found = self._takeover.open(old, self.new())
+        if isinstance(found, tuple):
+            origin, data = found
+            return State(data, origin.envelope, origin, True, token=tokens.new())
+        moved = found is not None
+        return State({}, self.new(), None, True, rivals=[self._takeover.mark_of(old)] if moved else (), gone=moved)
 
     def new(self) -> Envelope:
         """Return the envelope of a session that begins now."""
@@ -136,7 +154,7 @@ class SessionManager:
         if state.ending or (state.token is not None and state.origin is not None):
             return True
         if state.origin is None:
-            return bool(state.data) or state.envelope.user_id is not None
+            return bool(state.data) or state.envelope.user_id is not None or state.wanted
         if state.envelope != state.origin.envelope:
             return True
         try:
@@ -187,20 +205,16 @@ class SessionManager:
         Raise :exc:`ConfigurationError` if the store keeps no index of users, :exc:`StoreUnavailable` if it fails.
         """
         found = [self._sessions.find(key) for key in self._index().keys_of(checked_user_id(user_id))]
-        sessions = [
-            SessionInfo(
-                origin.key,
-                origin.envelope.user_id,
-                origin.envelope.created_at,
-                origin.envelope.last_seen_at,
-                origin.envelope.expires_at,
-                origin.envelope.persistent,
-                data,
-            )
-            for origin, data in (session for session in found if isinstance(session, tuple))
-            if origin.envelope.user_id == user_id
-        ]
-        return sorted(sessions, key=lambda info: info.last_seen_at, reverse=True)
+        sessions = [_info(*session) for session in found if isinstance(session, tuple)]
+        own = [info for info in sessions if info.user_id == user_id]
+        return sorted(own, key=lambda info: info.last_seen_at, reverse=True)
+
+    def find(self, session_id: str) -> SessionInfo | None:
+        """Return what is known of a session by its id (``session.id``); ``None`` if it does not live."""
+        if not isinstance(session_id, str) or not tokens.well_formed(session_id):
+            return None
+        found = self._sessions.find(session_id)
+        return _info(*found) if isinstance(found, tuple) else None
 
     def revoke(self, session_id: str) -> bool:
         """End a session by its id (``session.id``), at once; return whether there was one."""
@@ -227,6 +241,11 @@ class SessionManager:
         if not isinstance(self.store, UserIndexed):
             raise ConfigurationError(f"{type(self.store).__name__} keeps no index of users; use a store that does")
         return self.store
+
+
+def _info(origin: Origin, data: dict[str, Any]) -> SessionInfo:
+    key, (user_id, created_at, last_seen_at, _, _, persistent) = origin.key, origin.envelope
+    return SessionInfo(key, user_id, created_at, last_seen_at, origin.envelope.expires_at, persistent, data)
 
 
 def _candidates(token: str | None) -> Sequence[str]:

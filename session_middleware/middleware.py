@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from session_middleware.carrying import CarryOver
 from session_middleware.codecs import Codec
 from session_middleware.config import options
-from session_middleware.cookies import CookiePolicy, SessionCookie
+from session_middleware.cookies import CookiePolicy, SessionCookie, reader
 from session_middleware.exceptions import ConfigurationError, ConflictError, SessionError, StoreError
 from session_middleware.headers import Headers, forbid_shared_caching, vary_on_cookie
 from session_middleware.lifetime import Lifetime
@@ -54,7 +55,8 @@ class SessionMiddleware:
     *store*: a :class:`Store`, a URL for :func:`open_store`, or ``None`` for ``./sessions.sqlite3``.
     *lifetime*: the timeouts of new sessions. *cookie*: name and attributes. *codec*: how data become bytes;
     :class:`MsgpackCodec` by default. *max_bytes*: the largest record. *environ_key*: where the session is put; give
-    another one when two middlewares are nested. *clock* returns epoch seconds.
+    another one when two middlewares are nested. *clock* returns epoch seconds. *carry_over*: opens the sessions of another
+    library, once each, so that users stay signed in through a move; see :mod:`session_middleware.integrations.moving`.
 
     Raise :exc:`ConfigurationError` for options that cannot work. Attributes that it lacks are those of the application.
     """
@@ -70,6 +72,7 @@ class SessionMiddleware:
         max_bytes: int = 1024 * 1024,
         environ_key: str = ENVIRON_KEY,
         clock: Callable[[], float] = time.time,
+        carry_over: CarryOver | None = None,
     ) -> None:
         if not callable(app):
             raise ConfigurationError(f"{app!r} is not a WSGI application")
@@ -79,6 +82,8 @@ class SessionMiddleware:
             raise ConfigurationError(
                 f"environ_key={environ_key!r}: write a text with a dot in it, but none of wsgi's own (PEP 3333)"
             )
+        if carry_over is not None:
+            _refuse_collision(cookie, carry_over)
         self.app = app
         self.manager = SessionManager(
             "sqlite:///sessions.sqlite3" if store is None else store,
@@ -89,7 +94,9 @@ class SessionMiddleware:
             clock=clock,
         )
         self.environ_key = environ_key
+        self.carry_over = carry_over
         self._http, self._https = cookie.for_scheme("http"), cookie.for_scheme("https")
+        self._read_http, self._read_https = reader(self._http, carry_over), reader(self._https, carry_over)
         self._warn_of_processes = getattr(self.manager.store, "single_process", False)
         self._warn_of_proxy = cookie.secure == "auto"
 
@@ -104,10 +111,11 @@ class SessionMiddleware:
         return cls(app, **options(mapping, prefix))
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        cookie = self._https if environ.get("wsgi.url_scheme") == "https" else self._http
+        https = environ.get("wsgi.url_scheme") == "https"
+        cookie, read = (self._https, self._read_https) if https else (self._http, self._read_http)
         if (self.environ_key in environ or cookie.environ_key in environ) and self._is_inner(environ, cookie):
             return self.app(environ, start_response)
-        session = Session(self.manager, cookie.read, environ.get("HTTP_COOKIE"))
+        session = Session(self.manager, read, environ.get("HTTP_COOKIE"))
         environ[self.environ_key] = environ[cookie.environ_key] = session
         if self._warn_of_processes and environ.get("wsgi.multiprocess"):
             self._warn_of_processes = False
@@ -160,6 +168,20 @@ class SessionMiddleware:
                     "a proxy says https, the server http, so the session cookie is not Secure: let the server trust the"
                     " proxy (gunicorn: forwarded_allow_ips), or set CookiePolicy(secure=True)"
                 )
+
+
+def _refuse_collision(cookie: CookiePolicy, carry_over: CarryOver) -> None:
+    wanted = ("name", "path", "domain", "find", "deletion_header")
+    if isinstance(carry_over, type) or not all(hasattr(carry_over, name) for name in wanted):
+        raise ConfigurationError(
+            f"carry_over={carry_over!r}: write FromBeaker(...), FromFlaskSession(...) or FromDjango(...)"
+        )
+    elsewhere = (carry_over.path, carry_over.domain) != (cookie.path, cookie.domain)
+    if elsewhere and any(cookie.for_scheme(scheme).name == carry_over.name for scheme in ("http", "https")):
+        raise ConfigurationError(
+            f"cookie name={cookie.name!r}: the cookie of the sessions to carry over has the same name, but another path or"
+            " domain, so a browser would keep both; write CookiePolicy(name=...) with another name"
+        )
 
 
 def _check(status: str, headers: Headers) -> None:
@@ -259,16 +281,21 @@ class _Exchange:
 
     def end(self) -> None:
         """The request is over. Store what a started response changed since; of one that never started, only the end."""
-        session = self._session
         if not self.announced:
             self._exc_info = None
-            session.announced = True
+            self._session.announced = True
+        self.settle()
+        self._over = True
+
+    def settle(self) -> None:
+        """Store what has changed since the response started, before the client can see its end."""
+        session = self._session
         if not session.accessed or self._over:
             return
-        self._over = True
         try:
             self._middleware.manager.commit(session, failed=not self.announced or self._is_failed())
         except SessionError as error:
+            self._over = True
             log.error("%r: what was left to store when the request ended is lost: %s", session, error)
 
     def _commit(self, session: Session) -> None:
@@ -316,6 +343,9 @@ class _Exchange:
             log.warning("the application sets a cookie named %s itself; it is left out", self._cookie.name)
             headers[:] = [header for header in headers if header not in theirs]
         headers.append(("Set-Cookie", cookie))
+        old = self._middleware.carry_over
+        if old is not None and old.name != self._cookie.name and old.find(self._environ.get("HTTP_COOKIE")) is not None:
+            headers.append(("Set-Cookie", old.deletion_header()))
         forbid_shared_caching(headers)
 
     def _is_same_cookie(self, header: tuple[str, str]) -> bool:
@@ -349,6 +379,7 @@ class _Body:
             self._iterator = iter(exchange.unavailable(error))
             block = next(self._iterator, _END)
         if block is _END:
+            exchange.settle()
             raise StopIteration
         return cast("bytes", block)
 

@@ -93,6 +93,11 @@ class Repository:
         moved = Record(pack_moved(key, Moved(successor)), math.ceil(self._now()) + _MOVED_FOR, None)
         return version is not None and self._store.update(key, moved, version=version)
 
+    def mark(self, key: str, successor: str, expires_at: float) -> bool:
+        """Leave a pointer to the successor under a key that has nothing; return ``False`` if the key is taken."""
+        moved = Record(pack_moved(key, Moved(successor)), math.ceil(expires_at), None)
+        return self._store.create(key, moved)
+
     def discard(self, key: str) -> None:
         """Remove a record that nobody was told of."""
         self._store.delete(key)

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 from session_middleware import tokens
+from session_middleware.carrying import OldSession
 from session_middleware.exceptions import ConflictError, HeadersAlreadySent, PayloadError, StoreError
 from session_middleware.lifetime import Duration, seconds
 from session_middleware.record import Envelope
@@ -55,6 +56,8 @@ class State:
     token: str | None = field(default=None, repr=False)
     """The token that the browser is to learn: of a new session, or of a regenerated one."""
     signed_in: bool = False
+    wanted: bool = False
+    """Whether a new session is to be stored even if there is nothing in it."""
     ending: Sequence[str] = ()
     """Keys of the sessions that this request has ended."""
     rivals: Sequence[str] = ()
@@ -76,12 +79,16 @@ class State:
         )
 
 
+Candidates: TypeAlias = Sequence[str | OldSession]
+"""What a request came with that may open a session: tokens, and perhaps one session of another library."""
+
+
 class Keeper(Protocol):
     """What a session asks of whoever keeps it."""
 
     @property
     def now(self) -> Callable[[], float]: ...
-    def load(self, candidates: Sequence[str]) -> State: ...
+    def load(self, candidates: Candidates) -> State: ...
     def new(self) -> Envelope: ...
     def id_of(self, session: "Session", token: str) -> str: ...
     def differs(self, state: State) -> bool: ...
@@ -107,10 +114,10 @@ class Session(MutableMapping[str, Any]):
 
     _state: State | None = None
 
-    def __init__(self, keeper: Keeper, read: Callable[[T], Sequence[str]], source: T) -> None:
+    def __init__(self, keeper: Keeper, read: Callable[[T], Candidates], source: T) -> None:
         """The keeper is asked, at the first use, for the session of the tokens that ``read(source)`` returns."""
         self._keeper = keeper
-        self._read: Callable[[Any], Sequence[str]] = read
+        self._read: Callable[[Any], Candidates] = read
         self._source = source
 
     # The mapping
@@ -211,6 +218,11 @@ class Session(MutableMapping[str, Any]):
         return (self._state or self._open()).envelope.expires_at
 
     @property
+    def persistent(self) -> bool:
+        """Whether the cookie outlives the browser, see :meth:`set_lifetime`."""
+        return (self._state or self._open()).envelope.persistent
+
+    @property
     def modified(self) -> bool:
         """Whether there is anything to store: data, user, lifetimes or token changed, or the session was ended."""
         return self._state is not None and self._keeper.differs(self._state)
@@ -271,7 +283,7 @@ class Session(MutableMapping[str, Any]):
         state.data.clear()
         state.envelope = self._keeper.new()
         state.origin = state.token = None
-        state.suspect = state.signed_in = state.gone = False
+        state.suspect = state.signed_in = state.wanted = state.gone = False
         state.forget = state.has_cookie
         if self.announced:
             self._keeper.end(state)
@@ -307,9 +319,22 @@ class Session(MutableMapping[str, Any]):
         """What this request has done so far; ``None`` if nothing, or if the session could not be loaded."""
         return self._state
 
+    @property
+    def keeper(self) -> Keeper:
+        """Who opened this session."""
+        return self._keeper
+
     def belongs_to(self, keeper: Keeper) -> bool:
         """Tell whether *keeper* opened this session."""
         return self._keeper is keeper
+
+    def start_over(self) -> None:
+        """Forget what was read and changed, for the request is tried again. What it ended stays ended."""
+        self.fault = None
+        if self._state is not None and self._state.ending:
+            self.invalidate()
+        else:
+            self._state = None
 
     def _open(self) -> State:
         self.accessed = True

@@ -1,10 +1,30 @@
 """What every test module shares."""
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.backends.running import EVERY, Backends, a_store
+
 pytest.register_assert_rewrite("session_middleware.testing")
+
+
+@pytest.fixture(scope="session")
+def backends() -> Iterator[Backends]:
+    """The servers that keep sessions."""
+    with ExitStack() as stack:
+        yield Backends(stack)
+
+
+@pytest.fixture(params=EVERY)
+def store(request: pytest.FixtureRequest, tmp_path: Path, backends: Backends) -> Iterator[Any]:
+    """A store of each kind, in which nothing has been stored yet."""
+    with a_store(request.param, tmp_path, backends) as store:
+        yield store
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

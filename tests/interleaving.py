@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from session_middleware.stores.base import Record, Scannable, Store, Stored, UserIndexed, Version
+from session_middleware.stores.base import Record, Store, Stored, UserIndexed, Version
 
 T = TypeVar("T")
 
@@ -63,14 +63,10 @@ class Turnstile:
             return ready
 
 
-class FullStore(Store, UserIndexed, Scannable, Protocol):
-    """A store with an index of users that can list itself."""
-
-
 class SteppedStore:
     """A store whose every call waits for its turn. It also keeps the calls in their order."""
 
-    def __init__(self, store: "FullStore") -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self.turnstile: Turnstile | None = None
         self.calls: list[str] = []
@@ -91,10 +87,18 @@ class SteppedStore:
 
     def keys_of(self, user_id: str) -> list[str]:
         # In the order of creation, so that one schedule always does the same: the keys are random.
-        return sorted(self._step("keys_of", self._store.keys_of, user_id), key=self._created.index)
+        assert isinstance(self._store, UserIndexed)
+        found = set(self._step("keys_of", self._store.keys_of, user_id))
+        return [key for key in self._created if key in found]
 
     def keys(self) -> list[str]:
-        return list(self._store.keys())
+        """Return the keys of the records that were created through this store and are there."""
+        return [key for key in dict.fromkeys(self._created) if self._store.load(key) is not None]
+
+    def empty(self) -> None:
+        """Remove them."""
+        for key in self._created:
+            self._store.delete(key)
 
     def _step(self, verb: str, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
         if self.turnstile is not None:

@@ -10,11 +10,14 @@ from typing import Any
 from wsgiref.validate import validator
 
 import pytest
+from django.conf import settings
+from django.utils.functional import empty
 
+from session_middleware import SessionMiddleware
 from tests.browser import Browser, Transport, in_process, over_http
 from tests.servers.gunicorn import ROOT, Gunicorn
 
-EXAMPLES = ["wsgi_app", "webob_app", "flask_app", "bottle_app", "django_app"]
+EXAMPLES = ["wsgi_app", "webob_app", "flask_app", "bottle_app", "pyramid_app", "django_app"]
 CONFIG = ("--config", str(ROOT / "examples" / "gunicorn.conf.py"))
 
 
@@ -32,10 +35,14 @@ def transport(request: pytest.FixtureRequest, example: str, tmp_path_factory: py
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(cwd)
-        application = importlib.import_module(f"examples.{example}").application
-        patch.setattr(application, "app", validator(application.app))
+        patch.setattr(settings, "_wrapped", empty)  # it configures Django, and so do other tests
+        application: Any = importlib.import_module(f"examples.{example}").application
+        is_wrapped = isinstance(application, SessionMiddleware)
+        if is_wrapped:
+            patch.setattr(application, "app", validator(application.app))
         yield in_process(validator(application))
-        application.manager.store.close()
+        if is_wrapped:
+            application.manager.store.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import logging
 import random
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import bottle
@@ -17,23 +16,12 @@ from session_middleware import (
     MsgpackCodec,
     SessionManager,
     SessionMiddleware,
-    SQLiteStore,
     StoreUnavailable,
     get_session,
 )
 from session_middleware.record import Envelope, pack
 from session_middleware.stores.base import Record, Store
 from session_middleware.testing import FaultyStore
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    if request.param == "memory":
-        yield MemoryStore()
-        return
-    sqlite = SQLiteStore(tmp_path / "sessions.sqlite3")
-    yield sqlite
-    sqlite.close()
 
 
 def flask_site() -> Any:

@@ -6,7 +6,7 @@ import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from session_middleware import MemoryStore, Session, SessionManager, SQLiteStore
 from session_middleware.lifetime import touch_interval
 from session_middleware.stores.base import Record, Scannable, Version
 from session_middleware.testing import FakeClock
+from tests.backends.running import EMBEDDED, SERVED, Backends, a_store
 from tests.servers.direct import Site, racers
 
 soak = pytest.mark.soak
@@ -51,13 +52,11 @@ class WatchedStore:
         return done
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    if request.param == "memory":
-        yield MemoryStore()
-        return
-    with closing(SQLiteStore(tmp_path / "sessions.sqlite3")) as sqlite:
-        yield sqlite
+@pytest.fixture(params=[*EMBEDDED, *(pytest.param(kind, marks=soak) for kind in SERVED)])
+def store(request: pytest.FixtureRequest, tmp_path: Path, backends: Backends) -> Iterator[Any]:
+    """A store of each kind; those on servers in the soak."""
+    with a_store(request.param, tmp_path, backends) as store:
+        yield store
 
 
 def counts(normal: int, full: int) -> list[Any]:
@@ -140,6 +139,7 @@ def test_readers_at_the_same_moment_note_it_once(store: Store) -> None:
             assert watched.writes - before == 1
 
 
+@pytest.mark.parametrize("store", EMBEDDED, indirect=True)
 def test_expired_sessions_go_as_new_ones_come(store: Store) -> None:
     """Promise 13: 20,000 expired sessions are gone after light traffic, in small steps, and only they."""
     past = int(time.time()) - 1000

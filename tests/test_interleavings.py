@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from session_middleware import ConflictError, MemoryStore, Session, SessionMiddleware, SQLiteStore, get_session
-from tests.interleaving import FullStore, Outcome, SteppedStore, every_order, some_orders
+from session_middleware import ConflictError, Session, SessionMiddleware, Store, get_session
+from tests.interleaving import Outcome, SteppedStore, every_order, some_orders
 
 Action = Callable[["World", Session], None]
 
@@ -17,7 +16,7 @@ Action = Callable[["World", Session], None]
 class World:
     """A site with one browser that has a session; each request of it runs one action."""
 
-    def __init__(self, store: FullStore, data: dict[str, Any], user_id: str | None) -> None:
+    def __init__(self, store: Store, data: dict[str, Any], user_id: str | None) -> None:
         self.store = SteppedStore(store)
         self.application = SessionMiddleware(self._app, self.store)
         self.manager = self.application.manager
@@ -64,32 +63,16 @@ def _begin(session: Session, data: dict[str, Any], user_id: str | None) -> None:
         session.login(user_id)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], FullStore]]:
-    if request.param == "memory":
-        yield MemoryStore
-        return
-    store = SQLiteStore(tmp_path / "sessions.sqlite3")
-
-    def emptied() -> FullStore:
-        for key in list(store.keys()):
-            store.delete(key)
-        return store
-
-    yield emptied
-    store.close()
-
-
 Orders = Callable[..., Iterator[tuple[World, Outcome]]]
 
 
 @pytest.fixture
-def orders(new_store: Callable[[], FullStore]) -> Orders:
+def orders(store: Store) -> Orders:
     """Every order of the given actions, each outcome checked for what holds always."""
 
     def run(*actions: Action, user_id: str | None = None, sample: int | None = None) -> Iterator[tuple[World, Outcome]]:
         def world() -> tuple[SteppedStore, list[Callable[[], Any]], World]:
-            made = World(new_store(), {"a": 1, "old": [1]}, user_id)
+            made = World(store, {"a": 1, "old": [1]}, user_id)
             return made.store, [partial(made.request, action, made.token) for action in actions], made
 
         count = 0
@@ -98,6 +81,7 @@ def orders(new_store: Callable[[], FullStore]) -> Orders:
             assert outcome.errors == [None] * len(actions), (outcome.schedule, outcome.errors)
             assert [status for status, _ in outcome.results] == ["200 OK"] * len(actions), outcome.schedule
             yield made, outcome
+            made.store.empty()
         assert count > 1
 
     return run

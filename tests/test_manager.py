@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,7 +28,8 @@ from session_middleware import (
 from session_middleware.record import Moved, pack, pack_moved
 from session_middleware.stores.base import Version
 from session_middleware.testing import FakeClock, FaultyStore
-from tests.sites import DATA, AgedStore, Site, a_store, setting
+from tests.backends.running import SWEPT
+from tests.sites import DATA, AgedStore, Site, setting
 
 HOUR = 3600
 DAY = 86400
@@ -39,12 +39,6 @@ MOVED_FOR = 30
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with a_store(request.param, tmp_path) as store:
-        yield store
 
 
 @pytest.fixture
@@ -725,29 +719,25 @@ class TestMove:
         assert not site.is_alive(new)
         assert site.live() == []
 
-    @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-    def test_after_a_minute_a_replaced_token_is_like_any_other_dead_one(
-        self, kind: str, tmp_path: Path, clock: FakeClock
-    ) -> None:
+    def test_after_a_minute_a_replaced_token_is_like_any_other_dead_one(self, store: Store, clock: FakeClock) -> None:
         """Promise 13: the pointer goes; what comes with the old token may start a session then."""
-        with a_store(kind, tmp_path) as store:
-            site = Site(AgedStore(store, clock), clock)
-            token = site.begin()
-            new = sent(site.request(token, regenerate))
-            slow, signing_out = site.loaded(new), site.loaded(token)
-            newer = sent(site.request(new, regenerate))
-            site.clock.advance(MOVED_FOR - 1)
-            assert site.request(token, setting("a", 2)) is None
-            assert len(site.records()) == 3
-            site.clock.advance(2)
-            assert len(site.records()) == 1
-            slow["mine"] = 1
-            signing_out.invalidate()
+        site = Site(AgedStore(store, clock), clock)
+        token = site.begin()
+        new = sent(site.request(token, regenerate))
+        slow, signing_out = site.loaded(new), site.loaded(token)
+        newer = sent(site.request(new, regenerate))
+        site.clock.advance(MOVED_FOR - 1)
+        assert site.request(token, setting("a", 2)) is None
+        assert len(site.records()) == 3
+        site.clock.advance(2)
+        assert len(site.records()) == 1
+        slow["mine"] = 1
+        signing_out.invalidate()
 
-            assert site.manager.commit(slow) is None
-            assert site.manager.commit(signing_out) == Forget()
-            assert site.data(newer) == {**DATA, "moved": True}
-            assert site.data(sent(site.request(token, setting("a", 2)))) == {"a": 2}
+        assert site.manager.commit(slow) is None
+        assert site.manager.commit(signing_out) == Forget()
+        assert site.data(newer) == {**DATA, "moved": True}
+        assert site.data(sent(site.request(token, setting("a", 2)))) == {"a": 2}
 
 
 class TestFaults:
@@ -871,6 +861,7 @@ class TestCreating:
         assert len(found) == 100
         assert all(map(tokens.well_formed, found))
 
+    @pytest.mark.parametrize("store", SWEPT, indirect=True)
     def test_expired_records_are_swept_as_sessions_are_created(self, site: Site) -> None:
         """Promise 13: a bounded batch now and then, no cron; never by readers."""
         for number in range(150):
@@ -881,6 +872,7 @@ class TestCreating:
         assert site.store.inner.sweep(1000) == 0  # type: ignore[attr-defined]  # both stores can
         assert "sweep" not in site.calls(lambda: [site.is_alive("A" * 43) for _ in range(200)])
 
+    @pytest.mark.parametrize("store", SWEPT, indirect=True)
     def test_a_failing_sweep_harms_nobody(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
         """Promise 13: the session is created; one log line."""
         site.store.fail("sweep")

@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from session_middleware import (
     SessionManager,
     SessionMiddleware,
     SQLiteStore,
+    Store,
     StoreUnavailable,
     get_session,
     tokens,
@@ -29,15 +30,10 @@ from tests.apps import Act, Gateway, an_environ, list_app, some_headers, visit
 from tests.clients import Browser, SharedCache
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FaultyStore]:
+@pytest.fixture
+def store(store: Store) -> FaultyStore:
     """A store of each kind, which notes its calls and fails when told to."""
-    if request.param == "memory":
-        yield FaultyStore(MemoryStore())
-    else:
-        sqlite = SQLiteStore(tmp_path / "sessions.sqlite3")
-        yield FaultyStore(sqlite)
-        sqlite.close()
+    return FaultyStore(store)
 
 
 def using(use: Callable[[Session], object]) -> Act:
@@ -75,6 +71,7 @@ READS: dict[str, Callable[[Session], object]] = {
     "created_at": lambda session: session.created_at,
     "last_seen_at": lambda session: session.last_seen_at,
     "expires_at": lambda session: session.expires_at,
+    "persistent": lambda session: session.persistent,
     "id": lambda session: session.id,
 }
 WRITES: dict[str, Callable[[Session], object]] = {
@@ -106,6 +103,8 @@ INDEPENDENT: dict[str, Callable[[Session], object]] = {
     "modified": lambda session: session.modified,
     "progress": lambda session: session.progress,
     "belongs_to": lambda session: session.belongs_to(SessionManager(MemoryStore())),
+    "keeper": lambda session: session.keeper,
+    "start_over": lambda session: session.start_over(),
     "__repr__": repr,
 }
 

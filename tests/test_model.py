@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,16 +21,15 @@ from session_middleware import (
     Forget,
     HeadersAlreadySent,
     Lifetime,
-    MemoryStore,
     Send,
     Session,
     SessionManager,
-    SQLiteStore,
     StoreUnavailable,
     tokens,
 )
 from session_middleware.manager import Verdict
 from session_middleware.testing import FakeClock, FaultyStore
+from tests.backends.running import EMBEDDED, EVERY, LATER, Backends, a_store
 from tests.model import Conflict, Data, Facts, Request, Told, World, exact
 from tests.sites import AgedStore
 
@@ -158,11 +157,12 @@ events = st.lists(
 class Sessions(RuleBasedStateMachine):
     """The manager on a store, and the model beside it. A step that the store fails is before or after, never between."""
 
-    directory: ClassVar[Path | None] = None
+    make: ClassVar[Callable[[], AbstractContextManager[Any]]]
 
     @initialize()
     def begin(self) -> None:
-        self.inner = MemoryStore() if self.directory is None else SQLiteStore(self.directory / "sessions.sqlite3")
+        self._store = ExitStack()
+        self.inner = self._store.enter_context(self.make())
         self.clock = FakeClock()
         self.aged = AgedStore(self.inner, self.clock)
         self.store = FaultyStore(self.aged)
@@ -182,10 +182,10 @@ class Sessions(RuleBasedStateMachine):
         self.tokens.append(verdict.token)
 
     def teardown(self) -> None:
-        if isinstance(self.inner, SQLiteStore):
-            for key in list(self.inner.keys()):
-                self.inner.delete(key)
-            self.inner.close()
+        left = self.aged.keys()
+        for key in left:
+            self.inner.delete(key)
+        self._store.close()
 
     # How the two are kept in step
 
@@ -542,9 +542,10 @@ def max_age(facts: Facts, now: float) -> int | None:
     return max(0, -int(-(facts.created_at + facts.absolute - now) // 1)) if facts.persistent else None
 
 
-def run(store: str, examples: int, steps: int, *, derandomize: bool) -> None:
+def run(kind: str, backends: Backends, examples: int, steps: int, *, derandomize: bool) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        machine = type("Machine", (Sessions,), {"directory": None if store == "memory" else Path(directory)})
+        make = partial(a_store, kind, Path(directory), backends)
+        machine = type("Machine", (Sessions,), {"make": staticmethod(make)})
         run_state_machine_as_test(
             machine,
             settings=settings(
@@ -558,14 +559,14 @@ def run(store: str, examples: int, steps: int, *, derandomize: bool) -> None:
         )
 
 
-@pytest.mark.parametrize("store", ["memory", "sqlite"])
-def test_sessions_do_what_plain_dicts_do(store: str) -> None:
+@pytest.mark.parametrize("kind", LATER)
+def test_sessions_do_what_plain_dicts_do(kind: str, backends: Backends) -> None:
     """Promises 3, 4, 5, 7, 8, 9, 11, 12 and 16, in histories that nobody thought of; the same ones each time."""
-    run(store, 40, 30, derandomize=True)
+    run(kind, backends, 40 if kind in EMBEDDED else 10, 30, derandomize=True)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("store", ["memory", "sqlite"])
-def test_sessions_do_what_plain_dicts_do_at_length(store: str) -> None:
+@pytest.mark.parametrize("kind", EVERY)
+def test_sessions_do_what_plain_dicts_do_at_length(kind: str, backends: Backends) -> None:
     """Promises 3, 4, 5, 7, 8, 9, 11, 12 and 16, in other histories each time."""
-    run(store, 500, 40, derandomize=False)
+    run(kind, backends, 500 if kind in EMBEDDED else 100, 40, derandomize=False)

@@ -13,23 +13,14 @@ from typing import Any
 
 import pytest
 
-from session_middleware import MemoryStore, Session, SessionManager, SQLiteStore, Store
+from session_middleware import Session, SessionManager, SQLiteStore, Store
 from session_middleware.stores.base import Record, Sweepable, Version
+from tests.backends.running import SWEPT
 from tests.servers.direct import Act, Answer, Handler, Racers, Site, racers
 
 USER = "alice"
 
 soak = pytest.mark.soak
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    if request.param == "memory":
-        yield MemoryStore()
-        return
-    store = SQLiteStore(tmp_path / "sessions.sqlite3")
-    yield store
-    store.close()
 
 
 @pytest.fixture
@@ -412,6 +403,7 @@ def test_a_thousand_increments_in_four_processes_give_a_thousand(tmp_path: Path)
     assert manager.open(token)["count"] == 1000
 
 
+@pytest.mark.parametrize("store", SWEPT, indirect=True)
 @pytest.mark.parametrize("rounds", counts(200, 2_000))
 def test_a_store_swept_and_revoked_all_the_while_loses_no_live_session(store: Store, three: Racers, rounds: int) -> None:
     """Promise 13, F-C10: removing what has expired, while sessions come and are written, removes nothing else."""

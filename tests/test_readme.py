@@ -12,6 +12,9 @@ from webtest import TestApp
 
 from session_middleware import CookiePolicy, Lifetime, MemoryStore, SessionMiddleware, SQLiteStore
 from session_middleware.config import options
+from session_middleware.stores.memcached import MemcachedStore
+from session_middleware.stores.redis import RedisStore
+from session_middleware.stores.sqlalchemy import SQLAlchemyStore
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -99,11 +102,26 @@ def test_every_option_is_in_its_table(table: str, cls: type) -> None:
     assert documented == inspect.signature(cls).parameters.keys() - {"app"}
 
 
-def test_the_defaults_of_the_stores_are_true(tmp_path: Path) -> None:
-    """The table of stores gives the defaults of their options."""
-    memory = inspect.signature(MemoryStore).parameters
-    sqlite = inspect.signature(SQLiteStore).parameters
+@pytest.mark.parametrize("cls", [MemoryStore, SQLiteStore, RedisStore, SQLAlchemyStore, MemcachedStore])
+def test_the_options_of_the_stores_are_true(cls: type) -> None:
+    """The table of stores gives every option with its default."""
+    table = README[README.index("| store | URL | options") :]
+    row = next(line for line in table.splitlines() if line.startswith(f"| `{cls.__name__}`")).rpartition(" | ")[2]
+    documented = dict(re.findall(r"`(\w+)`(?: \(([^)]*)\))?", row))
+    options = list(inspect.signature(cls).parameters.values())
+    ours = [option for option in options if option.kind is option.KEYWORD_ONLY]
 
-    assert f"`max_entries` ({memory['max_entries'].default:,})" in README
-    assert f"`max_bytes` ({memory['max_bytes'].default // 2**20} MiB)" in README
-    assert f"`timeout` ({sqlite['timeout'].default:.0f} s)" in README
+    assert documented.keys() == {option.name for option in ours}
+    for option in ours:
+        said = documented[option.name].split(" or ")[0].strip('`"')
+        assert said in _written(option.default), option.name
+
+
+def _written(default: object) -> set[str]:
+    if isinstance(default, bool):
+        return {str(default).lower()}
+    if isinstance(default, float):
+        return {f"{default:.0f} s"}
+    if isinstance(default, int):
+        return {f"{default:,}", f"{default // 2**20} MiB"}
+    return {str(default or "")}

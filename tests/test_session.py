@@ -1,9 +1,8 @@
 """The session as the application sees it: a mapping whose every change is kept, and what can be asked of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,22 +13,23 @@ from session_middleware import (
     Forget,
     HeadersAlreadySent,
     Lifetime,
+    MemoryStore,
     PayloadError,
     Send,
     Session,
+    Store,
     StoreUnavailable,
 )
 from session_middleware.testing import FakeClock
-from tests.sites import DATA, Site, a_store, setting
+from tests.sites import DATA, Site, setting
 
 HOUR = 3600
 DAY = 86400
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    with a_store(request.param, tmp_path) as store:
-        yield Site(store, FakeClock())
+@pytest.fixture
+def site(store: Store) -> Site:
+    return Site(store, FakeClock())
 
 
 class Text(str):
@@ -1050,10 +1050,9 @@ class TestLifetime:
 
         assert not site.is_alive(token)
 
-    def test_new_sessions_have_the_lifetime_of_the_manager(self, tmp_path: Path) -> None:
+    def test_new_sessions_have_the_lifetime_of_the_manager(self) -> None:
         """The default of the site."""
-        with a_store("memory", tmp_path) as store:
-            site = Site(store, FakeClock(), lifetime=Lifetime(idle=None, absolute=100))
-            token = site.begin()
+        site = Site(MemoryStore(), FakeClock(), lifetime=Lifetime(idle=None, absolute=100))
+        token = site.begin()
 
-            assert site.open(token).expires_at == site.clock() + 100
+        assert site.open(token).expires_at == site.clock() + 100

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from wsgiref.util import FileWrapper
 from wsgiref.validate import validator
@@ -200,12 +200,21 @@ class TestCommit:
         assert stored(store, cookie)["name"] == "new"
 
     def test_an_existing_session_is_stored_again_when_it_changes_late(self, store: FaultyStore) -> None:
-        """W-3: what is written after the first byte is stored in close()."""
+        """W-3: what is written after the first byte is stored, too."""
         cookie = a_session(store)
         response = visit(SessionMiddleware(late(write), store), cookie=cookie)
 
         assert response.body == b"firstsecond"
         assert stored(store, cookie)["name"] == "new"
+
+    def test_a_late_change_is_stored_before_the_end_is_seen(self, store: FaultyStore) -> None:
+        """Promise 6: who has read the response to its end finds in the session what it did, though close() comes later."""
+        cookie = a_session(store)
+        blocks = iter(SessionMiddleware(late(write), store)(an_environ(cookie=cookie), lambda *_: bytes))
+        assert b"".join(blocks) == b"firstsecond"
+
+        assert stored(store, cookie)["name"] == "new"
+        cast("Any", blocks).close()
 
     def test_early_and_late_changes_are_both_stored(self, store: FaultyStore) -> None:
         """W-3: a nested change before the first byte, one after it, and one after the last."""

@@ -1,4 +1,4 @@
-"""The application that the tests serve with a real server. It keeps its sessions in the working directory."""
+"""What tests serve with a real server. Its sessions are in the working directory, or where the environment says."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ def make(*, preload: bool = False, debug: bool = False) -> SessionMiddleware:
     """Return the application; *preload*: with the store in use already, as in a master that forks its workers."""
     if debug:
         logging.basicConfig(level=logging.DEBUG)
-    application = SessionMiddleware(_application, f"sqlite:///{DATABASE}")
+    application = SessionMiddleware(_application, os.environ.get("SESSION_STORE", f"sqlite:///{DATABASE}"))
     if preload:
         session = application.manager.open()
         session["made in"] = os.getpid()

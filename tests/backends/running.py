@@ -1,0 +1,133 @@
+"""The servers of one test run, and the stores that the tests of all stores share."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote
+
+import pytest
+from pymemcache.client.base import Client
+
+from session_middleware import MemoryStore, SQLiteStore, open_store
+from session_middleware.stores.base import Record, Version
+from session_middleware.stores.memcached import MemcachedStore
+from tests.backends.memcached import MAX_ITEM_SIZE, Memcached
+
+EMBEDDED: Final = ["memory", "sqlite"]
+SERVED: Final = ["redis", "memcached", "postgresql", "mariadb"]
+EVERY: Final = EMBEDDED + SERVED
+LATER: Final = ["memory", "sqlite", "redis", *(pytest.param(kind, marks=pytest.mark.soak) for kind in SERVED[1:])]
+"""For tests that take their time: every kind, most of them in the soak."""
+SWEPT: Final = ["memory", "sqlite", "postgresql", "mariadb"]
+"""Those that do not drop what has expired by themselves."""
+
+# What memcached counts as connections with nobody there but the one that asks.
+_ITS_OWN: Final = 2
+
+
+class Backends:
+    """Starts a server when it is first asked for, and ends it with the test run."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._servers: dict[str, Any] = {}
+        self._numbers = count(1)
+
+    def url(self, kind: str) -> str:
+        """Return the URL of a store on a running server, in which nothing has been stored yet."""
+        number = next(self._numbers)
+        match kind:
+            case "redis":
+                from tests.backends.redis import RedisServer
+
+                return f"redis://127.0.0.1:{self._server(kind, RedisServer).port}/0?prefix=test-{number}:"
+            case "memcached":
+                server = self._server(kind, Memcached)
+                return f"memcached://{server.address}?prefix=test-{number}:&max_item_size={MAX_ITEM_SIZE}"
+            case "postgresql":
+                from tests.backends.postgresql import PostgresServer
+
+                return f"{self._server(kind, PostgresServer).url()}?table=test_{number}"
+            case "mariadb":
+                from tests.backends.mariadb import MariaDBServer
+
+                return f"{self._server(kind, MariaDBServer).url()}?table=test_{number}"
+        raise ValueError(kind)
+
+    def connections(self, kind: str) -> int:
+        """Return how many connections others have to a server that runs."""
+        server = self._server(kind, NotImplemented)
+        if kind == "redis":
+            with server.client() as client:
+                return len(client.client_list()) - 1
+        if kind == "memcached":
+            return int(server.statistic("curr_connections")) - _ITS_OWN
+        return int(server.connections())
+
+    def dump(self, kind: str) -> bytes:
+        """Return all that a server that runs would tell of what it keeps."""
+        server = self._server(kind, NotImplemented)
+        if kind == "redis":
+            with server.client() as client:
+                return b"\n".join(part for key in client.scan_iter(count=1000) for part in (key, client.dump(key) or b""))
+        if kind == "memcached":
+            with closing(Client(server.address)) as client:
+                listed = client.raw_command("lru_crawler metadump all", "END\r\n").decode()
+                names = [
+                    unquote(line.partition("key=")[2].partition(" ")[0]) for line in listed.splitlines() if "key=" in line
+                ]
+                return b"\n".join(part for name in names for part in (name.encode(), client.get(name) or b""))
+        sql = "SELECT table_name FROM information_schema.tables WHERE table_name LIKE 'test\\_%%'"
+        rows = [row for (table,) in server.run(sql.replace("%%", "%")) for row in server.run(f"SELECT * FROM {table}")]
+        return b"\n".join(value if isinstance(value, bytes) else repr(value).encode() for row in rows for value in row)
+
+    def _server(self, kind: str, make: Callable[[], Any]) -> Any:
+        if kind not in self._servers:
+            self._servers[kind] = self._stack.enter_context(make())
+        return self._servers[kind]
+
+
+class Noting:
+    """A store that keeps no index of users, with the notes that these tests take of them and of the keys."""
+
+    def __init__(self, store: MemcachedStore) -> None:
+        self._store = store
+        self._users: dict[str, str | None] = {}
+        self.load, self.close = store.load, store.close
+
+    def create(self, key: str, record: Record) -> bool:
+        # Noted before it is done: who looks meanwhile is to find it.
+        self._users[key] = record.user_id
+        return self._store.create(key, record)
+
+    def update(self, key: str, record: Record, *, version: Version) -> bool:
+        before, self._users[key] = self._users.get(key), record.user_id
+        updated = self._store.update(key, record, version=version)
+        if not updated:
+            self._users[key] = before
+        elif record.expires_at == 0:
+            self._users.pop(key, None)
+        return updated
+
+    def delete(self, key: str) -> bool:
+        self._users.pop(key, None)
+        return self._store.delete(key)
+
+    def keys_of(self, user_id: str) -> list[str]:
+        return [key for key, user in list(self._users.items()) if user == user_id]
+
+    def keys(self) -> list[str]:
+        return [key for key in list(self._users) if self._store.load(key) is not None]
+
+
+@contextmanager
+def a_store(kind: str, directory: Path, backends: Backends) -> Iterator[Any]:
+    """Make an empty store of a kind in ``EVERY``, to be closed at the end."""
+    if kind == "memory":
+        yield MemoryStore()
+        return
+    store: Any = SQLiteStore(directory / "sessions.sqlite3") if kind == "sqlite" else open_store(backends.url(kind))
+    with closing(Noting(store) if kind == "memcached" else store) as opened:
+        yield opened
