@@ -13,11 +13,13 @@ from typing import Any
 
 from bottle import Bottle, abort, request
 
-from session_middleware import Session, SessionMiddleware, get_session
+from session_middleware import Session
+from session_middleware.integrations.bottle import SessionPlugin
 
 USERS = {"alice", "bob"}
 
-app = Bottle()
+app = application = Bottle()
+app.install(SessionPlugin())
 
 
 def view(session: Session) -> dict[str, Any]:
@@ -26,22 +28,19 @@ def view(session: Session) -> dict[str, Any]:
 
 
 @app.get("/")
-def home() -> dict[str, Any]:
-    session = get_session(request.environ)
+def home(session: Session) -> dict[str, Any]:
     session["visits"] = session.get("visits", 0) + 1
     return view(session)
 
 
 @app.post("/cart")
-def add_to_cart() -> dict[str, Any]:
-    session = get_session(request.environ)
+def add_to_cart(session: Session) -> dict[str, Any]:
     session.setdefault("cart", {"items": []})["items"].append(request.forms.getunicode("item", ""))
     return view(session)
 
 
 @app.post("/login")
-def login() -> dict[str, Any]:
-    session = get_session(request.environ)
+def login(session: Session) -> dict[str, Any]:
     user = request.forms.getunicode("user")
     if user not in USERS:  # or the password is wrong: examples/demo checks one
         abort(403)
@@ -51,9 +50,5 @@ def login() -> dict[str, Any]:
 
 @app.post("/logout")
 def logout() -> dict[str, Any]:
-    session = get_session(request.environ)
-    session.invalidate()
-    return view(session)
-
-
-application = SessionMiddleware(app)
+    request.session.invalidate()  # the same session, where no argument is at hand
+    return view(request.session)

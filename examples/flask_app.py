@@ -1,4 +1,4 @@
-"""Sessions in a Flask application. Flask's own ``flask.session``, which lives in the cookie, is not used.
+"""Sessions in a Flask application: ``flask.session`` is kept on the server.
 
 Serve it, and use it:
 
@@ -13,47 +13,41 @@ from typing import Any
 
 from flask import Flask, abort, request
 
-from session_middleware import Session, SessionMiddleware, get_session
+from session_middleware.integrations.flask import Sessions, session  # flask.session, with its type
 
 USERS = {"alice", "bob"}
 
-app = Flask(__name__)
+app = application = Flask(__name__)
+Sessions(app)
 
 
-def view(session: Session) -> dict[str, Any]:
+def view() -> dict[str, Any]:
     cart = session.get("cart", {"items": []})
     return {"user": session.user_id, "visits": session.get("visits", 0), "cart": cart["items"]}
 
 
 @app.get("/")
 def home() -> dict[str, Any]:
-    session = get_session(request.environ)
     session["visits"] = session.get("visits", 0) + 1
-    return view(session)
+    return view()
 
 
 @app.post("/cart")
 def add_to_cart() -> dict[str, Any]:
-    session = get_session(request.environ)
     session.setdefault("cart", {"items": []})["items"].append(request.form["item"])
-    return view(session)
+    return view()
 
 
 @app.post("/login")
 def login() -> dict[str, Any]:
-    session = get_session(request.environ)
     user = request.form["user"]
     if user not in USERS:  # or the password is wrong: examples/demo checks one
         abort(403)
     session.login(user)
-    return view(session)
+    return view()
 
 
 @app.post("/logout")
 def logout() -> dict[str, Any]:
-    session = get_session(request.environ)
     session.invalidate()
-    return view(session)
-
-
-application = SessionMiddleware(app)
+    return view()

@@ -9,18 +9,19 @@ Serve it, and use it:
     curl -b jar -c jar localhost:8000/logout -X POST
 """
 
-from webob import Request, Response
+from webob import Response
 from webob.dec import wsgify
 from webob.exc import HTTPForbidden, HTTPNotFound
 
-from session_middleware import SessionMiddleware, get_session
+from session_middleware import SessionMiddleware
+from session_middleware.integrations.webob import Request
 
 USERS = {"alice", "bob"}
 
 
-@wsgify
+@wsgify(RequestClass=Request)
 def app(request: Request) -> Response:
-    session = get_session(request.environ)
+    session = request.session
     match request.method, request.environ["PATH_INFO"]:
         case "GET", "/":
             session["visits"] = session.get("visits", 0) + 1

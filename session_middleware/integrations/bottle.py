@@ -1,0 +1,115 @@
+"""Bottle: a plugin that gives each request its session. It stores nothing itself."""
+
+import inspect
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+try:
+    import bottle
+except ModuleNotFoundError as error:
+    if error.name != "bottle":
+        raise
+    raise ImportError("Bottle is not installed: pip install 'session-middleware[bottle]'", name="bottle") from error
+
+from session_middleware.codecs import Codec
+from session_middleware.cookies import CookiePolicy
+from session_middleware.exceptions import ConfigurationError
+from session_middleware.integrations.embedding import handed_over, serve
+from session_middleware.lifetime import Lifetime
+from session_middleware.middleware import ENVIRON_KEY, SessionMiddleware, get_session
+from session_middleware.session import Session
+from session_middleware.stores.base import Store
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+
+class SessionPlugin:
+    """``app.install(SessionPlugin())``: ``request.session`` is the session, and a callback that names it is given it.
+
+    The application is then served as it is. Where it is wrapped with :class:`SessionMiddleware`, or mounted in one that
+    is, or that has this plugin, the session is the one from there, and the options here, *keyword* apart, are not used.
+    *keyword* names the attribute and the argument. The other options are those of :class:`SessionMiddleware`.
+
+    Raise :exc:`ConfigurationError` for options that cannot work.
+    """
+
+    name = "session_middleware"
+    api = 2
+
+    def __init__(
+        self,
+        store: Store | str | None = None,
+        *,
+        keyword: str = "session",
+        lifetime: Lifetime = Lifetime.AAL2,
+        cookie: CookiePolicy = CookiePolicy(),  # noqa: B008  # frozen
+        codec: Codec | None = None,
+        max_bytes: int = 1024 * 1024,
+        environ_key: str = ENVIRON_KEY,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not isinstance(keyword, str) or not keyword.isidentifier() or hasattr(bottle.BaseRequest, keyword):
+            raise ConfigurationError(f"keyword={keyword!r}: write a name that an argument can have and Bottle does not use")
+        self.keyword = keyword
+        self._middleware = SessionMiddleware(
+            handed_over,
+            store,
+            lifetime=lifetime,
+            cookie=cookie,
+            codec=codec,
+            max_bytes=max_bytes,
+            environ_key=environ_key,
+            clock=clock,
+        )
+        self.manager = self._middleware.manager
+        self._installed: list[Any] = []
+
+    # For Bottle
+
+    def setup(self, app: Any) -> None:
+        if any(isinstance(plugin, SessionPlugin) for plugin in app.plugins):
+            raise ConfigurationError("a SessionPlugin is installed already: one is enough")
+        attribute = f"bottle.request.ext.{self.keyword}"  # where Bottle looks for an attribute that it does not know
+        wsgi = app.wsgi
+
+        def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+            environ[attribute] = get_session(environ, self._middleware.environ_key)
+            blocks: Iterable[bytes] = wsgi(environ, start_response)
+            return blocks
+
+        app.wsgi = partial(serve, self._middleware, application)
+        self._installed.append(app)
+
+    def apply(self, callback: Callable[..., Any], route: Any) -> Callable[..., Any]:
+        if self.keyword not in _arguments(route.callback):
+            return callback
+
+        def with_session(*args: Any, **kwargs: Any) -> Any:
+            # A part of the URL may have the name, too.
+            return callback(*args, **(kwargs if self.keyword in kwargs else {**kwargs, self.keyword: self._session()}))
+
+        return with_session
+
+    def close(self) -> None:
+        """Leave the applications that it is not installed in any more. The store stays open."""
+        for app in [app for app in self._installed if self not in app.plugins]:
+            del app.wsgi
+            self._installed.remove(app)
+
+    def _session(self) -> Session:
+        environ = bottle.request.environ
+        if self._middleware.environ_key not in environ:
+            raise ConfigurationError(
+                "install SessionPlugin in the application that is served, too, not only in one mounted in it"
+            )
+        return get_session(environ, self._middleware.environ_key)
+
+
+def _arguments(callback: Callable[..., Any]) -> Iterable[str]:
+    try:
+        return inspect.signature(callback).parameters
+    except (TypeError, ValueError):
+        return ()  # a builtin

@@ -1,0 +1,256 @@
+"""The Flask extension: ``flask.session`` is the session of the middleware. It stores nothing itself.
+
+::
+
+    from session_middleware.integrations.flask import Sessions
+
+    Sessions(app, "redis://localhost:6379/0")
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+try:
+    import flask
+except ModuleNotFoundError as error:
+    if error.name != "flask":
+        raise
+    raise ImportError("Flask is not installed: pip install 'session-middleware[flask]'", name="flask") from error
+from flask.sessions import SessionInterface, SessionMixin
+from werkzeug.datastructures import Headers
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from session_middleware.carrying import CarryOver
+from session_middleware.codecs import Codec
+from session_middleware.cookies import CookiePolicy, SessionCookie
+from session_middleware.exceptions import ConfigurationError, SessionError
+from session_middleware.headers import forbid_shared_caching, vary_on_cookie
+from session_middleware.integrations.flask_signin import follow
+from session_middleware.integrations.flask_view import FlaskSession, session
+from session_middleware.lifetime import Lifetime
+from session_middleware.manager import Send, SessionManager
+from session_middleware.middleware import ENVIRON_KEY, SessionMiddleware
+from session_middleware.session import Session
+from session_middleware.stores.base import Store
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+__all__ = ["FlaskSession", "FlaskSessions", "Sessions", "session"]
+
+log = logging.getLogger("session_middleware")
+
+_EXTENSION = "session_middleware"
+
+
+class Sessions:
+    """The extension: ``Sessions(app)``, or ``Sessions()`` and then ``init_app(app)``, makes ``flask.session`` ours.
+
+    *store* and the options are those of :class:`SessionMiddleware`. Without *cookie*, the ``SESSION_COOKIE_...`` settings
+    of the application count, as they are by then. ``SECRET_KEY`` is not needed.
+    """
+
+    def __init__(
+        self,
+        app: flask.Flask | None = None,
+        store: Store | str | None = None,
+        *,
+        lifetime: Lifetime = Lifetime.AAL2,
+        cookie: CookiePolicy | None = None,
+        codec: Codec | None = None,
+        max_bytes: int = 1024 * 1024,
+        environ_key: str = ENVIRON_KEY,
+        clock: Callable[[], float] = time.time,
+        carry_over: CarryOver | None = None,
+    ) -> None:
+        self._store = store
+        self._cookie = cookie
+        self._options: dict[str, Any] = {
+            "lifetime": lifetime,
+            "codec": codec,
+            "max_bytes": max_bytes,
+            "environ_key": environ_key,
+            "clock": clock,
+            "carry_over": carry_over,
+        }
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(
+        self,
+        app: flask.Flask,
+        store: Store | str | None = None,
+        *,
+        lifetime: Lifetime | None = None,
+        cookie: CookiePolicy | None = None,
+        codec: Codec | None = None,
+        max_bytes: int | None = None,
+        environ_key: str | None = None,
+        clock: Callable[[], float] | None = None,
+        carry_over: CarryOver | None = None,
+    ) -> None:
+        """Set *app* up; what is left out is as it was given to the constructor.
+
+        Afterwards ``app.extensions["session_middleware"].manager`` lists and revokes sessions. Raise
+        :exc:`ConfigurationError` for an application that is set up already, and for options that cannot work.
+        """
+        if not isinstance(app, flask.Flask):
+            raise ConfigurationError(f"app={app!r}: write Flask(__name__)")
+        if _EXTENSION in app.extensions:
+            raise ConfigurationError(f"{app!r} has its sessions already: write Sessions(app, ...) once, with all options")
+        given = {
+            "lifetime": lifetime,
+            "codec": codec,
+            "max_bytes": max_bytes,
+            "environ_key": environ_key,
+            "clock": clock,
+            "carry_over": carry_over,
+        }
+        options = self._options | {name: value for name, value in given.items() if value is not None}
+        cookie = cookie or self._cookie or _configured_cookie(app)
+        store = self._store if store is None else store
+        # The scheme decides about the cookie, so what corrects it stays outside.
+        fix = app.wsgi_app
+        if isinstance(fix, ProxyFix):
+            fix.app = middleware = _Middleware(fix.app, store, cookie=cookie, **options)
+        else:
+            middleware = _Middleware(fix, store, cookie=cookie, **options)
+            app.wsgi_app = middleware  # type: ignore[method-assign]  # Flask's documented way
+        app.extensions[_EXTENSION] = middleware
+        app.session_interface = FlaskSessions(middleware, cookie)
+
+    @property
+    def manager(self) -> SessionManager:
+        """The manager of the current application (``flask.current_app``)."""
+        return cast("_Middleware", flask.current_app.extensions[_EXTENSION]).manager
+
+
+class FlaskSessions(SessionInterface):
+    """What Flask asks for sessions (``app.session_interface``)."""
+
+    def __init__(self, middleware: "_Middleware", cookie: CookiePolicy) -> None:
+        self._middleware = middleware
+        self._cookie = cookie
+        self._knows_flask_login = False
+
+    def open_session(self, app: flask.Flask, request: flask.Request) -> FlaskSession:
+        """Return a view of the request's session, which is not touched by that.
+
+        Where no middleware has put one into the environ, as in ``test_request_context()`` and ``session_transaction()``,
+        it is opened here, and stored by :meth:`save_session`.
+        """
+        if not self._knows_flask_login and hasattr(app, "login_manager"):
+            follow(app)
+            self._knows_flask_login = True
+        found = self._middleware.session_of(request.environ)
+        return _DetachedSession(self._middleware, request.environ, app) if found is None else FlaskSession(found, app)
+
+    def save_session(self, app: flask.Flask, session: SessionMixin, response: flask.Response) -> None:
+        """Store a session that was opened here; the middleware stores its own when the response starts."""
+        if isinstance(session, _DetachedSession):
+            session.commit(response)
+
+    def regenerate(self, session: FlaskSession) -> None:
+        """Give the session a new token; Flask-Session has this method here."""
+        session.regenerate()
+
+    def get_cookie_name(self, app: flask.Flask) -> str:
+        return self._cookie.for_scheme("https" if self.get_cookie_secure(app) else "http").name
+
+    def get_cookie_domain(self, app: flask.Flask) -> str | None:
+        return self._cookie.domain
+
+    def get_cookie_path(self, app: flask.Flask) -> str:
+        return self._cookie.path
+
+    def get_cookie_httponly(self, app: flask.Flask) -> bool:
+        return True
+
+    def get_cookie_secure(self, app: flask.Flask) -> bool:
+        secure = self._cookie.secure
+        return (flask.has_request_context() and flask.request.is_secure) if secure == "auto" else secure
+
+    def get_cookie_samesite(self, app: flask.Flask) -> str:
+        return self._cookie.samesite
+
+    def get_cookie_partitioned(self, app: flask.Flask) -> bool:
+        return self._cookie.partitioned
+
+
+class _Middleware(SessionMiddleware):
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """Serve the request; with the session of a middleware further out, if there is one."""
+        if self.session_of(environ) is not None:
+            return self.app(environ, start_response)
+        return super().__call__(environ, start_response)
+
+    def session_of(self, environ: "WSGIEnvironment") -> Session | None:
+        """Return the session of a request that is being answered; ``None`` if no middleware has put one there."""
+        found = environ.get(self.environ_key)
+        return found if isinstance(found, Session) and not found.announced else None
+
+    def cookie_of(self, environ: "WSGIEnvironment") -> SessionCookie:
+        """Return the cookie of the request's scheme, or that of https if it came with that one alone.
+
+        No browser does the latter. A test client does, between requests of which some only are by https.
+        """
+        header = environ.get("HTTP_COOKIE")
+        is_https = environ.get("wsgi.url_scheme") == "https" or (self._https.read(header) and not self._http.read(header))
+        return self._https if is_https else self._http
+
+    def open(self, environ: "WSGIEnvironment") -> Session:
+        """Return the session that the cookies of a request stand for."""
+        read = self._read_https if self.cookie_of(environ) is self._https else self._read_http
+        return Session(self.manager, read, environ.get("HTTP_COOKIE"))
+
+
+class _DetachedSession(FlaskSession):
+    """A session that no middleware stores."""
+
+    def __init__(self, middleware: _Middleware, environ: "WSGIEnvironment", app: flask.Flask) -> None:
+        self._cookie = middleware.cookie_of(environ)
+        self._manager = middleware.manager
+        super().__init__(middleware.open(environ), app)
+
+    def commit(self, response: flask.Response) -> None:
+        """Store what was changed and tell the browser; what a stream changes later is stored when it ends."""
+        session, late = self.underlying, self.underlying.announced
+        failed = response.status_code >= 500
+        verdict = self._manager.commit(session, failed=failed)
+        session.announced = True
+        headers = response.headers.to_wsgi_list()
+        if session.accessed:
+            vary_on_cookie(headers)
+        if verdict is not None:
+            if isinstance(verdict, Send):
+                cookie = self._cookie.header(verdict.token, max_age=verdict.max_age)
+            else:
+                cookie = self._cookie.deletion_header()
+            headers.append(("Set-Cookie", cookie))
+            forbid_shared_caching(headers)
+        response.headers = Headers(headers)
+        if not late:
+            response.call_on_close(lambda: self._commit_late(failed))
+
+    def _commit_late(self, failed: bool) -> None:
+        try:
+            self._manager.commit(self.underlying, failed=failed)
+        except SessionError as error:
+            log.error("%r: what was left to store when the request ended is lost: %s", self, error)
+
+
+def _configured_cookie(app: flask.Flask) -> CookiePolicy:
+    """Return the cookie that Flask's own settings ask for."""
+    config = app.config
+    if not config["SESSION_COOKIE_HTTPONLY"]:
+        raise ConfigurationError("SESSION_COOKIE_HTTPONLY=False: leave it out; the session cookie is always HttpOnly")
+    return CookiePolicy(
+        name=config["SESSION_COOKIE_NAME"],
+        secure=bool(config["SESSION_COOKIE_SECURE"]) or "auto",
+        samesite=config["SESSION_COOKIE_SAMESITE"] or "Lax",
+        path=config["SESSION_COOKIE_PATH"] or config["APPLICATION_ROOT"] or "/",
+        domain=config["SESSION_COOKIE_DOMAIN"] or None,
+        partitioned=config.get("SESSION_COOKIE_PARTITIONED", False),
+    )

@@ -1,0 +1,60 @@
+"""Flask-Login signs the session in and out. Its signals say when; nothing of it is imported here."""
+
+import sys
+from typing import Any, Final, cast
+
+import flask
+
+from session_middleware.integrations.flask_view import FlaskSession
+
+# What Flask-Login itself has put there when its signal comes; all else of another user goes.
+_LOGIN_KEYS: Final = ("_user_id", "_fresh", "_id", "_remember", "_remember_seconds")
+
+
+def follow(app: flask.Flask) -> None:
+    """Listen to the signals of Flask-Login, if the login manager of *app* is one of its own."""
+    signals = sys.modules.get("flask_login.signals")
+    if signals is None:
+        return
+    signals.user_logged_in.connect(_signed_in, app)
+    signals.user_login_confirmed.connect(_signed_in, app)
+    signals.user_loaded_from_cookie.connect(_remembered, app)
+    signals.user_logged_out.connect(_signed_out, app)
+    signals.session_protected.connect(_protected, app)
+
+
+def _current() -> FlaskSession | None:
+    found = cast("Any", flask.session)._get_current_object()  # noqa: SLF001  # Werkzeug documents it
+    return found if isinstance(found, FlaskSession) else None
+
+
+def _signed_in(app: flask.Flask, **_: object) -> None:
+    session = _current()
+    if session is not None and "_user_id" in session:
+        own = {key: session[key] for key in _LOGIN_KEYS if key in session}
+        session.login(str(own["_user_id"]))
+        session.update(own)
+
+
+def _remembered(app: flask.Flask, **_: object) -> None:
+    """Sign in, as the browser remembers, but not in place of a session that a parallel request has just moved."""
+    session = _current()
+    if session is not None and session.progress is not None and not session.progress.gone:
+        _signed_in(app)
+
+
+def _signed_out(app: flask.Flask, **_: object) -> None:
+    """End the session, but let Flask-Login remove the cookie that remembers the user."""
+    session = _current()
+    if session is not None:
+        clear = session.get("_remember") == "clear"
+        session.invalidate()
+        if clear and not session.announced:
+            session["_remember"] = "clear"
+
+
+def _protected(app: flask.Flask, **_: object) -> None:
+    """In its strong mode Flask-Login ends the whole session, and it asks for that in this way."""
+    session = _current()
+    if session is not None and session.get("_remember") == "clear":
+        _signed_out(app)

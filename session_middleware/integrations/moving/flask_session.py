@@ -1,0 +1,102 @@
+"""Reads the sessions of Flask-Session 0.8: MessagePack and JSON, in Redis, in files and in a database. It needs neither.
+
+::
+
+    cookie   = id ["." signature]
+    Redis    = data                 under "session:" id
+    file     = expires(4) data      named hex(SHA-256("session:" id)), as cachelib has it; 0 never expires
+    database = data                 in sessions.data, by sessions.session_id, until sessions.expiry
+    data     = MessagePack | JSON
+
+cachelib pickles what it writes to files, unless it was told to write JSON: see *plain_pickles*.
+"""
+
+import os
+import struct
+from hashlib import new as new_hash
+from typing import Final
+
+from session_middleware.carrying import Carried
+from session_middleware.integrations.moving.formats import Pickles, mapping, unsigned_by_flask_session
+from session_middleware.integrations.moving.places import FilePlace, Place, RedisPlace, TablePlace
+from session_middleware.integrations.moving.reading import Reader
+
+_ID: Final = "[A-Za-z0-9_-]{16,256}"
+_CONVERSION: Final = (
+    "let Flask-Session 0.8 run for one session lifetime: it reads them and writes MessagePack (in files: with"
+    " FileSystemCache.serializer set to an object whose load() reads both and whose dump() writes JSON)"
+)
+_EXPIRES: Final = struct.Struct("I")
+
+
+class CachelibPlace(FilePlace):
+    """The directory of cachelib's ``FileSystemCache``; *hash_name* is the hash that its files are named by."""
+
+    def __init__(self, directory: str | os.PathLike[str], *, hash_name: str = "sha256") -> None:
+        super().__init__(directory, lambda key: new_hash(hash_name, key.encode()).hexdigest())
+
+    def get(self, key: str, now: float) -> bytes | None:
+        found = super().get(key, now)
+        if found is None or len(found) < _EXPIRES.size:
+            return None
+        (expires_at,) = _EXPIRES.unpack_from(found)
+        return None if 0 < expires_at < now else found[_EXPIRES.size :]
+
+
+class FromFlaskSession(Reader):
+    """Carries Flask-Session's sessions over: ``SessionMiddleware(app, store, carry_over=FromFlaskSession("redis://..."))``.
+
+    *place*: a ``redis://`` URL; the directory of file sessions, as ``file:///...`` or a path; the URL of a database; or a
+    :class:`Place`, such as a :class:`TablePlace` for a table of another name. The others are Flask's own settings:
+    *key_prefix*, *cookie_name* and so on; *secret_key* if ``SESSION_USE_SIGNER`` was set, and only then.
+    *user_key*: where the user id is; Flask-Login's by default. *plain_pickles*: carry pickled sessions over, too, if they
+    hold only plain values; nothing in them is run.
+    """
+
+    library = "Flask-Session"
+
+    def __init__(
+        self,
+        place: Place | str | os.PathLike[str],
+        *,
+        key_prefix: str = "session:",
+        secret_key: str | bytes | None = None,
+        cookie_name: str = "session",
+        cookie_path: str = "/",
+        cookie_domain: str | None = None,
+        user_key: str | None = "_user_id",
+        plain_pickles: bool = False,
+    ) -> None:
+        super().__init__(
+            _place(place),
+            name=cookie_name,
+            path=cookie_path,
+            domain=cookie_domain,
+            form=rf"{_ID}\.[A-Za-z0-9_-]{{27}}" if secret_key else _ID,
+            user_key=user_key,
+        )
+        self._prefix = key_prefix
+        self._secret_key = secret_key
+        self._pickles = Pickles(plain=plain_pickles, conversion=_CONVERSION)
+
+    def unsigned(self, value: str) -> str | None:
+        return unsigned_by_flask_session(self._secret_key, value) if self._secret_key else value
+
+    def key_of(self, old_id: str) -> str:
+        return self._prefix + old_id
+
+    def carried(self, found: bytes, now: float) -> Carried | None:
+        data = mapping(found, self._pickles)
+        persistent = data.pop("_permanent", False) is True
+        return Carried(data, self.user_of(data), persistent) if data else None
+
+
+def _place(place: Place | str | os.PathLike[str]) -> Place:
+    if not isinstance(place, str | os.PathLike):
+        return place
+    scheme, separator, rest = os.fspath(place).partition("://")
+    if not separator or scheme == "file":
+        return CachelibPlace(rest if separator else scheme)
+    if scheme in ("redis", "rediss", "unix"):
+        return RedisPlace(place)
+    return TablePlace(str(place), "sessions", key_column="session_id", value_column="data", expires_column="expiry")

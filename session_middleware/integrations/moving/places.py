@@ -1,0 +1,173 @@
+"""Where other libraries keep their sessions: bytes under a key, to be read and removed. They know no format.
+
+Each is safe with threads and after a fork. Whatever goes wrong in a driver is :exc:`StoreUnavailable`.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from session_middleware.exceptions import ConfigurationError, PayloadError, StoreUnavailable
+from session_middleware.integrations.moving.formats import MOST
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+_TIMEOUT: Final = 1.0
+
+
+class Place(Protocol):
+    """What a reader asks of wherever the sessions are. Yours may be any object with these two."""
+
+    def get(self, key: str, now: float) -> bytes | None:
+        """Return what is under the key, ``None`` if nothing is, or if it has expired at *now* (epoch seconds).
+
+        Raise :exc:`StoreUnavailable` if that cannot be told.
+        """
+        ...
+
+    def remove(self, key: str) -> None:
+        """Remove what is under the key, if anything is; raise :exc:`StoreUnavailable` if that is not certain."""
+        ...
+
+
+class RedisPlace:
+    """Redis, by a URL or by a client of ``redis-py``; its own expiry holds."""
+
+    def __init__(self, client: Any) -> None:
+        if isinstance(client, str):
+            client = _redis_client(client)
+        pool = getattr(client, "connection_pool", None)
+        if getattr(pool, "connection_kwargs", {}).get("decode_responses"):
+            raise ConfigurationError("a Redis client with decode_responses=True: leave that out, sessions are bytes")
+        self._client = client
+
+    def get(self, key: str, now: float) -> bytes | None:
+        with _failing_as_unavailable("Redis"):
+            found: bytes | None = self._client.get(key)
+            return found
+
+    def remove(self, key: str) -> None:
+        with _failing_as_unavailable("Redis"):
+            self._client.delete(key)
+
+
+class FilePlace:
+    """One file for each session in a directory; *path_of* returns the path in it for a key."""
+
+    def __init__(self, directory: str | os.PathLike[str], path_of: Callable[[str], str]) -> None:
+        self._directory = Path(directory)
+        self._path_of = path_of
+        if not self._directory.is_dir():
+            raise ConfigurationError(f"{str(directory)!r}: there is no such directory; write where the old sessions are")
+
+    def get(self, key: str, now: float) -> bytes | None:
+        with _failing_as_unavailable("files"):
+            try:
+                with (self._directory / self._path_of(key)).open("rb") as file:
+                    return file.read(MOST + 1)
+            except FileNotFoundError:
+                self._be_there()
+                return None
+
+    def remove(self, key: str) -> None:
+        with _failing_as_unavailable("files"):
+            try:
+                (self._directory / self._path_of(key)).unlink()
+            except FileNotFoundError:
+                self._be_there()
+
+    def _be_there(self) -> None:
+        """A directory that is away, because it is not mounted just now, says nothing about what is in it."""
+        self._directory.stat()
+
+
+class TablePlace:
+    """A table, by an SQLAlchemy engine or URL. *expires_column* holds UTC without a zone, or a time with one."""
+
+    def __init__(
+        self,
+        engine: "Engine | str",
+        table: str,
+        *,
+        key_column: str,
+        value_column: str,
+        expires_column: str | None = None,
+        schema: str | None = None,
+    ) -> None:
+        try:
+            import sqlalchemy
+        except ImportError as error:
+            raise ConfigurationError("a table needs SQLAlchemy: pip install 'session-middleware[sqlalchemy]'") from error
+        if isinstance(engine, str):
+            try:
+                sqlalchemy.make_url(engine).get_dialect()
+            except sqlalchemy.exc.ArgumentError as error:
+                raise ConfigurationError(f"the URL of the old sessions cannot be read: {type(error).__name__}") from None
+        self._engine = engine
+        self._own: tuple[int, Engine] | None = None
+        self._sql = sqlalchemy
+        types = {key_column: sqlalchemy.String, value_column: sqlalchemy.LargeBinary}
+        columns: list[Any] = [sqlalchemy.column(name, kind) for name, kind in types.items()]
+        if expires_column is not None:
+            columns.append(sqlalchemy.column(expires_column, sqlalchemy.DateTime))
+        self._table = sqlalchemy.table(table, *columns, schema=schema)
+        self._key, *self._selected = columns
+
+    def get(self, key: str, now: float) -> bytes | None:
+        with _failing_as_unavailable("the database"), self._connected().connect() as connection:
+            row = connection.execute(self._sql.select(*self._selected).where(self._key == key)).first()
+        if row is None or (len(row) > 1 and _has_passed(row[1], now)):
+            return None
+        return bytes(row[0])
+
+    def remove(self, key: str) -> None:
+        with _failing_as_unavailable("the database"), self._connected().begin() as connection:
+            connection.execute(self._sql.delete(self._table).where(self._key == key))
+
+    def _connected(self) -> "Engine":
+        if not isinstance(self._engine, str):
+            return self._engine
+        own, pid = self._own, os.getpid()
+        if own is None or own[0] != pid:
+            # A connection from before a fork belongs to the parent.
+            self._own = own = (pid, self._sql.create_engine(self._engine, pool_timeout=_TIMEOUT, pool_pre_ping=True))
+        return own[1]
+
+
+def _has_passed(moment: datetime | None, now: float) -> bool:
+    if moment is None:
+        return True
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() <= now
+
+
+def _redis_client(url: str) -> Any:
+    try:
+        from redis import Redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+    except ImportError as error:
+        raise ConfigurationError("Redis needs redis-py: pip install 'session-middleware[redis]'") from error
+    try:
+        return Redis.from_url(url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, retry=Retry(NoBackoff(), 0))
+    except ValueError as error:
+        raise ConfigurationError(f"the URL of the old sessions cannot be read: {error}") from None
+
+
+@contextmanager
+def _failing_as_unavailable(what: str) -> Iterator[None]:
+    try:
+        yield
+    # Drivers have their own trees of errors, and none of them may read as "no session".
+    except Exception as error:
+        raise StoreUnavailable(f"the old sessions cannot be asked ({what}: {type(error).__name__})") from error
+
+
+def checked_size(data: bytes) -> bytes:
+    """Return *data*; raise :exc:`PayloadError` if they are too many to be a session."""
+    if len(data) > MOST:
+        raise PayloadError(f"it is over the limit of {MOST:,} bytes")
+    return data

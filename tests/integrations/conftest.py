@@ -1,0 +1,5 @@
+"""What the tests of every framework share."""
+
+import pytest
+
+pytest.register_assert_rewrite("tests.integrations.contract")

@@ -1,0 +1,259 @@
+"""What holds in every framework, through WebTest and through gunicorn; each framework's test module gives its site."""
+
+import http.client
+import json
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from types import ModuleType
+from typing import Any, ClassVar, NamedTuple
+from urllib.parse import urlsplit
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from wsgiref.validate import validator
+
+import pytest
+
+from session_middleware import MemoryStore, SessionMiddleware, SQLiteStore
+from session_middleware.testing import FaultyStore
+from tests.apps import Gateway, an_environ, visit
+from tests.browser import Browser, Transport, in_process, over_http
+from tests.integrations.acts import GO, MEETING
+from tests.servers.gunicorn import Gunicorn
+
+
+def answer(browser: Browser, act: str) -> Any:
+    reply = browser.get(f"/act/{act}")
+    assert reply.status == 200, reply
+    return json.loads(reply.text)
+
+
+def data(browser: Browser) -> Any:
+    return answer(browser, "show")["data"]
+
+
+class Served(NamedTuple):
+    transport: Callable[[], Transport]
+    """Makes a way to the site, for one thread."""
+    url: str
+    """Of its server, if it has one."""
+
+
+class IntegrationContract:
+    """A subclass names the ``site``: a module whose ``make(store)`` returns an application."""
+
+    site: ClassVar[ModuleType]
+
+    @pytest.fixture(params=["WebTest", "WebTest, wrapped", "gunicorn"], scope="class")
+    @classmethod
+    def served(cls, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+        """The site in its three ways."""
+        directory = tmp_path_factory.mktemp("site")
+        if request.param == "gunicorn":
+            arguments = ("--worker-class", "gthread", "--threads", "8")
+            with Gunicorn(f"{cls.site.__name__}:make()", *arguments, cwd=directory) as server:
+                yield Served(partial(over_http, server.url), server.url)
+            return
+        store = SQLiteStore(directory / "sessions.sqlite3")
+        application = cls.site.make(store) if request.param == "WebTest" else SessionMiddleware(cls.inner(), store)
+        yield Served(partial(in_process, validator(_with_error_pages(application))), "")
+        store.close()
+
+    @classmethod
+    def inner(cls) -> Any:
+        """Return the site without a middleware of its own, or with one that must not be used."""
+        return cls.site.make(_Forbidden())
+
+    @pytest.fixture
+    def browser(self, served: Served) -> Browser:
+        return Browser(served.transport())
+
+    def test_untouched_costs_nothing(self, browser: Browser) -> None:
+        """Promise 1: no header, with a cookie and without."""
+        for _ in range(2):
+            page = browser.get("/untouched")
+            assert (page.status, page.text) == (200, "untouched")
+            assert page.all("Set-Cookie") == page.all("Vary") == page.all("Cache-Control") == []
+            answer(browser, "put?key=a&value=1")
+
+    def test_what_is_put_in_is_there_next_time(self, browser: Browser) -> None:
+        """Promise 9, through the framework."""
+        answer(browser, "put?key=name&value=Gr%C3%BCn")
+
+        assert data(browser) == {"name": "Grün"}
+
+    def test_signing_in_regenerates(self, browser: Browser) -> None:
+        """Promise 11: the token from before is dead, what the visitor had is kept, and the user id is recorded."""
+        answer(browser, "put?key=a&value=1")
+        before = browser.token
+        assert before is not None
+
+        assert answer(browser, "login?user=alice") == {"user": "alice"}
+        assert browser.token not in (before, None)
+        assert answer(browser, "show") == {"user": "alice", "data": {"a": "1"}}
+        browser.token = before
+        assert answer(browser, "show") == {"user": None, "data": {}}
+
+    def test_signing_out_ends_the_session(self, browser: Browser) -> None:
+        """Promise 5: the cookie is removed, and sent again it opens nothing."""
+        answer(browser, "login?user=alice")
+        before = browser.token
+        assert before is not None
+
+        assert answer(browser, "logout") == {"user": None}
+        assert browser.token is None
+        browser.token = before
+        assert answer(browser, "show") == {"user": None, "data": {}}
+
+    def test_regenerating_keeps_the_session(self, browser: Browser) -> None:
+        """Design, "Words": same session, new token."""
+        answer(browser, "put?key=a&value=1")
+        before = browser.token
+        answer(browser, "regenerate")
+
+        assert browser.token != before
+        assert data(browser) == {"a": "1"}
+
+    def test_a_persistent_session_has_a_cookie_that_outlives_the_browser(self, browser: Browser) -> None:
+        """Design, "Cookie": Max-Age is the absolute timeout."""
+        answer(browser, "put?key=a&value=1")
+        (cookie,) = browser.get("/act/remember").all("Set-Cookie")
+
+        assert "; Max-Age=1000; " in cookie
+
+    def test_an_atomic_change_is_made_once(self, browser: Browser) -> None:
+        """Promise 4."""
+        assert [answer(browser, "count")["count"] for _ in range(3)] == [1, 2, 3]
+
+    def test_nested_changes_are_saved(self, browser: Browser) -> None:
+        """Promise 8: with no flag to set."""
+        answer(browser, "append?value=tea")
+        answer(browser, "append?value=coffee")
+
+        assert data(browser) == {"cart": {"items": ["tea", "coffee"]}}
+
+    def test_parallel_requests_keep_each_others_changes(self, browser: Browser, served: Served) -> None:
+        """Promise 3: all of them have the session open before any of them is stored."""
+        answer(browser, "put?key=before&value=yes")
+        others = [Browser(served.transport()) for _ in range(MEETING)]
+        for other in others:
+            other.cookies = dict(browser.cookies)
+        with ThreadPoolExecutor(MEETING) as pool:
+            met = list(pool.map(answer, others, [f"meet?key=k{number}&value=v" for number in range(MEETING)]))
+
+        assert met == [{"known": 1}] * MEETING
+        assert data(browser) == {"before": "yes"} | {f"k{number}": "v" for number in range(MEETING)}
+
+    def test_a_failed_request_changes_nothing(self, browser: Browser) -> None:
+        """Promise 16: the error page loses nothing of what was there, and keeps nothing of what the request did."""
+        answer(browser, "append?value=tea")
+        before = browser.token
+        page = browser.get("/fail")
+
+        assert (page.status, page.all("Set-Cookie")) == (500, [])
+        assert browser.token == before
+        assert data(browser) == {"cart": {"items": ["tea"]}}
+
+    @pytest.mark.parametrize(("path", "kind", "key"), [("/refuse", 4, "refused"), ("/redirect", 3, "left")])
+    def test_a_response_that_is_raised_keeps_the_changes(self, browser: Browser, path: str, kind: int, key: str) -> None:
+        """Promise 16: neither has failed, so both are stored, and a new session's cookie goes out with them."""
+        page = browser.get(path)
+
+        assert page.status // 100 == kind
+        assert len(page.all("Set-Cookie")) == 1
+        assert data(browser) == {key: "yes"}
+
+    def test_head_is_like_get(self, browser: Browser) -> None:
+        """Promise 14: the session is stored, and no body is sent."""
+        page = browser.send("HEAD", "/act/put?key=a&value=1")
+
+        assert (page.status, page.body) == (200, b"")
+        assert data(browser) == {"a": "1"}
+
+    @pytest.mark.parametrize("served", ["gunicorn"], indirect=True)
+    def test_a_stream_leaves_block_by_block_and_may_still_change_the_session(self, browser: Browser, served: Served) -> None:
+        """Promise 14: the first block is there before the second is made; what changes in between is stored at the end."""
+        answer(browser, "put?key=a&value=1")
+        connection = http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=30)
+        connection.request("GET", "/stream", headers={"Cookie": f"session={browser.token}"})
+        response = connection.getresponse()
+        assert response.readline() == b"one\n"
+        answer(browser, "go")
+
+        assert response.read() == b"two\n"
+        connection.close()
+        assert data(browser) == {"a": "1", "late": "yes"}
+
+    @pytest.fixture(params=["alone", "wrapped"])
+    def faulty(self, request: pytest.FixtureRequest) -> tuple[WSGIApplication, FaultyStore]:
+        """The site on a store that fails when told to."""
+        store = FaultyStore(MemoryStore())
+        if request.param == "alone":
+            return self.site.make(store), store
+        return SessionMiddleware(self.inner(), store), store
+
+    def test_a_stream_is_asked_for_block_by_block(self, faulty: tuple[WSGIApplication, FaultyStore]) -> None:
+        """Promise 14: nothing is made before the server asks for it, and nothing is read ahead."""
+        app, _ = faulty
+        cookie = visit(app, "/act/put", QUERY_STRING="key=a&value=1").cookie
+        gateway = Gateway().run(app, an_environ("/stream", cookie=cookie), most=1)
+        assert gateway.blocks == [b"one\n"]
+        GO.set()
+
+        assert b'"late"' not in visit(app, "/act/show", cookie=cookie).body
+
+    def test_untouched_asks_the_store_nothing(self, faulty: tuple[WSGIApplication, FaultyStore]) -> None:
+        """Promise 1: not even with a cookie."""
+        app, store = faulty
+        cookie = visit(app, "/act/put", QUERY_STRING="key=a&value=1").cookie
+        store.calls.clear()
+
+        assert visit(app, "/untouched", cookie=cookie).body == b"untouched"
+        assert visit(app, "/act/go", cookie=cookie).status == "200 OK"
+        assert store.calls == []
+
+    def test_reading_is_one_load(self, faulty: tuple[WSGIApplication, FaultyStore]) -> None:
+        """Promise 2: and no cookie."""
+        app, store = faulty
+        cookie = visit(app, "/act/put", QUERY_STRING="key=a&value=1").cookie
+        store.calls.clear()
+
+        assert visit(app, "/act/show", cookie=cookie).set_cookies == []
+        assert [verb for verb, _ in store.calls] == ["load"]
+
+    @pytest.mark.parametrize("verb", ["load", "update"])
+    def test_a_store_that_fails_is_a_503(self, faulty: tuple[WSGIApplication, FaultyStore], verb: str) -> None:
+        """Promises 6 and 7: whether it fails at the load or at the commit, and whatever the framework makes of it."""
+        app, store = faulty
+        cookie = visit(app, "/act/put", QUERY_STRING="key=a&value=1").cookie
+        store.fail(verb)
+        page = visit(app, "/act/put", QUERY_STRING="key=b&value=2", cookie=cookie)
+
+        assert page.status == "503 Service Unavailable"
+        assert page.values("Retry-After") == ["5"]
+        assert page.values("Cache-Control") == ["no-store"]
+        assert page.set_cookies == []
+        assert b"{}" not in page.body
+        assert json.loads(visit(app, "/act/show", cookie=cookie).body)["data"] == {"a": "1"}
+
+
+class _Forbidden(MemoryStore):
+    """A store that nobody may ask."""
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("there is another middleware around the application")
+
+    create = load = update = delete = _refuse
+
+
+def _with_error_pages(application: Any) -> WSGIApplication:
+    """What a server does: an exception of the application is a page with the status 500."""
+
+    def served(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            blocks: Iterable[bytes] = application(environ, start_response)
+        except RuntimeError:
+            start_response("500 Internal Server Error", [("Content-Type", "text/plain")])
+            return [b"sorry"]
+        return blocks
+
+    return served

@@ -1,0 +1,522 @@
+"""Applications written for Beaker run unchanged, and their sessions come along."""
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+import beaker.session
+import pytest
+import redis
+from beaker.middleware import SessionMiddleware as Beaker
+from webtest import TestApp
+
+from session_middleware import ConfigurationError, Lifetime, MemoryStore, SessionMiddleware, SQLiteStore
+from session_middleware.integrations.beaker import BeakerMiddleware, BeakerSession, Snapshot
+from session_middleware.integrations.beaker_settings import Settings
+from session_middleware.testing import FakeClock
+from tests.apps import Gateway, visit
+from tests.backends.running import Backends
+
+Use = Callable[[Any], object]
+
+
+def application(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+    """Written for Beaker, after its documentation: it saves, it asks for the times, it knows dict's and Beaker's methods."""
+    session = environ["beaker.session"]
+    path = environ["PATH_INFO"]
+    if path == "/login":
+        session["user_id"] = "anna"
+        session["groups"] = ["staff"]
+        session.save()
+    elif path == "/logout":
+        session.delete()
+    elif path == "/forget":
+        session.invalidate()
+    elif path == "/count":
+        if "value" not in session:
+            session["value"] = 0
+        session["value"] += 1
+        session.save()
+    elif path == "/nested":
+        session["groups"].append("more")
+        session.save()
+    elif path == "/undo":
+        session["value"] = 99
+        session.revert()
+        session.save()
+    elif path == "/new":
+        session.regenerate_id()
+        session.save()
+    answer = {
+        "user": session.get("user_id"),
+        "value": session.get("value"),
+        "groups": session.get("groups"),
+        "known": path == "/logout" or ("_creation_time" in session and session["_accessed_time"] >= session.created),
+        "own": sorted(key for key in session if not key.startswith("_")),
+    }
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(answer).encode()]
+
+
+@pytest.fixture(params=["file", "ext:redis"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path, backends: Backends) -> dict[str, Any]:
+    """The settings of a site on Beaker, as they stand in its ini file."""
+    found = {"session.type": request.param, "session.data_serializer": "json", "session.secret": "shh", "other.key": "x"}
+    found |= {"session.key": "sid", "session.timeout": "3600", "session.data_dir": str(tmp_path)}
+    if request.param == "ext:redis":
+        found["session.url"] = f"redis://127.0.0.1:{urlsplit(backends.url('redis')).port}/0"
+    return found
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """The hints are of another test."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+PATHS = [
+    "/",
+    "/count",
+    "/count",
+    "/login",
+    "/nested",
+    "/undo",
+    "/new",
+    "/",
+    "/logout",
+    "/",
+    "/count",
+    "/forget",
+    "/count",
+    "/",
+]
+
+
+def browser(app: WSGIApplication, cookies: dict[str, str] | None = None) -> TestApp:
+    client = TestApp(app)
+    for name, value in (cookies or {}).items():
+        client.set_cookie(name, value)
+    return client
+
+
+class TestSwitch:
+    """The same application, the same settings: first Beaker, then ours."""
+
+    @pytest.fixture(autouse=True)
+    def _quiet(self, quiet: None) -> None:
+        pass
+
+    def test_every_page_answers_as_before(self, settings: dict[str, Any]) -> None:
+        """What the application does with its session has the same outcome."""
+        old, new = browser(Beaker(application, settings)), browser(BeakerMiddleware.from_config(application, settings))
+        for path in PATHS:
+            assert new.get(path).json == old.get(path).json, path
+
+    def test_a_session_alive_on_disk_or_in_redis_goes_on(self, settings: dict[str, Any], tmp_path: Path) -> None:
+        """Still signed in, the data the same, the old record gone, the old cookie replaced."""
+        before = browser(Beaker(application, settings))
+        before.get("/count")
+        expected = before.get("/login").json
+        assert self.is_there(settings, tmp_path, before.cookies["sid"])
+
+        site = BeakerMiddleware.from_config(application, settings, store=MemoryStore(), user_key="user_id")
+        after = browser(site, before.cookies)
+        assert after.get("/").json == expected
+        assert not self.is_there(settings, tmp_path, before.cookies["sid"])
+        assert after.cookies.keys() == {"sid"}
+        assert after.cookies["sid"] != before.cookies["sid"]
+        assert after.get("/count").json["value"] == 2
+        assert len(site.manager.sessions_of("anna")) == 1
+
+        late = browser(site, before.cookies)
+        assert late.get("/").json["user"] is None
+        assert browser(Beaker(application, settings), before.cookies).get("/").json["user"] is None
+
+    def is_there(self, settings: dict[str, Any], directory: Path, cookie: str) -> bool:
+        """Tell whether Beaker has a record under its cookie, which is a signature and the id."""
+        if settings["session.type"] == "file":
+            return any(directory.rglob(f"{cookie[40:]}.cache"))
+        with redis.Redis.from_url(settings["session.url"]) as client:
+            return bool(client.exists(f"beaker_cache:{cookie[40:]}:session"))
+
+    def test_a_session_that_beaker_has_pickled_is_skipped_with_one_line(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Promise 10: the visitor signs in again."""
+        settings = {"session.type": "file", "session.data_dir": str(tmp_path)}
+        before = browser(Beaker(application, settings))
+        before.get("/login")
+        after = browser(BeakerMiddleware.from_config(application, settings), before.cookies)
+        caplog.set_level(logging.WARNING)
+        assert after.get("/").json["user"] is None
+        assert len([record for record in caplog.records if "pickled" in record.getMessage()]) == 1
+        again = BeakerMiddleware.from_config(application, settings, store="memory:", plain_pickles=True)
+        assert browser(again, before.cookies).get("/").json["user"] == "anna"
+
+
+def site(use: Use, **options: Any) -> BeakerMiddleware:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        environ["test.use"](environ["beaker.session"])
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b""]
+
+    return BeakerMiddleware(SessionMiddleware(app, MemoryStore(), **options))
+
+
+class Visitor:
+    """A browser, and an application that does what each request asks of it."""
+
+    def __init__(self, **options: Any) -> None:
+        self.site = site(lambda session: None, **options)
+        self.cookie: str | None = None
+        self.response = Gateway()
+
+    def __call__(self, use: Use) -> Any:
+        """Make a request in which the application does that with its session; return the outcome."""
+        outcome: list[Any] = []
+        request = {"test.use": lambda session: outcome.append(use(session))}
+        self.response = visit(self.site, cookie=self.cookie, **request)  # type: ignore[arg-type]
+        for cookie in self.response.set_cookies:
+            pair = cookie.partition(";")[0]
+            self.cookie = None if pair.endswith("=") else pair
+        return outcome[0]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def visitor(clock: FakeClock) -> Visitor:
+    return Visitor(clock=clock)
+
+
+# What is Beaker's own machinery, or dict's: nothing that the documentation gives to applications.
+INTERNAL = {
+    *("fromkeys", "serialize_cookie_date", "persist"),
+    *("__dict__", "__weakref__", "__module__", "__delattr__", "__getattr__", "__setattr__"),
+}
+
+
+def members() -> set[str]:
+    """Return the names of everything that Beaker's session has and that is not private."""
+    names = set(dir(beaker.session.Session)) | set(dir(beaker.session.SessionObject)) | {"id", "is_new", "last_accessed"}
+    return {name for name in names if not name.startswith("_")} | {"timeout", "cookie_expires"}
+
+
+@pytest.mark.parametrize("name", sorted(members() - INTERNAL))
+def test_every_member_of_beakers_session_is_there(name: str) -> None:
+    """The table is Beaker's own: what it adds later fails here."""
+    assert hasattr(BeakerSession, name)
+
+
+class TestSession:
+    def test_changes_are_saved_without_being_asked_to(self, visitor: Visitor) -> None:
+        """Promise 8."""
+        visitor(lambda session: session.update(cart=[]))
+        visitor(lambda session: session["cart"].append("tea"))
+        assert visitor(lambda session: session.copy()) == {"cart": ["tea"]}
+        assert visitor(lambda session: "tea" in session["cart"]) is True
+
+    def test_it_is_a_mapping(self, visitor: Visitor) -> None:
+        visitor(lambda session: session.update(a=1, b=2, c=3))
+        visitor(lambda session: session.__delitem__("a"))
+        assert visitor(lambda session: (len(session), list(session), session.pop("b"), session.get("z", 9))) == (
+            2,
+            ["b", "c"],
+            2,
+            9,
+        )
+        visitor(lambda session: session.clear())
+        assert visitor(dict) == {}
+
+    def test_an_untouched_session_costs_nothing(self, visitor: Visitor) -> None:
+        """Promise 1: the view loads nothing either."""
+        assert visitor(lambda session: session.accessed()) is False
+        assert visitor(lambda session: (session.get("a"), session.accessed(), session.dirty())) == (None, True, False)
+        assert visitor.response.set_cookies == []
+
+    def test_the_times_are_there_and_not_among_the_items(self, visitor: Visitor, clock: FakeClock) -> None:
+        began = clock.now
+        visitor(lambda session: session.update(a=1))
+        clock.advance(100)
+        times = visitor(lambda session: (session["_creation_time"], session.created, session.last_accessed))
+        assert times == (began, began, began)
+        assert visitor(lambda session: session["_accessed_time"]) == clock.now
+        assert visitor(lambda session: ("_creation_time" in session, list(session))) == (True, ["a"])
+        with pytest.warns(DeprecationWarning, match="_accessed_time"):
+            visitor(lambda session: session.update(_accessed_time=0))
+        assert visitor(dict) == {"a": 1}
+
+    def test_a_new_session_knows_that_it_is(self, visitor: Visitor) -> None:
+        assert visitor(lambda session: (session.is_new, session.last_accessed)) == (True, None)
+        visitor(lambda session: session.update(a=1))
+        assert visitor(lambda session: session.is_new) is False
+
+    def test_the_id_opens_nothing(self, visitor: Visitor) -> None:
+        """Promise 11: Beaker's is the cookie; ours is a name."""
+        visitor(lambda session: session.update(a=1))
+        name, shown = visitor(lambda session: (session.id, repr(session)))
+        assert len(name) == 43
+        assert name not in (visitor.cookie or "")
+        assert shown == f"<Session {name}>"
+
+    @pytest.mark.parametrize("method", ["delete", "invalidate"])
+    def test_what_ends_it_ends_it(self, visitor: Visitor, method: str) -> None:
+        """Promise 5: Beaker's leave the record, and the cookie of invalidate() opens it again."""
+        visitor(lambda session: session.update(a=1))
+        cookie = visitor.cookie
+        visitor(lambda session: getattr(session, method)())
+        assert visitor.cookie is None
+        visitor.cookie = cookie
+        assert visitor(dict) == {}
+
+    def test_after_invalidate_a_new_one_begins(self, visitor: Visitor) -> None:
+        visitor(lambda session: session.update(a=1))
+        cookie = visitor.cookie
+        visitor(lambda session: (session.invalidate(), session.update(b=2)))
+        assert visitor.cookie not in (None, cookie)
+        assert visitor(dict) == {"b": 2}
+
+    def test_regenerate_id_kills_the_old_one(self, visitor: Visitor) -> None:
+        """Unlike Beaker's, after which both cookies open it."""
+        visitor(lambda session: session.update(a=1))
+        cookie = visitor.cookie
+        visitor(lambda session: session.regenerate_id())
+        assert visitor(dict) == {"a": 1}
+        visitor.cookie = cookie
+        assert visitor(dict) == {}
+
+    def test_revert_undoes_this_request(self, visitor: Visitor) -> None:
+        """Back to what was loaded, nested values too; a new session is empty."""
+        visitor(lambda session: session.update(a=[1], b=2))
+        visitor(lambda session: (session["a"].append(2), session.pop("b"), session.update(c=3), session.revert()))
+        assert visitor(dict) == {"a": [1], "b": 2}
+        visitor.cookie = None
+        visitor(lambda session: (session.update(a=1), session.revert()))
+        assert visitor.response.set_cookies == []
+
+    def test_login_and_transact_are_at_hand(self, visitor: Visitor) -> None:
+        visitor(lambda session: session.login("anna"))
+        assert visitor(lambda session: session.transact(lambda data: data.setdefault("n", 1))) == 1
+        assert visitor.site.manager.sessions_of("anna")[0].data == {"n": 1}
+
+
+class TestGetById:
+    def test_a_session_is_found_by_its_id(self, visitor: Visitor, clock: FakeClock) -> None:
+        """From another session, by ``session.id``: a copy, with its times."""
+        visitor(lambda session: session.update(a=1))
+        name = visitor(lambda session: session.id)
+        visitor.cookie = None
+        found = visitor(lambda session: session.get_by_id(name))
+        assert isinstance(found, Snapshot)
+        assert (dict(found), found.id, found.created, found.last_accessed) == ({"a": 1}, name, clock.now, clock.now)
+        assert found.is_new is False
+        with pytest.raises(NotImplementedError, match="a copy"):
+            found.save()
+
+    def test_it_can_be_ended(self, visitor: Visitor) -> None:
+        visitor(lambda session: session.update(a=1))
+        name, cookie = visitor(lambda session: session.id), visitor.cookie
+        visitor.cookie = None
+        visitor(lambda session: session.get_by_id(name).delete())
+        visitor.cookie = cookie
+        assert visitor(dict) == {}
+        assert visitor(lambda session: session.get_by_id(name)) is None
+
+    def test_anything_else_is_none(self, visitor: Visitor) -> None:
+        """The cookie is no id, and neither is one of Beaker's."""
+        visitor(lambda session: session.update(a=1))
+        token = (visitor.cookie or "").partition("=")[2]
+        for name in (token, "a" * 32, "", None, 7, "a" * 43, "../x"):
+            assert visitor(lambda session, name=name: session.get_by_id(name)) is None  # type: ignore[misc]
+
+
+HINTS: dict[str, Use] = {
+    "save": lambda session: session.save(),
+    "persist": lambda session: session.persist(),
+    "load": lambda session: session.load(),
+    "lock": lambda session: session.lock(),
+    "unlock": lambda session: session.unlock(),
+    "has_key": lambda session: session.has_key("a"),
+    "timeout": lambda session: setattr(session, "timeout", 60),
+    "cookie_expires": lambda session: setattr(session, "cookie_expires", True),
+    "_set_cookie_expires": lambda session: session._set_cookie_expires(None),
+    "_update_cookie_out": lambda session: session._update_cookie_out(),
+    "domain": lambda session: setattr(session, "domain", ".example.com"),
+    "path": lambda session: setattr(session, "path", "/app"),
+}
+
+
+def expire(expires: Any, session: Any) -> None:
+    session["a"] = 1
+    session.cookie_expires = expires
+
+
+class TestHints:
+    @pytest.mark.parametrize("method", HINTS)
+    def test_what_is_not_needed_says_so_once(self, visitor: Visitor, method: str) -> None:
+        """At the line of the application that calls it; the second call is silent."""
+        with pytest.warns(DeprecationWarning, match=method) as caught:
+            visitor(HINTS[method])
+        assert [warning.filename for warning in caught] == [__file__]
+        visitor(HINTS[method])
+
+    def test_every_site_hints(self, visitor: Visitor) -> None:
+        """There is no global registry."""
+        for one in (visitor, Visitor()):
+            with pytest.warns(DeprecationWarning, match="save"):
+                one(lambda session: session.save())
+
+    @pytest.mark.usefixtures("quiet")
+    def test_the_cookie_can_outlive_the_browser(self, visitor: Visitor, clock: FakeClock) -> None:
+        """As people write "remember me" with Beaker."""
+        naive = datetime.fromtimestamp(int(clock.now) + 7200, UTC).replace(tzinfo=None)
+        hours: list[tuple[Any, float]] = [(timedelta(hours=1), 1), (False, 400 * 24), (600, 1 / 6)]
+        hours += [(naive, 2), (naive.replace(tzinfo=UTC), 2)]
+        for expires, expected in hours:
+            visitor.cookie = None
+            visitor(partial(expire, expires))
+            assert f"Max-Age={expected * 3600:.0f};" in visitor.response.set_cookies[0]
+            assert visitor(lambda session: session.cookie_expires) is False
+            visitor.cookie = None
+            visitor(lambda session, expires=expires: session._set_cookie_expires(expires))  # type: ignore[misc]
+        visitor(partial(expire, 600))
+        visitor(partial(expire, True))
+        assert "Max-Age" not in visitor.response.set_cookies[0]
+
+    @pytest.mark.usefixtures("quiet")
+    def test_the_timeout_of_one_session(self, visitor: Visitor, clock: FakeClock) -> None:
+        visitor(lambda session: session.update(a=1))
+        visitor(lambda session: setattr(session, "timeout", 60))
+        assert visitor(lambda session: (session.timeout, session.domain, session.path)) == (3600, None, "/")
+        clock.advance(60)
+        assert visitor(dict) == {}
+
+
+def configured(**settings: Any) -> BeakerMiddleware:
+    return BeakerMiddleware.from_config(application, {f"session.{name}": value for name, value in settings.items()})
+
+
+class TestConfiguration:
+    def test_wrong_uses_do_not_start(self) -> None:
+        """Promise 15."""
+        with pytest.raises(ConfigurationError, match=r"BeakerMiddleware\(SessionMiddleware"):
+            BeakerMiddleware(application)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="environ_key"):
+            BeakerMiddleware(SessionMiddleware(application, "memory:", environ_key="beaker.session"))
+
+    def test_another_place_in_the_environ(self) -> None:
+        seen: list[Any] = []
+
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+            seen.append(environ["my.session"].get("a"))
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [b""]
+
+        visit(BeakerMiddleware.from_config(app, {}, environ_key="my.session"))
+        assert seen == [None]
+
+    def test_attributes_of_the_application_are_reached(self) -> None:
+        """bottle's app.route(), through both layers."""
+        assert configured().__name__ == "application"
+        with pytest.raises(AttributeError):
+            BeakerMiddleware.__new__(BeakerMiddleware).middleware  # noqa: B018
+
+    def test_the_settings_of_bottles_tutorial(self, tmp_path: Path) -> None:
+        """Four lines that many sites have."""
+        settings = {"type": "file", "cookie_expires": 300, "data_dir": str(tmp_path / "data"), "auto": True}
+        (tmp_path / "data").mkdir()
+        with pytest.warns(DeprecationWarning, match="session.auto does nothing any more"):
+            found = configured(**settings)
+        assert isinstance(found.manager.store, SQLiteStore)
+        assert found.manager.lifetime == Lifetime(idle=None, absolute=300)
+
+    def test_names_are_those_of_beaker(self) -> None:
+        """Either prefix; other keys are of no matter."""
+        found = Settings({"beaker.session.key": "sid", "session.timeout": "600", "cache.type": "memory", "debug": True})
+        assert (found.cookie().name, found.lifetime()) == ("sid", Lifetime(idle=600, absolute=86400))
+
+    def test_the_cookie_is_as_configured(self) -> None:
+        found = Settings(
+            {
+                f"session.{name}": value
+                for name, value in {
+                    "secure": "true",
+                    "httponly": "on",
+                    "samesite": "Strict",
+                    "cookie_domain": "a.example",
+                    "cookie_path": "/x",
+                }.items()
+            }
+        ).cookie()
+        assert (found.secure, found.samesite, found.domain, found.path) == (True, "Strict", "a.example", "/x")
+
+    @pytest.mark.parametrize(
+        ("settings", "lifetime"),
+        [
+            ({}, Lifetime(idle=None, absolute=86400)),
+            ({"timeout": 7 * 86400}, Lifetime(idle=7 * 86400, absolute=7 * 86400)),
+            ({"timeout": "", "cookie_expires": "true"}, Lifetime(idle=None, absolute=86400)),
+            ({"cookie_expires": timedelta(days=2), "timeout": "60"}, Lifetime(idle=60, absolute=2 * 86400)),
+        ],
+    )
+    def test_the_timeouts_are_as_configured(self, settings: dict[str, Any], lifetime: Lifetime) -> None:
+        assert Settings({f"session.{name}": value for name, value in settings.items()}).lifetime() == lifetime
+
+    @pytest.mark.parametrize(
+        ("settings", "url"),
+        [
+            ({}, "memory:"),
+            ({"data_dir": "/var/app"}, "sqlite:////var/app/sessions.sqlite3"),
+            ({"type": "file", "data_dir": "./data"}, "sqlite:///data/sessions.sqlite3"),
+            ({"type": "ext:redis", "url": "redis://h/1"}, "redis://h/1"),
+            ({"type": "ext:database", "url": "postgresql://h/d"}, "postgresql://h/d"),
+            ({"type": "ext:memcached", "url": "h:1;i:2"}, "memcached://h:1,i:2"),
+        ],
+    )
+    def test_the_store_is_where_beakers_was(self, settings: dict[str, Any], url: str) -> None:
+        assert Settings({f"session.{name}": value for name, value in settings.items()}).store() == url
+
+    @pytest.mark.parametrize(
+        ("settings", "advice"),
+        [
+            ({"type": "cookie"}, "data stay on the server"),
+            ({"type": "ext:google"}, "write store="),
+            ({"type": "ext:redis"}, "needs session.url"),
+            ({"type": "file"}, "needs session.data_dir"),
+            ({"type": "ext:database", "url": "sqlite:///x"}, "an SQLite file of its own"),
+            ({"httponly": "false"}, "always HttpOnly"),
+            ({"cookie_expires": "false"}, r"set_lifetime\(persistent=True"),
+            ({"secure": "perhaps"}, "write true or false"),
+            ({"timeout": "soon"}, "write seconds"),
+            ({"tiemout": 3}, "did you mean session.timeout"),
+            ({"encrypt_key": "x"}, "leave it out"),
+            ({"samesite": "None"}, "needs secure=True"),
+        ],
+    )
+    def test_what_cannot_be_kept_says_what_to_write(self, settings: dict[str, Any], advice: str) -> None:
+        """Promise 15."""
+        with pytest.raises(ConfigurationError, match=advice):
+            configured(**settings)
+
+    def test_sessions_that_cannot_be_read_are_not_carried_over(self, tmp_path: Path) -> None:
+        """Those in the memory of a process, in memcached, and in a directory in which there are none."""
+        assert Settings({}).carry_over(None, plain_pickles=False) is None
+        assert Settings({"session.data_dir": str(tmp_path)}).carry_over(None, plain_pickles=False) is None
+        (tmp_path / "container_file").mkdir()
+        found = Settings({"session.data_dir": str(tmp_path)}).carry_over(None, plain_pickles=False)
+        assert found is not None
+        assert found.name == "beaker.session.id"
+        app = BeakerMiddleware.from_config(application, {"session.data_dir": str(tmp_path)}, carry_over=False)
+        assert app.middleware.carry_over is None
