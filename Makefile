@@ -4,28 +4,35 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LAB_READY := $(VENV)/.ready-for-the-lab
 
-.PHONY: help demo test soak check bench clean
+.PHONY: help demo test soak check bench screenshots clean
 
 help:
-	@echo "make demo   serve the example site on http://127.0.0.1:8000"
+	@echo "make demo   serve the session lab on http://127.0.0.1:8000 (on another store: make demo STORE=redis://...)"
 	@echo "make test   check types and style, run the tests, measure coverage (under 5 minutes)"
 	@echo "make soak   run the long tests (under 15 minutes)"
 	@echo "make check  check types and style only"
 	@echo "make bench  measure the speed against bare and raw"
+	@echo "make screenshots  make the pictures in docs/ anew; it needs Chromium"
 	@echo "make clean  remove what these targets made"
 
-$(READY): pyproject.toml setup.cfg
+# What the lab needs is less, and sooner there.
+$(LAB_READY): EXTRA := examples
+$(READY): EXTRA := dev
+$(LAB_READY) $(READY): pyproject.toml setup.cfg
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or later is needed; name it: make PYTHON=python3.11"; exit 1; }
 	@echo "Setting up $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRA)]'
 	@touch $@
 
-demo: $(READY)
-	@echo "The example site is on http://127.0.0.1:8000 (end it with Ctrl-C); it keeps its data in demo/"
-	@exec $(BIN)/gunicorn --config examples/gunicorn.conf.py examples.demo.app:application
+demo: $(LAB_READY)
+	@exec $(BIN)/python -m examples.lab $(if $(STORE),--store '$(STORE)')
+
+screenshots: $(READY)
+	@$(BIN)/python docs/screenshots.py
 
 check: $(READY)
 	@echo "Checking style and types ..."

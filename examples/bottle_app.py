@@ -42,7 +42,7 @@ def add_to_cart(session: Session) -> dict[str, Any]:
 @app.post("/login")
 def login(session: Session) -> dict[str, Any]:
     user = request.forms.getunicode("user")
-    if user not in USERS:  # or the password is wrong: examples/demo checks one
+    if user not in USERS:  # or the password is wrong: examples/lab checks one
         abort(403)
     session.login(user)
     return view(session)

@@ -52,7 +52,7 @@ def add_to_cart(request: HttpRequest) -> JsonResponse:
 @require_POST
 def login(request: HttpRequest) -> JsonResponse:
     user = request.POST.get("user")
-    if user not in USERS:  # or the password is wrong: examples/demo checks one
+    if user not in USERS:  # or the password is wrong: examples/lab checks one
         raise PermissionDenied
     request.session.login(user)  # django.contrib.auth.login() does it by itself
     return view(request.session)

@@ -41,7 +41,7 @@ def add_to_cart() -> dict[str, Any]:
 @app.post("/login")
 def login() -> dict[str, Any]:
     user = request.form["user"]
-    if user not in USERS:  # or the password is wrong: examples/demo checks one
+    if user not in USERS:  # or the password is wrong: examples/lab checks one
         abort(403)
     session.login(user)
     return view()

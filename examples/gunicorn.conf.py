@@ -1,4 +1,4 @@
-"""How gunicorn serves the examples: ``gunicorn --config examples/gunicorn.conf.py examples.demo.app:application``."""
+"""How gunicorn serves the examples: ``gunicorn --config examples/gunicorn.conf.py examples.lab.app:application``."""
 
 bind = "127.0.0.1:8000"
 

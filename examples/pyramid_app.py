@@ -50,7 +50,7 @@ def add_to_cart(request: Request) -> dict[str, Any]:
 
 def login(request: Request) -> dict[str, Any]:
     user = request.POST.get("user")
-    if user not in USERS:  # or the password is wrong: examples/demo checks one
+    if user not in USERS:  # or the password is wrong: examples/lab checks one
         raise HTTPForbidden
     remember(request, user)
     return view(request)

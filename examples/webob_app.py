@@ -29,7 +29,7 @@ def app(request: Request) -> Response:
             session.setdefault("cart", {"items": []})["items"].append(str(request.POST.get("item", "")))
         case "POST", "/login":
             user = request.POST.get("user")
-            if user not in USERS:  # or the password is wrong: examples/demo checks one
+            if user not in USERS:  # or the password is wrong: examples/lab checks one
                 raise HTTPForbidden
             session.login(user)
         case "POST", "/logout":

@@ -29,7 +29,7 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
             session.setdefault("cart", {"items": []})["items"].append(form(environ).get("item", ""))
         case "POST", "/login":
             user = form(environ).get("user", "")
-            if user in USERS:  # and the password is right: examples/demo checks one
+            if user in USERS:  # and the password is right: examples/lab checks one
                 session.login(user)
             else:
                 status = "403 Forbidden"

@@ -62,8 +62,8 @@ def in_process(application: Any) -> Transport:
     def send(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         response = app.request(path, method=method, headers=dict(headers), body=body, expect_errors=True)
         # RFC 9110, 5.5: white space around a value is no part of it; Django's Set-Cookie begins with a space.
-        headers = [(name, value.strip(" \t")) for name, value in response.headerlist]
-        return Answer(response.status_int, headers, response.body)
+        received = [(name, value.strip(" \t")) for name, value in response.headerlist]
+        return Answer(response.status_int, received, response.body)
 
     return send
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.backends.running import EVERY, Backends, a_store
+from tests.backends.running import EVERY, SHARED, Backends, a_store
 
 pytest.register_assert_rewrite("session_middleware.testing")
 
@@ -25,6 +25,12 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, backends: Backends) ->
     """A store of each kind, in which nothing has been stored yet."""
     with a_store(request.param, tmp_path, backends) as store:
         yield store
+
+
+@pytest.fixture(params=SHARED)
+def url(request: pytest.FixtureRequest, tmp_path: Path, backends: Backends) -> str:
+    """The URL of an empty store that processes share, of each kind; most of them in the soak."""
+    return f"sqlite:///{tmp_path}/sessions.sqlite3" if request.param == "sqlite" else backends.url(request.param)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from wsgiref.validate import validator
@@ -26,6 +27,16 @@ def example(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@contextmanager
+def django_unconfigured() -> Iterator[None]:
+    """Let an example configure Django, whoever has done so before in this process."""
+    before, settings._wrapped = settings._wrapped, empty
+    try:
+        yield
+    finally:
+        settings._wrapped = before
+
+
 @pytest.fixture(params=["in process", "gunicorn"], scope="module")
 def transport(request: pytest.FixtureRequest, example: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Transport]:
     cwd = tmp_path_factory.mktemp(example)
@@ -33,9 +44,8 @@ def transport(request: pytest.FixtureRequest, example: str, tmp_path_factory: py
         with Gunicorn(f"examples.{example}:application", *CONFIG, cwd=cwd) as server:
             yield over_http(server.url)
         return
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, django_unconfigured():
         patch.chdir(cwd)
-        patch.setattr(settings, "_wrapped", empty)  # it configures Django, and so do other tests
         application: Any = importlib.import_module(f"examples.{example}").application
         is_wrapped = isinstance(application, SessionMiddleware)
         if is_wrapped:

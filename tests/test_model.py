@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -157,7 +157,7 @@ events = st.lists(
 class Sessions(RuleBasedStateMachine):
     """The manager on a store, and the model beside it. A step that the store fails is before or after, never between."""
 
-    make: ClassVar[Callable[[], AbstractContextManager[Any]]]
+    make: ClassVar[Any]
 
     @initialize()
     def begin(self) -> None:
@@ -545,7 +545,7 @@ def max_age(facts: Facts, now: float) -> int | None:
 def run(kind: str, backends: Backends, examples: int, steps: int, *, derandomize: bool) -> None:
     with tempfile.TemporaryDirectory() as directory:
         make = partial(a_store, kind, Path(directory), backends)
-        machine = type("Machine", (Sessions,), {"make": staticmethod(make)})
+        machine = type("Machine", (Sessions,), {"make": make})
         run_state_machine_as_test(
             machine,
             settings=settings(

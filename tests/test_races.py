@@ -13,14 +13,21 @@ from typing import Any
 
 import pytest
 
-from session_middleware import Session, SessionManager, SQLiteStore, Store
+from session_middleware import Session, SessionManager, Store, open_store
 from session_middleware.stores.base import Record, Sweepable, Version
-from tests.backends.running import SWEPT
+from tests.backends.running import LATER, SWEPT, Backends, a_store
 from tests.servers.direct import Act, Answer, Handler, Racers, Site, racers
 
 USER = "alice"
 
 soak = pytest.mark.soak
+
+
+@pytest.fixture(params=LATER)
+def store(request: pytest.FixtureRequest, tmp_path: Path, backends: Backends) -> Iterator[Any]:
+    """A store of each kind, most of them in the soak."""
+    with a_store(request.param, tmp_path, backends) as store:
+        yield store
 
 
 @pytest.fixture
@@ -375,17 +382,17 @@ def test_a_thousand_increments_in_sixteen_threads_give_a_thousand(store: Store) 
     assert site.opened(token)["count"] == 1000
 
 
-def _increment_in_a_process(path: Path, token: str, times: int, barrier: Any) -> None:
-    manager = SessionManager(SQLiteStore(path))
+def _increment_in_a_process(url: str, token: str, times: int, barrier: Any) -> None:
+    manager = SessionManager(url)
     barrier.wait(60)
     for _ in range(times):
         manager.open(token).transact(increment)
 
 
-def test_a_thousand_increments_in_four_processes_give_a_thousand(tmp_path: Path) -> None:
-    """Promise 4, F-C3, G-8: 4 processes, 250 transactions each, one file."""
-    path = tmp_path / "sessions.sqlite3"
-    manager = SessionManager(SQLiteStore(path))
+def test_a_thousand_increments_in_four_processes_give_a_thousand(url: str) -> None:
+    """Promise 4, F-C3, G-8: 4 processes, 250 transactions each, one store."""
+    store: Any = open_store(url)
+    manager = SessionManager(store)
     session = manager.open()
     session["count"] = 0
     sent = manager.commit(session)
@@ -393,7 +400,7 @@ def test_a_thousand_increments_in_four_processes_give_a_thousand(tmp_path: Path)
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(4)
     processes = [
-        context.Process(target=_increment_in_a_process, args=(path, token, 250, barrier), daemon=True) for _ in range(4)
+        context.Process(target=_increment_in_a_process, args=(url, token, 250, barrier), daemon=True) for _ in range(4)
     ]
     for process in processes:
         process.start()
@@ -401,6 +408,7 @@ def test_a_thousand_increments_in_four_processes_give_a_thousand(tmp_path: Path)
         process.join(120)
     assert [process.exitcode for process in processes] == [0] * 4
     assert manager.open(token)["count"] == 1000
+    store.close()
 
 
 @pytest.mark.parametrize("store", SWEPT, indirect=True)

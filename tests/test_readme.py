@@ -1,5 +1,7 @@
 """What the README says is executed."""
 
+import gc
+import importlib
 import inspect
 import re
 from collections.abc import Iterator
@@ -7,11 +9,14 @@ from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
 
+import flask
 import pytest
+from pyramid.response import Response
 from webtest import TestApp
 
-from session_middleware import CookiePolicy, Lifetime, MemoryStore, SessionMiddleware, SQLiteStore
+from session_middleware import CookiePolicy, Lifetime, MemoryStore, SessionMiddleware, SQLiteStore, get_session
 from session_middleware.config import options
+from session_middleware.integrations.pyramid import manager_of
 from session_middleware.stores.memcached import MemcachedStore
 from session_middleware.stores.redis import RedisStore
 from session_middleware.stores.sqlalchemy import SQLAlchemyStore
@@ -29,7 +34,7 @@ def namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     applications = []
-    for block in blocks("python"):
+    for block in blocks("python")[:3]:
         exec(block, names)
         applications.append(names["application"])
     names["applications"] = applications
@@ -67,6 +72,93 @@ def test_the_options_example_sets_the_options(namespace: dict[str, Any]) -> None
     assert response.headers["Set-Cookie"].startswith("sid=")
     assert "SameSite=Strict" in response.headers["Set-Cookie"]
     assert Path("shop.sqlite3").exists()
+
+
+def under(heading: str, **names: Any) -> dict[str, Any]:
+    """Run the Python block under a heading, with *names*; return what it then defines."""
+    section = README[README.index(f"\n### {heading}\n") :]
+    found = re.search(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    assert found
+    names["__name__"] = __name__
+    exec(found[1], names)
+    return names
+
+
+def counts_visits(application: Any) -> bool:
+    browser = TestApp(application)
+    return [browser.get("/").text for _ in range(2)] == ["visit number 1\n", "visit number 2\n"]
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An empty directory to work in, and nothing left open afterwards."""
+    monkeypatch.chdir(tmp_path)
+    yield
+    gc.collect()
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_two_lines_are_enough_for_flask() -> None:
+    """flask.session is the session."""
+    app = under("Flask")["app"]
+
+    def home() -> str:
+        flask.session["visits"] = flask.session.get("visits", 0) + 1
+        return f"visit number {flask.session['visits']}\n"
+
+    app.add_url_rule("/", view_func=home)
+    assert counts_visits(app)
+    app.extensions["session_middleware"].manager.store.close()
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_two_lines_are_enough_for_pyramid() -> None:
+    """request.session is the session."""
+    config = under("Pyramid")["config"]
+
+    def home(request: Any) -> Response:
+        request.session["visits"] = request.session.get("visits", 0) + 1
+        return Response(f"visit number {request.session['visits']}\n")
+
+    config.add_route("home", "/")
+    config.add_view(home, route_name="home")
+    assert counts_visits(config.make_wsgi_app())
+    store: Any = manager_of(config).store
+    store.close()
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize(("heading", "name"), [("Bottle", "app"), ("WebOb", "application")])
+def test_the_lines_for_bottle_and_webob_count_visits(heading: str, name: str) -> None:
+    """As they stand."""
+    found = under(heading)
+    assert counts_visits(found[name])
+    manager = found["application"].manager if name == "application" else found["app"].plugins[-1].manager
+    manager.store.close()
+
+
+def test_the_names_in_the_settings_for_django_are_there() -> None:
+    """The engine and the middleware are found under their names; tests/integrations uses them."""
+    settings = under("Django")
+    package = importlib.import_module(settings["SESSION_ENGINE"])
+
+    assert settings["MIDDLEWARE"] == [f"{package.__name__}.SessionMiddleware"]
+    assert callable(package.SessionMiddleware)
+    assert callable(package.SessionStore)
+    assert callable(package.UnavailableMiddleware)
+    assert callable(package.manager)
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_moving_in_needs_nothing_from_those_who_have_moved() -> None:
+    """The other library's Redis is asked only for who comes with its cookie."""
+    app = blocks("python")[0].split("\n\n\n")[1]
+    names: dict[str, Any] = {"get_session": get_session}
+    exec(app, names)
+    application = under("Moving in", app=names["app"])["application"]
+
+    assert counts_visits(application)
+    application.manager.store.close()
 
 
 def test_the_ini_example_is_understood() -> None:

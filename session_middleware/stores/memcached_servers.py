@@ -3,11 +3,9 @@
 import math
 import os
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
-from struct import Struct
 from time import monotonic
 from typing import Any, Final, NoReturn, TypeVar, cast
 
@@ -46,12 +44,6 @@ _DONE: Final = {
     **dict.fromkeys((b"EXISTS\r\n", b"NOT_STORED\r\n", b"EX\r\n"), False),
     **dict.fromkeys((b"NOT_FOUND\r\n", b"NF\r\n"), None),
 }
-# Linux watches the time of a socket by itself; a timeout of Python's costs a system call more each time. Where gevent or
-# eventlet have put a socket of their own in place, it is theirs to wait.
-_BY_SYSTEM: Final = sys.platform == "linux" and socket.socket.__module__ == "socket"
-_TIME: Final = Struct("@ll")
-_send: Final = socket.socket.send
-_recv: Final = socket.socket.recv
 
 
 class _Socket(socket.socket):
@@ -59,53 +51,27 @@ class _Socket(socket.socket):
 
     connection: "Connection"
 
-    def settimeout(self, value: float | None) -> None:
-        if value is None or not _BY_SYSTEM:
-            super().settimeout(value)
-            return
-        super().settimeout(None)
-        time = _TIME.pack(int(value), max(1, int(value % 1 * 1e6)))
-        self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, time)
-        self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, time)
-
     def connect(self, address: Any) -> None:
         self.settimeout(self.connection.left())
-        try:
-            super().connect(address)
-        except BlockingIOError:
-            raise _late() from None
+        super().connect(address)
         self.connection.made()
 
-    # The timeout of the socket is that of a whole verb. To set it is a system call, so it is done only if it must be.
+    # The timeout of the socket is that of a whole verb. To set it costs a little, so it is done only if it must be.
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         connection = self.connection
-        while True:
-            if connection.deadline - monotonic() < connection.enough:
-                connection.shorten(self)
-            try:
-                sent = _send(self, data)
-            except BlockingIOError:
-                raise _late() from None
-            if sent == len(data):
-                return
-            data = memoryview(data)[sent:]
+        if connection.deadline - monotonic() < connection.enough:
+            connection.shorten(self)
+        super().sendall(data)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         connection = self.connection
         if connection.deadline - monotonic() < connection.enough:
             connection.shorten(self)
-        try:
-            data = _recv(self, size)
-        except BlockingIOError:
-            raise _late() from None
+        data = super().recv(size)
         if not data:
             raise ConnectionResetError("the connection was closed")
         return data
-
-
-def _late() -> TimeoutError:
-    return TimeoutError("timed out")
 
 
 class Connection:
@@ -139,7 +105,7 @@ class Connection:
         """Return how many seconds are left."""
         left = self.deadline - monotonic()
         if left <= 0:
-            raise _late()
+            raise TimeoutError("timed out")
         return left
 
     def shorten(self, sock: _Socket) -> None:

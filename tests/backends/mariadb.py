@@ -21,7 +21,7 @@ _SETTINGS = {
     "innodb-log-file-size": "32M",
     "innodb-flush-method": "nosync",
     "innodb-use-native-aio": "0",
-    "max-connections": "60",
+    "max-connections": "150",
     "skip-name-resolve": "1",
     "performance-schema": "0",
     "max-allowed-packet": "16M",

@@ -19,7 +19,7 @@ _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "fsync": "off",
     "full_page_writes": "off",
-    "max_connections": "60",
+    "max_connections": "150",
     "shared_buffers": "64MB",
     "max_wal_size": "256MB",
     "autovacuum_naptime": "5s",

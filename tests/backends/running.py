@@ -20,8 +20,14 @@ SERVED: Final = ["redis", "memcached", "postgresql", "mariadb"]
 EVERY: Final = EMBEDDED + SERVED
 LATER: Final = ["memory", "sqlite", "redis", *(pytest.param(kind, marks=pytest.mark.soak) for kind in SERVED[1:])]
 """For tests that take their time: every kind, most of them in the soak."""
+
+SHARED: Final = LATER[1:]
+"""Those of them that processes share."""
 SWEPT: Final = ["memory", "sqlite", "postgresql", "mariadb"]
 """Those that do not drop what has expired by themselves."""
+
+# How long things take on a machine that runs tests is the subject of other tests.
+PATIENT: Final = "timeout=10"
 
 # What memcached counts as connections with nobody there but the one that asks.
 _ITS_OWN: Final = 2
@@ -42,18 +48,18 @@ class Backends:
             case "redis":
                 from tests.backends.redis import RedisServer
 
-                return f"redis://127.0.0.1:{self._server(kind, RedisServer).port}/0?prefix=test-{number}:"
+                return f"redis://127.0.0.1:{self._server(kind, RedisServer).port}/0?prefix=test-{number}:&{PATIENT}"
             case "memcached":
                 server = self._server(kind, Memcached)
-                return f"memcached://{server.address}?prefix=test-{number}:&max_item_size={MAX_ITEM_SIZE}"
+                return f"memcached://{server.address}?prefix=test-{number}:&{PATIENT}&max_item_size={MAX_ITEM_SIZE}"
             case "postgresql":
                 from tests.backends.postgresql import PostgresServer
 
-                return f"{self._server(kind, PostgresServer).url()}?table=test_{number}"
+                return f"{self._server(kind, PostgresServer).url()}?table=test_{number}&{PATIENT}"
             case "mariadb":
                 from tests.backends.mariadb import MariaDBServer
 
-                return f"{self._server(kind, MariaDBServer).url()}?table=test_{number}"
+                return f"{self._server(kind, MariaDBServer).url()}?table=test_{number}&{PATIENT}"
         raise ValueError(kind)
 
     def connections(self, kind: str) -> int:

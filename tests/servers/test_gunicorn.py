@@ -17,7 +17,7 @@ import pytest
 
 from session_middleware import MsgpackCodec, SessionManager, open_store
 from session_middleware.record import Moved, unpack
-from tests.backends.running import SERVED, Backends
+from tests.backends.running import Backends
 from tests.servers.client import Client, Lost, Response
 from tests.servers.direct import racers
 from tests.servers.gunicorn import Gunicorn
@@ -29,15 +29,6 @@ soak = pytest.mark.soak
 def counts(normal: int, full: int) -> list[Any]:
     """Return the parameters of a test that runs *normal* rounds, and *full* in the soak."""
     return [pytest.param(normal, id=str(normal)), pytest.param(full, id=f"{full:,}", marks=soak)]
-
-
-KINDS = ["sqlite", *(pytest.param(kind, marks=() if kind == "redis" else soak) for kind in SERVED)]
-
-
-@pytest.fixture
-def url(request: pytest.FixtureRequest, tmp_path: Path, backends: Backends) -> str:
-    """The URL of a store that processes share."""
-    return f"sqlite:///{tmp_path}/{DATABASE}" if request.param == "sqlite" else backends.url(request.param)
 
 
 def serve(directory: Path, *arguments: str, workers: int, threads: int, url: str, app: str = "make()") -> Gunicorn:
@@ -96,7 +87,6 @@ def assert_whole(path: Path) -> None:
 
 @pytest.mark.parametrize("rounds", counts(2, 20))
 @pytest.mark.parametrize("hold", [0, 5])
-@pytest.mark.parametrize("url", KINDS, indirect=True)
 def test_parallel_requests_lose_no_change(tmp_path: Path, url: str, hold: int, rounds: int) -> None:
     """Promise 3, G-7: 2 workers of 8 threads, 8 clients of 25 requests on one session: 200 of 200 keys in every round."""
 
@@ -155,7 +145,6 @@ class Writer(Thread):
 
 
 @pytest.mark.parametrize("kills", counts(5, 50))
-@pytest.mark.parametrize("url", KINDS, indirect=True)
 def test_a_killed_worker_takes_no_acknowledged_write_with_it(tmp_path: Path, url: str, kills: int) -> None:
     """Promise 6, F-P1, G-11: SIGKILL of workers under load: what was answered is stored, no record is torn, others serve."""
     stop = Event()
@@ -191,7 +180,6 @@ def test_a_killed_worker_takes_no_acknowledged_write_with_it(tmp_path: Path, url
 
 
 @pytest.mark.parametrize(("requests", "workers"), [(1_000, 4), pytest.param(20_000, 8, marks=soak)])
-@pytest.mark.parametrize("url", KINDS, indirect=True)
 def test_workers_of_a_preloaded_application_never_mix_up_users(
     request: pytest.FixtureRequest, tmp_path: Path, url: str, backends: Backends, requests: int, workers: int
 ) -> None:

@@ -5,13 +5,12 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
+from threading import Event, Thread, get_ident
 from typing import Any, NamedTuple
 
 import pytest
 
 from session_middleware import StoreUnavailable
-from session_middleware.stores import memcached_servers
 from session_middleware.stores.memcached import MemcachedStore, _Version
 from session_middleware.testing import a_key, a_record, created, loaded, race
 from tests.backends.memcached import MAX_ITEM_SIZE, Memcached
@@ -206,23 +205,47 @@ def test_every_verb_ends_within_its_time(proxy: FaultProxy, direct: MemcachedSto
 
 
 @pytest.mark.parametrize("fault", ["black hole", "gone", "answers one byte at a time"])
-def test_the_time_holds_where_the_system_does_not_watch_it(
-    proxy: FaultProxy, fault: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As under gevent, or elsewhere than on Linux; and whatever the application has made the default for sockets."""
-    for by_system in (True, False):
-        monkeypatch.setattr(memcached_servers, "_BY_SYSTEM", by_system)
-        socket.setdefaulttimeout(5)
-        try:
-            store, key = through(proxy, timeout=0.2), a_key()
-            created(store, key)
-            FAULTS[fault](proxy)
-            assert seconds(lambda store=store, key=key: loaded(store, key)) < 0.4  # type: ignore[misc]  # bound at once
-            proxy.heal()
-            assert loaded(store, key).value == b"value"
-            store.close()
-        finally:
-            socket.setdefaulttimeout(None)
+def test_the_time_holds_whatever_is_the_default_for_sockets(proxy: FaultProxy, fault: str) -> None:
+    """An application may have set one for all sockets."""
+    socket.setdefaulttimeout(5)
+    try:
+        store, key = through(proxy, timeout=0.2), a_key()
+        created(store, key)
+        FAULTS[fault](proxy)
+        assert seconds(lambda: loaded(store, key)) < 0.4
+        proxy.heal()
+        assert loaded(store, key).value == b"value"
+        store.close()
+    finally:
+        socket.setdefaulttimeout(None)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals to threads")
+@pytest.mark.parametrize("connected", [True, False], ids=["connected", "not connected"])
+def test_signals_do_not_make_the_time_longer(proxy: FaultProxy, connected: bool) -> None:
+    """Each of them breaks off what waits in the system, which then waits again: a profiler sends hundreds a second."""
+    store, over = through(proxy, timeout=0.3), Event()
+    if connected:
+        store.load(a_key())
+        proxy.black_hole()
+    else:
+        proxy.drop()
+    before, main = signal.signal(signal.SIGUSR1, lambda *_: None), get_ident()
+
+    def disturb() -> None:
+        until = time.monotonic() + 3
+        while not over.wait(0.02) and time.monotonic() < until:
+            signal.pthread_kill(main, signal.SIGUSR1)
+
+    thread = Thread(target=disturb)
+    thread.start()
+    try:
+        assert seconds(lambda: store.load(a_key())) < 0.5
+    finally:
+        over.set()
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
+        store.close()
 
 
 def test_a_peer_that_does_not_read_is_not_waited_for(proxy: FaultProxy) -> None:

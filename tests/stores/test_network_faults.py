@@ -15,7 +15,7 @@ from session_middleware import Session, SessionManager, open_store
 from session_middleware.stores.breaker import Breaker
 from session_middleware.testing import a_key
 from tests.backends.proxy import FaultProxy, Side
-from tests.backends.running import SERVED, Backends
+from tests.backends.running import PATIENT, SERVED, Backends
 from tests.servers.direct import Site
 
 BUDGET = 0.5
@@ -48,8 +48,8 @@ def place(
     url = backends.url(request.param)
     server = backends._servers[request.param]
     with FaultProxy(server.port) as proxy:
-        far = open_store(url.replace(f":{server.port}", f":{proxy.port}") + f"&timeout={budget}")
-        near = open_store(url + "&timeout=10")
+        far = open_store(url.replace(f":{server.port}", f":{proxy.port}").replace(PATIENT, f"timeout={budget}"))
+        near = open_store(url)
         with closing(far), closing(near):  # type: ignore[type-var]  # those that have a network have a close
             near.load(a_key())  # makes the table, if it is kept in one
             yield Place(request.param, server, proxy, Site(far), SessionManager(near))

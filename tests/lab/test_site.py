@@ -1,4 +1,4 @@
-"""The site of ``make demo`` does what its pages say, in process between two validators and under the real gunicorn."""
+"""The lab does what its pages say, under the real gunicorn and without a browser: no script is needed."""
 
 import importlib
 import os
@@ -15,35 +15,38 @@ from wsgiref.validate import validator
 
 import pytest
 
-from examples.demo.users import Users
+from examples.lab.users import Users
 from tests.browser import FORM, Browser, Transport, forms_of, in_process, links_of, over_http, tags_of
-from tests.servers.gunicorn import ROOT, Gunicorn
+from tests.lab.conftest import APPLICATION, SETTINGS
+from tests.lab.visitor import PASSWORDS
+from tests.servers.gunicorn import Gunicorn
 
-APPLICATION = "examples.demo.app:application"
-CONFIG = ("--config", str(ROOT / "examples" / "gunicorn.conf.py"))
-
-PAGES = ["/", "/sign-in", "/cart", "/cookie"]
-ACTIONS = ["/sign-in", "/sign-out", "/cart", "/cart/remove", "/sessions/revoke", "/sessions/revoke-others"]
-PASSWORDS = {"alice": "looking-glass", "bob": "long-way-home"}
+PAGES = ["/", "/attacks", "/sign-in"]
+ACTIONS = [
+    *("/sign-in", "/sign-out", "/language", "/count", "/cart", "/cart/remove", "/flash", "/lifetime", "/remember"),
+    *("/regenerate", "/sessions/revoke", "/sessions/revoke-others", "/probe/write", "/probe/break", "/probe/stream"),
+    *("/try/break", "/try/stream", "/try/parallel", "/try/writers", "/try/planted", "/try/damaged"),
+]
 
 SCRIPT = "<script>alert(1)</script>"
 ATTRIBUTE = "\"' onfocus=alert(1) x='"
 
 
-@pytest.fixture(params=["in process", "gunicorn"], scope="module")
-def transport(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Transport]:
-    cwd = tmp_path_factory.mktemp("demo")
-    if request.param == "gunicorn":
-        with Gunicorn(APPLICATION, *CONFIG, cwd=cwd) as server:
-            yield over_http(server.url)
-            assert "Traceback" not in server.log()
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(cwd)
-        application = importlib.import_module("examples.demo.app").application
-        patch.setattr(application, "app", validator(application.app))
-        yield in_process(validator(application))
-        application.manager.store.close()
+@pytest.fixture
+def transport(lab: Gunicorn) -> Transport:
+    return over_http(lab.url)
+
+
+@pytest.fixture
+def validated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Transport]:
+    """The lab in process, with a validator on either side of each of its layers."""
+    monkeypatch.chdir(tmp_path)
+    recorder = importlib.import_module("examples.lab.app").make()
+    middleware = recorder.app
+    middleware.app = validator(middleware.app)
+    recorder.app = validator(middleware)
+    yield in_process(validator(recorder))
+    middleware.manager.store.close()
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ def sign_in(browser: Browser, user: str) -> Browser:
 
 
 def user_of(browser: Browser) -> str | None:
-    found = re.search(r"Signed in as </span><strong>(.*?)</strong>", browser.get("/").text)
+    found = re.search(r'class="user">.*?<strong>(.*?)</strong>', browser.get("/attacks").text)
     return found and found[1]
 
 
@@ -68,7 +71,7 @@ def ids_of(browser: Browser) -> list[str]:
 
 
 def id_of(browser: Browser) -> str:
-    found = re.search(r"session\.id</dt><dd><code>(.*?)</code>", browser.get("/cookie").text)
+    found = re.search(r'id="session-id">(.*?)<', browser.get("/").text)
     assert found is not None
     return found[1]
 
@@ -77,24 +80,50 @@ def csrf_of(browser: Browser) -> str:
     return forms_of(browser.get("/sign-in").text)[-1].fields["csrf"]
 
 
+def lines_of(browser: Browser) -> list[str]:
+    """Return what stands in the cart."""
+    return [unescape(line) for line in re.findall("<li><span>(.*?)</span>", browser.get("/").text)]
+
+
+def test_every_page_and_form_keeps_to_wsgi(validated: Transport) -> None:
+    """PEP 3333: between the recorder, the middleware and the site, on the way in and on the way out."""
+    browser = Browser(validated)
+    for path in [*PAGES, "/untouched", "/nowhere", "/static/lab.css", "/probe/who"]:
+        browser.get(path)
+        browser.send("HEAD", path)
+    sign_in(browser, "alice")
+    csrf, back = csrf_of(browser), {"back": "/attacks"}
+    fields = {"item": "Tea", "quantity": "1", "message": "Hello", "idle": "60", "remember": "1", "language": "ko", "id": "x"}
+    answers = {path: browser.post(path, csrf=csrf, **fields, **back).status for path in ACTIONS if path != "/sign-out"}
+    answers["/sessions"] = browser.get("/sessions").status
+    answers["/sign-out"] = browser.post("/sign-out", csrf=csrf).status
+
+    experiments = {path: status for path, status in answers.items() if path.startswith("/try/")}
+    assert set(experiments.values()) == {503}
+    assert {path for path, status in answers.items() if status == 303} >= {"/count", "/cart", "/flash", "/sign-out"}
+    assert (answers["/probe/break"], answers["/probe/stream"], answers["/sessions"]) == (500, 200, 200)
+
+
 def test_every_page_is_whole_and_every_link_leads_somewhere(browser: Browser) -> None:
     """What a visitor can click is there; each page has one heading of the first order, a title and a language."""
     sign_in(browser, "alice")
     links: set[str] = set()
-    for path in [*PAGES, "/sessions"]:
+    for path in [*PAGES, "/sessions", "/untouched"]:
         answer = browser.get(path)
         assert (answer.status, answer.header("Content-Type")) == (200, "text/html; charset=UTF-8")
         assert tags_of(answer.text).count("h1") == 1
+        assert answer.text.rstrip().endswith("</html>")
         assert '<html lang="en">' in answer.text
         assert re.search("<title>[^<]+</title>", answer.text)
-        assert all(form.method == "post" and "csrf" in form.fields for form in forms_of(answer.text))
+        assert all(form.method == "post" and form.fields["csrf"] for form in forms_of(answer.text))
         links |= links_of(answer.text)
 
-    assert {link: browser.get(link).status for link in links if link != "#main"}.keys() >= {"/", "/static/style.css"}
-    assert all(browser.get(link).status == 200 for link in links if link != "#main")
+    paths = {link for link in links if not link.startswith("#")}
+    assert paths >= {"/", "/attacks", "/sessions", "/untouched?language=en"}
+    assert {link for link in paths if browser.get(link).status != 200} == set()
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/nowhere", "/static/style.css", "/static/cookie.js"])
+@pytest.mark.parametrize("path", [*PAGES, "/untouched", "/nowhere", "/sessions", "/probe/who", "/static/lab.css"])
 def test_every_answer_has_a_strict_content_security_policy(browser: Browser, path: str) -> None:
     """No script, style or frame but the site's own files."""
     policy = browser.get(path).header("Content-Security-Policy")
@@ -104,7 +133,7 @@ def test_every_answer_has_a_strict_content_security_policy(browser: Browser, pat
     assert "unsafe" not in policy
 
 
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", [*PAGES, "/untouched", "/nowhere"])
 def test_no_page_has_script_or_style_inline(browser: Browser, path: str) -> None:
     """So the policy need not allow it."""
     text = browser.get(path).text
@@ -112,13 +141,19 @@ def test_no_page_has_script_or_style_inline(browser: Browser, path: str) -> None
     assert re.findall("<script(?![^>]* src=)|<style|<[^>]* (?:style|on[a-z]+)=", text) == []
 
 
+def test_no_page_asks_for_anything_from_elsewhere(browser: Browser) -> None:
+    """Every address on a page is a path of this site."""
+    assert {link for path in PAGES for link in links_of(browser.get(path).text) if link[:1] not in "/#"} == set()
+
+
 def test_pages_are_not_kept_by_caches(browser: Browser) -> None:
     """After signing out, the back button shows nobody's page."""
-    assert all(browser.get(path).header("Cache-Control") == "no-store" for path in PAGES)
+    for path in PAGES:
+        assert "no-store" in browser.get(path).header("Cache-Control")
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("style.css", "text/css"), ("cookie.js", "text/javascript"), ("icon.svg", "image/svg+xml")]
+    ("name", "kind"), [("lab.css", "text/css"), ("lab.js", "text/javascript"), ("icon.svg", "image/svg+xml")]
 )
 def test_a_static_file_does_not_touch_the_session(browser: Browser, name: str, kind: str) -> None:
     """Promise 1: no cookie, no Vary."""
@@ -126,6 +161,15 @@ def test_a_static_file_does_not_touch_the_session(browser: Browser, name: str, k
 
     assert answer.status == 200
     assert answer.header("Content-Type").startswith(kind)
+    assert answer.all("Set-Cookie") == answer.all("Vary") == []
+
+
+def test_the_page_that_touches_nothing_gets_no_session(browser: Browser) -> None:
+    """Promise 1: neither without a session nor with one; the lab's own cookie is another matter."""
+    assert [cookie.partition("=")[0] for cookie in browser.get("/untouched").all("Set-Cookie")] == ["lab"]
+    sign_in(browser, "alice")
+    answer = browser.get("/untouched")
+
     assert answer.all("Set-Cookie") == answer.all("Vary") == []
 
 
@@ -142,9 +186,11 @@ def test_what_is_not_there_is_not_found(browser: Browser) -> None:
     [
         ("GET", "/sign-out", "POST"),
         ("GET", "/sessions/revoke", "POST"),
-        ("POST", "/cookie", "GET, HEAD"),
-        ("DELETE", "/cart", "GET, HEAD, POST"),
-        ("POST", "/static/style.css", "GET, HEAD"),
+        ("GET", "/try/parallel", "POST"),
+        ("POST", "/attacks", "GET, HEAD"),
+        ("POST", "/untouched", "GET, HEAD"),
+        ("DELETE", "/sign-in", "GET, HEAD, POST"),
+        ("POST", "/static/lab.css", "GET, HEAD"),
     ],
 )
 def test_a_method_that_a_page_does_not_have_is_refused(browser: Browser, method: str, path: str, allowed: str) -> None:
@@ -155,43 +201,44 @@ def test_a_method_that_a_page_does_not_have_is_refused(browser: Browser, method:
 
 
 def test_head_is_get_without_the_body(browser: Browser) -> None:
-    """RFC 9110, 9.3.2."""
+    """RFC 9110, 9.3.2; also for a page whose end is made after the headers have left."""
     answer = browser.send("HEAD", "/sign-in")
 
     assert (answer.status, answer.body) == (200, b"")
     assert int(answer.header("Content-Length")) > 500
+    assert browser.send("HEAD", "/").body == b""
 
 
 def test_visits_are_counted_exactly(transport: Transport) -> None:
-    """Promise 4: the counter is a transaction, so of parallel visits none is lost."""
+    """Promise 4: the counter is a transaction, so of parallel clicks none is lost."""
     browser = Browser(transport)
-    browser.get("/")
+    csrf = csrf_of(browser)
 
-    def visit() -> None:
+    def click() -> None:
+        copy = Browser(transport)
+        copy.cookies = dict(browser.cookies)
         for _ in range(5):
-            copy = Browser(transport)
-            copy.cookies = dict(browser.cookies)
-            copy.get("/")
+            assert copy.post("/count", csrf=csrf).status == 303
 
-    threads = [threading.Thread(target=visit) for _ in range(4)]
+    threads = [threading.Thread(target=click) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
-    assert "<strong>22</strong> visits" in browser.get("/").text
+    assert '<p class="big"><strong>20</strong>' in browser.get("/").text
 
 
 def test_the_cart_survives_sign_in_and_remembers_nested_values(browser: Browser) -> None:
     """Promise 8: the quantity inside the line inside the cart adds up."""
-    browser.submit("/cart", "/cart", item="Tea", quantity="2")
+    browser.submit("/", "/cart", item="Tea", quantity="2")
     sign_in(browser, "alice")
-    answer = browser.submit("/cart", "/cart", item="Tea", quantity="3")
+    answer = browser.submit("/", "/cart", item="Tea", quantity="3")
 
     assert answer.status == 303
-    assert "<h3>Tea</h3>\n<p>5 &times;" in browser.get("/cart").text
-    browser.submit("/cart", "/cart/remove", item="Tea")
-    assert "Nothing yet." in browser.get("/cart").text
+    assert lines_of(browser) == ["5 × Tea"]
+    browser.submit("/", "/cart/remove", item="Tea")
+    assert lines_of(browser) == []
 
 
 @pytest.mark.parametrize(
@@ -200,16 +247,42 @@ def test_the_cart_survives_sign_in_and_remembers_nested_values(browser: Browser)
 )
 def test_the_cart_refuses_what_it_cannot_hold(browser: Browser, item: str, quantity: str) -> None:
     """400, and the cart is as it was."""
-    assert browser.submit("/cart", "/cart", item=item, quantity=quantity).status == 400
-    assert "Nothing yet." in browser.get("/cart").text
+    assert browser.submit("/", "/cart", item=item, quantity=quantity).status == 400
+    assert lines_of(browser) == []
 
 
-def test_the_cart_is_bounded(browser: Browser) -> None:
-    """Nobody fills the store with one session."""
+def test_the_session_is_bounded(browser: Browser) -> None:
+    """Nobody fills the store with one session, by the cart or by messages."""
     csrf = csrf_of(browser)
     answers = [browser.post("/cart", csrf=csrf, item=f"Thing {number}", quantity="1").status for number in range(21)]
-
     assert answers == [303] * 20 + [400]
+
+    for _ in range(7):
+        browser.post("/flash", csrf=csrf, message="x" * 1000)
+    assert browser.get("/").text.count(f"<strong>{'x' * 100}</strong>") == 5
+
+
+@pytest.mark.parametrize(
+    ("action", "field", "value"),
+    [
+        ("/lifetime", "idle", "7"),
+        ("/lifetime", "idle", "-1"),
+        ("/language", "language", "xx"),
+        ("/probe/write", "name", "csrf"),
+    ],
+)
+def test_a_form_with_made_up_values_is_refused(browser: Browser, action: str, field: str, value: str) -> None:
+    """400: only what the page offers is done."""
+    assert browser.post(action, csrf=csrf_of(browser), **{field: value}).status == 400
+
+
+def test_after_a_form_the_visitor_stays_on_this_site(browser: Browser) -> None:
+    """No open redirect."""
+    csrf = csrf_of(browser)
+    for wanted in ("https://example.com/", "//example.com", "/nowhere", ""):
+        answer = browser.post("/count", csrf=csrf, back=wanted)
+        assert answer.status == 303
+        assert re.sub("^http://[^/]*", "", answer.header("Location")) == "/#count"
 
 
 def test_signing_in_changes_the_token_and_kills_the_old_one(transport: Transport) -> None:
@@ -246,7 +319,7 @@ def test_signing_out_is_final(browser: Browser) -> None:
     before = browser.token
     assert before is not None
 
-    assert browser.submit("/", "/sign-out").status == 303
+    assert browser.submit("/attacks", "/sign-out").status == 303
     assert browser.token is None
     browser.token = before
     assert user_of(browser) is None
@@ -255,24 +328,37 @@ def test_signing_out_is_final(browser: Browser) -> None:
 def test_signing_in_as_someone_else_leaves_nothing_behind(browser: Browser) -> None:
     """Design, section 6: a sign-in on another user's session first drops that user's data."""
     sign_in(browser, "alice")
-    browser.submit("/cart", "/cart", item="Tea", quantity="1")
+    browser.submit("/", "/cart", item="Tea", quantity="1")
     sign_in(browser, "bob")
 
     assert user_of(browser) == "bob"
-    assert "Nothing yet." in browser.get("/cart").text
+    assert lines_of(browser) == []
 
 
 def test_a_form_that_is_not_ours_changes_nothing(transport: Transport) -> None:
     """400 without the secret of the session, with a wrong one, and with that of another session; for every form."""
     browser, other = sign_in(Browser(transport), "alice"), Browser(transport)
     fields = {"user": "bob", "password": PASSWORDS["bob"], "item": "Tea", "quantity": "1", "id": id_of(browser)}
+    fields |= {"language": "ko", "message": "x", "idle": "5", "remember": "1", "name": "key-01", "together": "1"}
 
     for action in ACTIONS:
         assert browser.post(action, **fields).status == 400
         for wrong in ("", "x", "é", csrf_of(other)):
             assert browser.post(action, **fields, csrf=wrong).status == 400
     assert user_of(browser) == "alice"
-    assert "Nothing yet." in browser.get("/cart").text
+    assert lines_of(browser) == []
+
+
+def test_every_form_is_in_that_test(transport: Transport) -> None:
+    """So that none is forgotten."""
+    browser = sign_in(Browser(transport), "alice")
+    browser.submit("/", "/cart", item="Tea", quantity="1")
+    sign_in(Browser(transport), "alice")
+    there = {form.action for path in ["/", "/attacks", "/sessions", "/sign-in"] for form in forms_of(browser.get(path).text)}
+
+    attacks = {"/try/before-sign-in", "/try/after-sign-out", "/try/two-cookies"}
+    assert there - attacks <= set(ACTIONS)
+    assert attacks <= there
 
 
 def test_a_visitor_without_a_session_cannot_send_a_form(browser: Browser) -> None:
@@ -311,8 +397,8 @@ def test_one_browser_sees_the_other_and_ends_its_session(transport: Transport) -
     wanted = id_of(phone)
 
     text = desktop.get("/sessions").text
-    assert "<h2>Phone/2.0</h2>\n<p>Signed in" in text
-    assert '<h2>Desktop/1.0</h2><p class="mark">This session</p>' in text
+    assert "<h2>Phone/2.0</h2>" in text
+    assert '<h2>Desktop/1.0</h2>\n<p class="mark">This session</p>' in text
     assert {id_of(desktop), wanted} <= set(ids_of(desktop))
 
     assert desktop.submit("/sessions", "/sessions/revoke", id=wanted).status == 303
@@ -351,47 +437,50 @@ def test_nobody_ends_the_session_of_someone_else(transport: Transport) -> None:
 
 
 def test_what_visitors_write_is_shown_as_text(transport: Transport) -> None:
-    """In the cart, in the list of sessions, on the page of the cookie and in the form that comes back."""
+    """In the cart, in a message, in the list of sessions, among the data and in the form that comes back."""
     attack = f"{ATTRIBUTE}{SCRIPT}{{title}}&lt;"
     browser = sign_in(Browser(transport, user_agent=attack), "alice")
-    browser.submit("/cart", "/cart", item=attack, quantity="1")
+    browser.submit("/", "/cart", item=attack, quantity="1")
+    browser.submit("/", "/flash", message=attack)
     wrong = browser.submit("/sign-in", "/sign-in", user=attack, password="x")
-    texts = [browser.get("/cart").text, browser.get("/sessions").text, browser.get("/cookie").text, wrong.text]
+    browser.get("/" + "%3Cscript%3Ealert(1)%3C/script%3E", Cookie=f"{SCRIPT}={SCRIPT}")
+    texts = [browser.get("/").text, browser.get("/sessions").text, browser.get("/").text, wrong.text]
 
     for text in texts:
         assert SCRIPT not in text
         assert not re.search("<[^>]* onfocus", re.sub('"[^"]*"', '""', text))
-    assert f"<h3>{attack}</h3>" in unescape(texts[0])
+    assert f"<strong>{attack}</strong>" in unescape(texts[0])
+    assert lines_of(browser) == [f"1 × {attack}"]
     assert f"<h2>{attack}</h2>" in unescape(texts[1])
-    assert browser.submit("/cart", "/cart/remove", item=attack).status == 303
-    assert "Nothing yet." in browser.get("/cart").text
+    assert browser.submit("/", "/cart/remove", item=attack).status == 303
+    assert lines_of(browser) == []
 
 
-def test_the_cookie_page_shows_both_sides(browser: Browser) -> None:
+def test_the_lab_shows_both_sides(browser: Browser) -> None:
     """The attributes, the id and the data; neither the token nor the secret of the forms."""
     sign_in(browser, "alice")
-    answer = browser.get("/cookie")
+    answer = browser.get("/")
     text = unescape(answer.text)
 
-    assert "Set-Cookie: session=(43 secret characters); Path=/; HttpOnly; SameSite=Lax" in text
+    for attribute in ("HttpOnly", "SameSite=Lax", "Path=/"):
+        assert f"<code>{attribute}</code>" in text
     assert id_of(browser) in text
-    assert "'browser': 'a browser'" in text
-    assert "'csrf': '(kept from this page)'" in text
+    assert "'a browser'" in text
+    assert text.count(csrf_of(browser)) == len(forms_of(answer.text))
     assert browser.token is not None
     assert browser.token not in str(answer.headers)
-    assert "document.cookie" in browser.get("/static/cookie.js").text
 
 
 def test_a_restart_of_the_server_signs_nobody_out(tmp_path: Path) -> None:
     """Sessions, cart and users are in the files of ``./demo``, which nobody else may enter; ``--preload`` is fine."""
-    with Gunicorn(APPLICATION, *CONFIG, cwd=tmp_path) as server:
+    with Gunicorn(APPLICATION, *SETTINGS, cwd=tmp_path) as server:
         browser = Browser(over_http(server.url))
-        browser.submit("/cart", "/cart", item="Tea", quantity="1")
+        browser.submit("/", "/cart", item="Tea", quantity="1")
         sign_in(browser, "alice")
-    with Gunicorn(APPLICATION, *CONFIG, "--preload", cwd=tmp_path) as server:
+    with Gunicorn(APPLICATION, *SETTINGS, "--preload", cwd=tmp_path) as server:
         browser.transport = over_http(server.url)
         assert user_of(browser) == "alice"
-        assert "<h3>Tea</h3>" in browser.get("/cart").text
+        assert lines_of(browser) == ["1 × Tea"]
         sign_in(Browser(browser.transport), "bob")
         assert "Traceback" not in server.log()
 

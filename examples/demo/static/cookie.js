@@ -1,1 +1,0 @@
-document.getElementById("javascript-sees").textContent = document.cookie || "(nothing)";

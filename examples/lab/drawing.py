@@ -1,0 +1,177 @@
+"""From a trace to a sequence drawing: which arrow goes where, and what stands on it. It knows no SVG and no HTML."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, NamedTuple, TypeAlias
+
+from markupsafe import Markup
+
+from examples.lab.texts import Texts
+
+Entry: TypeAlias = Mapping[str, Any]
+"""A trace as the notebook returns it."""
+
+BROWSER, MIDDLEWARE, APPLICATION, STORE = range(4)
+ACTORS = ("browser", "middleware", "application", "store")
+PLACES = (9.0, 36.0, 64.0, 91.0)
+
+_LINE = 16
+_GAP = 15
+_TOP = 4
+_MOST_CALLS = 4
+
+
+class Label(NamedTuple):
+    text: str
+    y: int
+    style: str
+
+
+@dataclass(slots=True)
+class Row:
+    """One arrow, or a note on one lifeline if it goes nowhere. *step* is that of the lesson, 1 to 6."""
+
+    source: int
+    target: int
+    lines: Sequence[tuple[str, str]]
+    """Text and style."""
+    step: int | None = None
+    style: str = ""
+    y: int = 0
+    """Where the arrow is."""
+
+    @property
+    def x1(self) -> float:
+        return PLACES[self.source]
+
+    @property
+    def x2(self) -> float:
+        return PLACES[self.target]
+
+    @property
+    def labels(self) -> list[Label]:
+        first = self.y - 7 - _LINE * (len(self.lines) - 1)
+        return [Label(text, first + _LINE * number, style) for number, (text, style) in enumerate(self.lines)]
+
+    @property
+    def anchor(self) -> str:
+        """Which end of the labels is fixed: they may be longer than the arrow, but not leave the drawing."""
+        to_application = self.target == APPLICATION and self.source != APPLICATION
+        return "start" if BROWSER in (self.source, self.target) or to_application else "end"
+
+    @property
+    def label_x(self) -> float:
+        ends = (self.x1, self.x2)
+        return min(ends) if self.anchor == "start" else max(ends)
+
+    @property
+    def step_y(self) -> int:
+        """Where the number of the step is: on the arrow, or beside the note."""
+        return self.y if self.source != self.target else self.y - 11
+
+    @property
+    def tip(self) -> str:
+        """Which tip the arrow has; one that ends at a number stops before it."""
+        ends_at_number = self.step is not None and self.label_x == self.x2
+        return f"{self.style or 'plain'}{'-step' if ends_at_number else ''}"
+
+    @property
+    def in_words(self) -> str:
+        return "; ".join(text for text, _ in self.lines)
+
+
+@dataclass(slots=True)
+class Band:
+    """One request, or several files in one."""
+
+    title: str
+    kind: str
+    entry: Entry
+    rows: Sequence[Row]
+    height: int
+    steps: frozenset[int]
+    ago: Markup
+    files: int = 0
+
+
+def bands(entries: Iterable[Entry], t: Texts, *, most: int) -> list[Band]:
+    """Return a drawing of each request, in the order given; files that were asked for in a row are one."""
+    found: list[Band] = []
+    for static, group in groupby(entries, key=lambda entry: str(entry["path"]).startswith("/static/")):
+        requests = list(group)
+        found += [_files(requests, t)] if static else [_band(entry, t) for entry in requests]
+    return found[:most]
+
+
+def _files(entries: Sequence[Entry], t: Texts) -> Band:
+    names = ", ".join(reversed([str(entry["path"]).rpartition("/")[2] for entry in entries]))
+    return Band(names, "untouched", entries[0], [], 0, frozenset(), _ago(entries[0], t), len(entries))
+
+
+def _band(entry: Entry, t: Texts) -> Band:
+    rows = list(_rows(entry, t))
+    y = _TOP
+    for row in rows:
+        y += _GAP + _LINE * len(row.lines)
+        row.y = y
+    steps = frozenset(row.step for row in rows if row.step is not None)
+    return Band(f"{entry['method']} {entry['path']}", entry["kind"], entry, rows, y + 14, steps, _ago(entry, t))
+
+
+def _rows(entry: Entry, t: Texts) -> Iterator[Row]:
+    cookie = entry["cookie"]
+    came = (f"Cookie: {cookie}", "key") if cookie else (t("draw.no_cookie"), "soft")
+    yield Row(BROWSER, MIDDLEWARE, [(f"{entry['method']} {entry['path']}", ""), came], 5 if entry["has_token"] else 1)
+    yield Row(MIDDLEWARE, APPLICATION, [(t("draw.handed_over"), "soft")])
+    yield from _calls(entry, "application", APPLICATION, t)
+    if entry["check_ms"] is not None:
+        yield Row(APPLICATION, APPLICATION, [(t("draw.users", ms=_ms(entry["check_ms"])), "")], 2, "note")
+    if not entry["status"]:
+        return
+    reply = t("draw.untouched") if entry["kind"] == "untouched" else t("draw.reply", status=entry["status"][:3])
+    yield Row(APPLICATION, MIDDLEWARE, [(reply, "soft")], style="reply")
+    yield from _calls(entry, "commit", MIDDLEWARE, t)
+    yield Row(
+        MIDDLEWARE, BROWSER, [(entry["status"], ""), *_set_cookie(entry, t)], 4 if entry["set_cookie"] else None, "reply"
+    )
+    yield from _calls(entry, "late", MIDDLEWARE, t)
+
+
+def _set_cookie(entry: Entry, t: Texts) -> Iterator[tuple[str, str]]:
+    if not entry["set_cookie"]:
+        yield t("draw.no_set_cookie"), "soft"
+        return
+    pair, _, attributes = str(entry["set_cookie"]).partition("; ")
+    yield f"Set-Cookie: {pair}", "key"
+    for part in attributes.split("; Max-Age")[:1]:
+        yield part, "key"
+    if "Max-Age" in attributes:
+        yield "Max-Age" + attributes.partition("Max-Age")[2].partition(";")[0], "key"
+
+
+def _calls(entry: Entry, phase: str, source: int, t: Texts) -> Iterator[Row]:
+    calls = [call for call in entry["calls"] if call[3] == phase]
+    created = False
+    for verb, ms, outcome, _ in calls[:_MOST_CALLS]:
+        step = {"load": 6, "create": 3}.get(verb)
+        key = f"draw.{verb}" if outcome else f"draw.{verb}_not"
+        if verb == "update" and outcome and (created or entry["only_read"]):
+            key = "draw.moved" if created else "draw.touch"
+        created = created or verb == "create"
+        style = "load" if verb in ("load", "keys_of") else "store"
+        lines = [(f"{verb} · {_ms(ms)}", style), (t(key), "soft")]
+        if phase == "late":
+            lines[1] = (t("draw.late"), "soft")
+        yield Row(source, STORE, lines, step, style)
+    if len(calls) > _MOST_CALLS:
+        yield Row(source, STORE, [(t("draw.more", number=len(calls) - _MOST_CALLS), "soft")], style="load")
+
+
+def _ms(ms: float) -> str:
+    return f"{ms:.2f} ms" if ms < 10 else f"{ms:.0f} ms"
+
+
+def _ago(entry: Entry, t: Texts) -> Markup:
+    return Markup(t.ago(time.time() - entry["at"]))  # noqa: S704 - our own text

@@ -1,0 +1,273 @@
+"""What a request really did: a layer outside of the middleware and one around the store write it down. It keeps no token."""
+
+import logging
+import re
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
+
+from examples.lab.notebook import Notebook
+from session_middleware import CookiePolicy
+from session_middleware.middleware import ENVIRON_KEY
+from session_middleware.session import Session
+from session_middleware.stores.base import Record, Scannable, Store, Stored, Sweepable, UserIndexed, Version
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+log = logging.getLogger("examples.lab")
+
+T = TypeVar("T")
+
+Phase: TypeAlias = Literal["application", "commit", "late"]
+Kind: TypeAlias = Literal["untouched", "read", "write"]
+
+_WRITES = frozenset({"create", "update", "delete"})
+_RUN = re.compile(r"[a-z-]{1,40}\.[0-9a-f]{8}")
+_VISITOR = re.compile(r"(?:^|;)[ \t]*(?:__Host-)?lab=([0-9a-f]{32})(?=[ \t]*(?:;|$))")
+_SHOWN = 4
+
+
+class Call(NamedTuple):
+    """One call of the store. *phase*: while the application ran, when the response was about to leave, or after that."""
+
+    verb: str
+    ms: float
+    outcome: bool
+    phase: Phase
+
+
+@dataclass(slots=True)
+class Trace:
+    """One request; what would open a session is shortened before it gets here."""
+
+    method: str
+    path: str
+    cookie: str | None
+    """The ``Cookie`` header; ``None`` without one."""
+    has_token: bool
+    at: float
+    run: str = ""
+    """The experiment that the request is part of; empty for what the visitor's browser asked for itself."""
+    phase: Phase = "application"
+    calls: list[Call] = field(default_factory=list)
+    check_ms: float | None = None
+    """How long the user database took, if it was asked."""
+    status: str = ""
+    set_cookie: str | None = None
+    ms: float = 0.0
+    """Until the first byte could leave."""
+    kind: Kind = "untouched"
+    only_read: bool = False
+    """Whether the application left the session as it was; a write is then no more than a note that it was used."""
+    session_id: str | None = None
+    user: str | None = None
+
+
+CURRENT: ContextVar[Trace | None] = ContextVar("lab_trace", default=None)
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """What the lab itself asks the store for its pages is not part of the request."""
+    before = CURRENT.set(None)
+    try:
+        yield
+    finally:
+        CURRENT.reset(before)
+
+
+class TimedStore:
+    """A store around another that notes each call in the trace of the request. It can do what the other can."""
+
+    def __init__(self, store: Store) -> None:
+        self.inner = store
+        self.single_process: bool = getattr(store, "single_process", False)
+        # As attributes of the object, because that is where isinstance() looks from Python 3.12 on.
+        if isinstance(store, Sweepable):
+            self.sweep = lambda limit: _timed("sweep", partial(store.sweep, limit))
+        if isinstance(store, UserIndexed):
+            self.keys_of = lambda user_id: _timed("keys_of", partial(store.keys_of, user_id))
+        if isinstance(store, Scannable):
+            self.keys: Callable[[], Iterable[str]] = store.keys
+
+    def create(self, key: str, record: Record) -> bool:
+        return _timed("create", partial(self.inner.create, key, record))
+
+    def load(self, key: str) -> Stored | None:
+        return _timed("load", partial(self.inner.load, key))
+
+    def update(self, key: str, record: Record, *, version: Version) -> bool:
+        # What has expired already takes the place of a record that is to go: see the protocol.
+        verb = "delete" if record.expires_at <= time.time() else "update"
+        return _timed(verb, partial(self.inner.update, key, record, version=version))
+
+    def delete(self, key: str) -> bool:
+        return _timed("delete", partial(self.inner.delete, key))
+
+    def close(self) -> None:
+        if close := getattr(self.inner, "close", None):
+            close()
+
+
+def _timed(verb: str, call: Callable[[], T]) -> T:
+    trace = CURRENT.get()
+    if trace is None:
+        return call()
+    started, outcome = time.perf_counter(), False
+    try:
+        result = call()
+        outcome = bool(result)
+        return result
+    finally:
+        trace.calls.append(Call(verb, (time.perf_counter() - started) * 1000, outcome, trace.phase))
+
+
+class Recorder:
+    """Wrap the middleware; the trace of each request goes into the notebook, under the visitor it belongs to.
+
+    The visitor is known by a cookie of the lab's own, ``lab``: a request that does not touch the session has a trace too.
+    It opens nothing, and no script can read it.
+    """
+
+    def __init__(self, app: "WSGIApplication", notebook: Notebook, cookie: CookiePolicy) -> None:
+        self.app = app
+        self._notebook = notebook
+        self._names = {scheme: cookie.for_scheme(scheme).name for scheme in ("http", "https")}
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "app":
+            raise AttributeError(name)
+        return getattr(self.app, name)
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        started = time.perf_counter()
+        known = visitor_of(environ)
+        visitor = environ["lab.visitor"] = known or secrets.token_hex(16)
+        trace = environ["lab.trace"] = self._begin(environ)
+        CURRENT.set(trace)
+
+        def begin(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
+            self._answer(trace, status, headers, environ, started)
+            if known is None and status < "4" and _is_page(headers):
+                headers = [*headers, ("Set-Cookie", _lab_cookie(visitor, environ))]
+            return start_response(status, headers, *exc_info)
+
+        try:
+            result = self.app(environ, begin)
+        except BaseException:
+            self._note(visitor, trace)
+            raise
+        return _Recording(result, trace, partial(self._note, visitor, trace))
+
+    def _begin(self, environ: "WSGIEnvironment") -> Trace:
+        run, header = environ.get("HTTP_X_LAB_RUN", ""), environ.get("HTTP_COOKIE")
+        name = self._names["https" if environ.get("wsgi.url_scheme") == "https" else "http"]
+        return Trace(
+            method=environ["REQUEST_METHOD"][:10],
+            path=_short_path(environ.get("PATH_INFO") or "/"),
+            cookie=None if header is None else short_cookies(header),
+            has_token=header is not None and f"{name}=" in header,
+            at=time.time(),
+            run=run if _RUN.fullmatch(run) else "",
+        )
+
+    def _answer(
+        self, trace: Trace, status: str, headers: list[tuple[str, str]], environ: "WSGIEnvironment", started: float
+    ) -> None:
+        trace.ms = (time.perf_counter() - started) * 1000
+        trace.status = status
+        name = self._names["https" if environ.get("wsgi.url_scheme") == "https" else "http"]
+        cookies = [value for key, value in headers if key.lower() == "set-cookie" and value.startswith(f"{name}=")]
+        trace.set_cookie = short_set_cookie(cookies[0]) if cookies else None
+        session = environ.get(ENVIRON_KEY)
+        if isinstance(session, Session) and session.accessed:
+            trace.kind = "read"
+            progress = session.progress
+            if progress is not None and progress.origin is not None and not progress.gone:
+                trace.session_id, trace.user = progress.origin.key, progress.envelope.user_id
+        trace.phase = "late"
+        self._see_writes(trace)
+
+    def _note(self, visitor: str, trace: Trace) -> None:
+        CURRENT.set(None)
+        self._see_writes(trace)
+        try:
+            self._notebook.add(visitor, trace)
+        except sqlite3.Error as error:
+            log.warning("a trace could not be kept: %s", error)
+
+    def _see_writes(self, trace: Trace) -> None:
+        if any(call.verb in _WRITES and (call.phase != "commit" or not trace.only_read) for call in trace.calls):
+            trace.kind = "write"
+
+
+class _Recording:
+    """The body on its way out; when it is closed the request is over."""
+
+    def __init__(self, result: Iterable[bytes], trace: Trace, done: Callable[[], None]) -> None:
+        self._result = result
+        self._iterator = iter(result)
+        self._trace = trace
+        self._done = done
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        CURRENT.set(self._trace)
+        return next(self._iterator)
+
+    def close(self) -> None:
+        try:
+            if close := getattr(self._result, "close", None):
+                close()
+        finally:
+            self._done()
+
+
+def visitor_of(environ: "WSGIEnvironment") -> str | None:
+    """Return the visitor that the lab's own cookie names; ``None`` without one."""
+    found = _VISITOR.search(environ.get("HTTP_COOKIE", ""))
+    return found and found[1]
+
+
+def short_cookies(header: str) -> str:
+    """Return a ``Cookie`` header in which no value is whole; the lab's own cookie is left out."""
+    pairs = [pair.strip(" \t") for pair in header.split(";")]
+    shown = [_short_pair(pair) for pair in pairs if not re.match("(__Host-)?lab=", pair)]
+    return "; ".join(shown[:4] + (["…"] if len(shown) > 4 else []))
+
+
+def short_set_cookie(header: str) -> str:
+    """Return a ``Set-Cookie`` with its attributes as they are, and a value that is not whole."""
+    pair, separator, attributes = header.partition(";")
+    return _short_pair(pair) + separator + attributes
+
+
+def _short_pair(pair: str) -> str:
+    name, separator, value = pair.partition("=")
+    return _short(name, 16) + separator + _short(value, _SHOWN)
+
+
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else text[:length] + "…"
+
+
+def _short_path(path: str) -> str:
+    return _short(re.sub(r"[\w-]{24,}", lambda found: found[0][:_SHOWN] + "…", path), 60)
+
+
+def _is_page(headers: list[tuple[str, str]]) -> bool:
+    return any(name.lower() == "content-type" and value.startswith("text/html") for name, value in headers)
+
+
+def _lab_cookie(visitor: str, environ: "WSGIEnvironment") -> str:
+    secure = environ.get("wsgi.url_scheme") == "https"
+    return f"{'__Host-' if secure else ''}lab={visitor}; Path=/; HttpOnly; SameSite=Lax{'; Secure' if secure else ''}"

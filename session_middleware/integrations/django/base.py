@@ -1,0 +1,268 @@
+"""``SessionBase`` as a view of our session: what the engine and ``request.session`` have in common."""
+
+import math
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple, cast
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
+from django.utils.module_loading import import_string
+
+from session_middleware.integrations.django import settings as configured
+from session_middleware.lifetime import LONGEST
+from session_middleware.manager import SessionManager
+from session_middleware.session import Session, State
+from session_middleware.stores.base import Sweepable
+
+# What django.contrib.auth calls SESSION_KEY: setting it is signing in.
+_USER_KEY: Final = "_auth_user_id"
+
+_SWEEP_LIMIT: Final = 1000
+_AT_ONCE: Final = 1e-9  # seconds; set_expiry() takes times that have passed
+_REQUIRED: Final = object()
+
+
+class Timeouts(NamedTuple):
+    """What ``set_expiry()`` comes to; seconds."""
+
+    idle: float | None
+    absolute: float
+    persistent: bool
+
+
+def _after_opening(name: str) -> Callable[..., Any]:
+    """Return the asynchronous form of a method that does no I/O once the session is loaded."""
+
+    async def method(self: "BaseSession", *arguments: Any, **options: Any) -> Any:
+        await self._aget_session()
+        return getattr(self, name)(*arguments, **options)
+
+    return method
+
+
+def _in_thread(name: str) -> Callable[..., Any]:
+    """Return the asynchronous form of a method that does I/O."""
+
+    async def method(self: "BaseSession", *arguments: Any, **options: Any) -> Any:
+        return await sync_to_async(getattr(self, name))(*arguments, **options)
+
+    return method
+
+
+class BaseSession(SessionBase):  # type: ignore[misc]  # Django has no types
+    """What Django documents for ``request.session``: a view of the :class:`Session` that is ``underlying``.
+
+    Attributes that it lacks are those of the session: ``id``, ``user_id``, ``transact()``, ``set_lifetime()`` and so on.
+    """
+
+    def __init__(self, underlying: Session) -> None:
+        self.underlying = underlying
+        self._marked = False
+
+    # The mapping
+
+    def __getitem__(self, key: str) -> Any:
+        return self.underlying[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key == _USER_KEY:
+            self._sign_in(str(value))
+        self.underlying[key] = value
+        self._marked = True
+
+    def __delitem__(self, key: str) -> None:
+        del self.underlying[key]
+        self._marked = True
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.underlying
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.underlying)
+
+    def __len__(self) -> int:
+        return len(self.underlying)
+
+    def __bool__(self) -> bool:
+        """Return ``True``: Django's sessions are true even if they are empty, and its test client relies on that."""
+        return True
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self.underlying.get(key, default)
+
+    def has_key(self, key: object) -> bool:
+        return key in self.underlying
+
+    def pop(self, key: str, default: Any = _REQUIRED) -> Any:
+        self._marked = self._marked or key in self.underlying
+        return self.underlying.pop(key) if default is _REQUIRED else self.underlying.pop(key, default)
+
+    def update(self, dict_: Any) -> None:
+        for key, value in dict(dict_).items():
+            self[key] = value
+        self._marked = True
+
+    def clear(self) -> None:
+        self.underlying.clear()
+        self._marked = True
+
+    def __repr__(self) -> str:
+        return repr(self.underlying)
+
+    # What Django keeps as attributes
+
+    @property
+    def accessed(self) -> bool:
+        """Whether the response depends on the session. Assigning does nothing: it would not be true."""
+        return self.underlying.accessed
+
+    @accessed.setter
+    def accessed(self, value: bool) -> None: ...
+
+    @property
+    def modified(self) -> bool:
+        """Whether there is anything to save. Nested changes count, so it need not be assigned."""
+        return self._marked or self.underlying.modified
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        self._marked = bool(value)
+
+    @property
+    def serializer(self) -> Any:
+        return import_string(settings.SESSION_SERIALIZER)
+
+    def _get_session(self, no_load: bool = False) -> dict[str, Any]:
+        state = self._opened()
+        state.suspect = True
+        return state.data
+
+    async def _aget_session(self, no_load: bool = False) -> dict[str, Any]:
+        if self.underlying.progress is None:
+            await sync_to_async(self._opened)()
+        return self._get_session()
+
+    _session = property(_get_session)
+
+    # How long it lasts
+
+    def get_session_cookie_age(self) -> int:
+        """Return the seconds that are left to the session if it is not used; without ``set_expiry()``, of course."""
+        envelope = self._opened().envelope
+        left = envelope.created_at + envelope.absolute - self._manager.now()
+        return math.ceil(left if envelope.idle is None else min(envelope.idle, left))
+
+    def get_expire_at_browser_close(self) -> bool:
+        return not self._opened().envelope.persistent
+
+    def set_expiry(self, value: datetime | timedelta | float | None) -> None:
+        """See Django. A number is an idle timeout, anything else but ``None`` an absolute one."""
+        super().set_expiry(value)
+        self._expire(self._timeouts(value))
+
+    def _timeouts(self, value: datetime | timedelta | float | None) -> Timeouts:
+        usual = self._manager.new()
+        if isinstance(value, timedelta):
+            end = self._manager.now() + value.total_seconds()
+        elif isinstance(value, datetime):
+            end = value.timestamp()
+        elif value:
+            return Timeouts(_span(value), max(usual.absolute, _span(value)), True)
+        else:
+            return Timeouts(usual.idle, usual.absolute, usual.persistent and value is None)
+        return Timeouts(None, _span(end - self._opened().envelope.created_at), True)
+
+    # What is stored
+
+    def exists(self, session_key: str) -> bool:
+        """Tell whether there is a session with that key, or with that ``id``."""
+        return not self._manager.open(session_key).is_new or self._manager.find(session_key) is not None
+
+    def load(self) -> dict[str, Any]:
+        return dict(self.underlying)
+
+    @classmethod
+    def clear_expired(cls) -> None:
+        """Remove all that has expired, a batch at a time, where the store does not do that by itself."""
+        store = configured.manager().store
+        if isinstance(store, Sweepable):
+            while store.sweep(_SWEEP_LIMIT):
+                pass
+
+    @classmethod
+    async def aclear_expired(cls) -> None:
+        await sync_to_async(cls.clear_expired)()
+
+    # What ours has besides
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "underlying":
+            raise AttributeError(name)
+        return getattr(self.underlying, name)
+
+    def login(self, user_id: str) -> None:
+        """See :meth:`Session.login`; ``django.contrib.auth.login()`` does it by itself."""
+        self.underlying.login(user_id)
+        self._marked = True
+
+    def regenerate(self) -> None:
+        """The same as ``cycle_key()``."""
+        self.cycle_key()
+
+    def invalidate(self) -> None:
+        """The same as ``flush()``."""
+        self.flush()
+
+    @property
+    def _manager(self) -> SessionManager:
+        return cast("SessionManager", self.underlying.keeper)
+
+    def _opened(self) -> State:
+        underlying = self.underlying
+        if underlying.progress is None:
+            _ = underlying.is_new
+        return cast("State", underlying.progress)
+
+    def _end(self, session_key: str) -> None:
+        """End the session with that key, or with that ``id``."""
+        named = self._manager.open(session_key)
+        named.invalidate()
+        if not cast("State", named.progress).ending:
+            self._manager.revoke(session_key)
+        self._manager.commit(named, failed=True)
+
+    def _sign_in(self, user_id: str) -> None:
+        """Record who has signed in, before anything else of theirs is written."""
+
+    def _expire(self, timeouts: Timeouts) -> None:
+        """Let the session last as long as that."""
+
+    aget = _after_opening("get")
+    aset = _after_opening("__setitem__")
+    apop = _after_opening("pop")
+    asetdefault = _after_opening("setdefault")
+    aupdate = _after_opening("update")
+    ahas_key = _after_opening("has_key")
+    akeys = _after_opening("keys")
+    avalues = _after_opening("values")
+    aitems = _after_opening("items")
+    aset_test_cookie = _after_opening("set_test_cookie")
+    atest_cookie_worked = _after_opening("test_cookie_worked")
+    adelete_test_cookie = _after_opening("delete_test_cookie")
+    aget_expiry_age = _after_opening("get_expiry_age")
+    aget_expiry_date = _after_opening("get_expiry_date")
+    aget_expire_at_browser_close = _after_opening("get_expire_at_browser_close")
+    aset_expiry = _after_opening("set_expiry")
+    acycle_key = _after_opening("cycle_key")
+    aflush = _in_thread("flush")
+    aexists = _in_thread("exists")
+    acreate = _in_thread("create")
+    asave = _in_thread("save")
+    adelete = _in_thread("delete")
+    aload = _in_thread("load")
+
+
+def _span(seconds: float) -> float:
+    return float(min(max(seconds, _AT_ONCE), LONGEST))

@@ -1,0 +1,177 @@
+"""In place of Django's own middleware: ``request.session`` is the one of the WSGI middleware, or of a manager of its own."""
+
+import logging
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
+from django.http import HttpResponse
+from django.http.response import ResponseHeaders
+from django.utils.cache import patch_vary_headers
+from django.utils.deprecation import MiddlewareMixin
+
+from session_middleware.cookies import SessionCookie, reader
+from session_middleware.exceptions import ConflictError, SessionError, StoreError
+from session_middleware.headers import forbid_shared_caching
+from session_middleware.integrations.django.base import BaseSession
+from session_middleware.integrations.django.engine import SessionStore
+from session_middleware.integrations.django.request import RequestSession
+from session_middleware.integrations.django.settings import cookie_of, environ_key, setup
+from session_middleware.manager import Send, Verdict
+from session_middleware.session import Session
+
+log = logging.getLogger("session_middleware")
+
+_UNAVAILABLE = b"The service is unavailable for a moment. Please try again.\n"
+
+
+class SessionMiddleware(DjangoSessionMiddleware):  # type: ignore[misc]  # Django has no types
+    """Give each request its session. ``django.contrib.admin`` takes it for Django's own, of which it is a subclass.
+
+    The session is that of the WSGI middleware around Django, if there is one. Without it, as in Django's test client and
+    under ASGI, it is opened and stored here, and the cookie is as the ``SESSION_COOKIE_...`` settings describe it.
+    """
+
+    def __init__(self, get_response: Callable[..., Any]) -> None:
+        super().__init__(get_response)
+        self._environ_key = environ_key()
+        setup(), cookie_of(https=True)  # what cannot work does not start
+        if not issubclass(self.SessionStore, SessionStore):
+            log.warning(
+                "SESSION_ENGINE is %r, so Django's test client and clearsessions look elsewhere for sessions:"
+                " set it to 'session_middleware.integrations.django'",
+                settings.SESSION_ENGINE,
+            )
+
+    async def __acall__(self, request: Any) -> Any:
+        self.process_request(request)
+        response = await self.get_response(request)
+        if request.session.accessed or settings.SESSION_SAVE_EVERY_REQUEST:
+            return await sync_to_async(self.process_response)(request, response)
+        return self.process_response(request, response)
+
+    def process_request(self, request: Any) -> None:
+        environ = getattr(request, "environ", None)
+        served = None if environ is None else environ.get(self._environ_key)
+        if isinstance(served, Session) and not served.announced:
+            request.session = _ServedSession(served)
+        else:
+            request.session = _OwnSession(cookie_of(https=request.is_secure()), request.META.get("HTTP_COOKIE"))
+
+    def process_response(self, request: Any, response: Any) -> Any:
+        session = getattr(request, "session", None)
+        if not isinstance(session, _ServedSession | _OwnSession):
+            return response
+        if settings.SESSION_SAVE_EVERY_REQUEST and request.META.get("HTTP_COOKIE") and response.status_code < 500:
+            session.use()
+        return session.finish(response)
+
+
+class UnavailableMiddleware(MiddlewareMixin):  # type: ignore[misc]  # Django has no types
+    """Answer 503 in place of the error page that Django makes of a failed store; for Django's own session middleware.
+
+    Name it anywhere before that one. :class:`SessionMiddleware` has no need of it.
+    """
+
+    def process_response(self, request: Any, response: Any) -> Any:
+        session = getattr(request, "session", None)
+        fault = session.underlying.fault if isinstance(session, BaseSession) else None
+        return response if fault is None or response.status_code < 500 else _unavailable(response, fault)
+
+
+class _ServedSession(RequestSession):
+    """The session of the WSGI middleware, which stores it and sends the cookie."""
+
+    def use(self) -> None:
+        self._use()
+
+    def finish(self, response: Any) -> Any:
+        """Let Django's own caches, which stand between us and the WSGI middleware, know what that will say."""
+        session = self.underlying
+        if session.accessed:
+            patch_vary_headers(response, ("Cookie",))
+            state = session.progress
+            if state is None or state.forget or state.token is not None or (state.origin is None and session.modified):
+                _forbid_shared_caching(response)
+        return response
+
+
+class _OwnSession(RequestSession):
+    """A session that no WSGI middleware stores."""
+
+    def __init__(self, cookie: SessionCookie, header: object) -> None:
+        manager, self._carry_over = setup()
+        self._cookie = cookie
+        self._header = header
+        super().__init__(Session(manager, reader(cookie, self._carry_over), header))
+
+    def use(self) -> None:
+        self._use()
+
+    def flush(self) -> None:
+        super().flush()
+        self._manager.commit(self.underlying, failed=True)  # it holds even if no response comes of this request
+
+    def finish(self, response: Any) -> Any:
+        """Store what was changed and tell the browser; what a stream changes later is stored when it ends."""
+        session = self.underlying
+        failed = response.status_code >= 500
+        if session.accessed:
+            try:
+                if failed and session.fault is not None:
+                    raise session.fault
+                self._tell(response, self._manager.commit(session, failed=failed))
+            except (StoreError, ConflictError) as fault:
+                session.announced = True
+                return _unavailable(response, fault)
+        session.announced = True
+        if response.streaming and getattr(response, "file_to_stream", None) is None:
+            blocks = response.streaming_content
+            response.streaming_content = (self._asynchronously if response.is_async else self._to_the_end)(blocks, failed)
+            response._resource_closers.append(lambda: self._finish_late(failed))  # noqa: SLF001  # what close() calls
+        return response
+
+    def _to_the_end(self, blocks: Iterable[bytes], failed: bool) -> Iterator[bytes]:
+        """Store what has changed before the client can see the end."""
+        yield from blocks
+        self._finish_late(failed)
+
+    async def _asynchronously(self, blocks: AsyncIterable[bytes], failed: bool) -> AsyncIterator[bytes]:
+        async for block in blocks:
+            yield block
+        await sync_to_async(self._finish_late)(failed)
+
+    def _tell(self, response: Any, verdict: Verdict | None) -> None:
+        patch_vary_headers(response, ("Cookie",))
+        if isinstance(verdict, Send):
+            response.cookies.load(self._cookie.header(verdict.token, max_age=verdict.max_age))
+        elif verdict is not None:
+            response.cookies.load(self._cookie.deletion_header())
+        old = self._carry_over if verdict is not None else None
+        if old is not None and old.name != self._cookie.name and old.find(self._header) is not None:
+            response.cookies.load(old.deletion_header())
+        if verdict is not None or self.underlying.progress is None:
+            _forbid_shared_caching(response)
+
+    def _finish_late(self, failed: bool) -> None:
+        try:
+            self._manager.commit(self.underlying, failed=failed)
+        except SessionError as error:
+            log.error("%r: what was left to store when the request ended is lost: %s", self, error)
+
+
+def _unavailable(instead_of: Any, fault: SessionError) -> Any:
+    """Return a 503 (RFC 9110, 15.6.4) with none of the response that the application wanted to give."""
+    log.error("the session could not be loaded or stored: %s", fault)
+    headers = {"Cache-Control": "no-store", "Retry-After": "5", "Content-Type": "text/plain; charset=utf-8"}
+    response = HttpResponse(_UNAVAILABLE, status=503, headers=headers)
+    response._resource_closers.extend(instead_of._resource_closers)  # noqa: SLF001  # what close() calls
+    return response
+
+
+def _forbid_shared_caching(response: Any) -> None:
+    headers = list(response.headers.items())
+    forbid_shared_caching(headers)
+    response.headers = ResponseHeaders(dict(headers))

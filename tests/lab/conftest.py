@@ -1,0 +1,123 @@
+"""The lab under the real gunicorn, and visitors of it in a real browser."""
+
+import os
+import socket
+import ssl
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.backends.process import executable
+from tests.lab.visitor import LANGUAGES, Visitor
+from tests.servers.gunicorn import ROOT, Gunicorn
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+class SecureGunicorn(Gunicorn):
+    """A gunicorn that serves https."""
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    def _answers(self) -> bool:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                context.wrap_socket(connection).close()
+                return True
+        except OSError:
+            return False
+
+
+APPLICATION = "examples.lab.app:application"
+SETTINGS = ("--config", str(ROOT / "examples" / "gunicorn.conf.py"), "--threads", "16")
+
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
+    """The lab as ``make demo`` serves it."""
+    with Gunicorn(APPLICATION, *SETTINGS, cwd=tmp_path_factory.mktemp("lab")) as server:
+        yield server
+        assert "Traceback" not in server.log()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1, and its key."""
+    directory = tmp_path_factory.mktemp("certificate")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    made = (
+        x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.now(UTC) - timedelta(hours=1))
+        .not_valid_after(datetime.now(UTC) + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    no_password = serialization.NoEncryption()
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (directory / "cert.pem").write_bytes(made.public_bytes(encoding))
+    (directory / "key.pem").write_bytes(key.private_bytes(encoding, form, no_password))
+    return directory / "cert.pem", directory / "key.pem"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> "Iterator[Browser]":
+    path = executable("chromium", "chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        pytest.skip("playwright is not installed: pip install playwright")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS, env={**os.environ, "LANG": "C.UTF-8"})
+        with closing(browser):
+            yield browser
+
+
+@pytest.fixture(scope="session")
+def idle() -> dict[str, list[Visitor]]:
+    """Visitors that have left, by what their browsers are like: to begin one anew takes long."""
+    return defaultdict(list)
+
+
+@pytest.fixture
+def arrive(chromium: "Browser", lab: Gunicorn, idle: dict[str, list[Visitor]]) -> Iterator[Callable[..., Visitor]]:
+    """Return a function that lets someone visit the lab with a browser of their own, without a cookie.
+
+    What their pages complained of in the console is a failure of the test.
+    """
+    here: list[tuple[str, Visitor]] = []
+
+    def arriving(path: str = "/", *, url: str = "", language: str = "en", **options: Any) -> Visitor:
+        options = {"locale": LANGUAGES[language], "ignore_https_errors": True, **options}
+        kind = repr(sorted(options.items()))
+        visitor = idle[kind].pop() if idle[kind] else Visitor(chromium.new_context(**options))
+        here.append((kind, visitor))
+        visitor.begin(url or lab.url, path)
+        return visitor
+
+    yield arriving
+    for kind, visitor in here:
+        visitor.leave()
+        idle[kind].append(visitor)
+    assert [complaint for _, visitor in here for complaint in visitor.complaints] == []

@@ -1,0 +1,71 @@
+"""Starting the lab: as ``make demo`` does, and with less than the experiments would like."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.backends.process import Server
+from tests.browser import Browser, in_process, over_http
+from tests.lab.conftest import APPLICATION
+from tests.servers.gunicorn import ROOT, Gunicorn
+
+LAB = (sys.executable, "-W", "ignore", "-m", "examples.lab")
+
+
+class Lab(Server):
+    """``python -m examples.lab``, in a directory of its own."""
+
+    name = "lab"
+
+    def command(self) -> Sequence[str]:
+        code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from examples.lab.__main__ import main; main()"
+        return (sys.executable, "-c", code, "--store", "memory:", "--bind", f"127.0.0.1:{self.port}")
+
+
+def test_another_store_is_a_url_away() -> None:
+    """``--store memory:`` keeps sessions in one process, so there is one; the page names the store."""
+    with Lab() as server:
+        browser = Browser(over_http(f"http://127.0.0.1:{server.port}"))
+        browser.get("/")
+        answer = browser.submit("/", "/try/parallel")
+
+        assert answer.status == 303
+        assert "<code>MemoryStore</code>" in browser.get("/").text
+        assert "This layer kept 20 of 20." in browser.get("/").text
+        assert f"The session lab is on http://127.0.0.1:{server.port}" in server.log()
+        assert "Traceback" not in server.log()
+        assert not Path(server.directory, "demo", "sessions.sqlite3").exists()
+
+
+def test_a_store_that_cannot_be_is_an_error_at_the_start() -> None:
+    """In one line that says what to write instead, and no server."""
+    result = subprocess.run([*LAB, "--store", "sqlite:x"], capture_output=True, text=True, cwd=ROOT, timeout=60)
+
+    assert result.returncode == 2
+    assert "--store: sqlite:x: a path stands after three slashes" in result.stderr.splitlines()[-1]
+
+
+def test_few_threads_are_enough(tmp_path: Path) -> None:
+    """With the two workers of four threads of the example configuration every request still arrives."""
+    with Gunicorn(APPLICATION, "--config", str(ROOT / "examples" / "gunicorn.conf.py"), cwd=tmp_path) as server:
+        browser = Browser(over_http(server.url))
+        browser.get("/")
+        assert browser.submit("/", "/try/parallel").status == 303
+
+        assert "This layer kept 20 of 20." in browser.get("/").text
+
+
+def test_without_a_server_to_ask_an_experiment_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503: the requests of an experiment are real ones."""
+    monkeypatch.chdir(tmp_path)
+    from examples.lab.app import make
+
+    browser = Browser(in_process(make()))
+    browser.get("/")
+    answer = browser.submit("/", "/try/parallel")
+
+    assert answer.status == 503
+    assert "The experiments need gunicorn" in answer.text
