@@ -6,6 +6,7 @@ minus that of the bare application in the same round; a ratio is the median over
 
 import argparse
 import gc
+import io
 import json
 import logging
 import platform
@@ -23,6 +24,7 @@ from typing import Any
 
 from benchmarks import applications
 from benchmarks.applications import Application, with_middleware
+from benchmarks.frameworks import frameworks
 from benchmarks.population import Records, fill, population
 from benchmarks.servers import Served, served
 from session_middleware import MemoryStore, SQLiteStore
@@ -44,21 +46,28 @@ BUDGETS = [
     ("read, memory", "ours-memory read", "raw-memory read", None),
     ("write, memory", "ours-memory write", "raw-memory write", None),
 ]
+# What a framework's own session object costs above that of the environ.
+ADAPTERS = [
+    (f"{framework.title()}, {verb}", f"{framework}-own {verb}", f"{framework}-environ {verb}", budget)
+    for framework, budget in (("flask", 15.0), ("django", 25.0))
+    for verb in ("none", "read", "write")
+]
 UNTOUCHED_BUDGET = 1.5
 GROWTH_BUDGET = 1.3
 
 
-def call(application: Application, token: str) -> Case:
+def call(application: Application, token: str, path: str = "/") -> Case:
     environ = {
         "REQUEST_METHOD": "GET",
         "SCRIPT_NAME": "",
-        "PATH_INFO": "/",
+        "PATH_INFO": path,
         "QUERY_STRING": "",
         "SERVER_NAME": "localhost",
         "SERVER_PORT": "80",
         "SERVER_PROTOCOL": "HTTP/1.1",
         "HTTP_HOST": "localhost",
         "HTTP_COOKIE": f"theme=dark; session={token}",
+        "wsgi.input": io.BytesIO(),
         "wsgi.url_scheme": "http",
         "wsgi.multiprocess": False,
     }
@@ -94,6 +103,7 @@ def cases(folder: Path, servers: dict[str, Served]) -> dict[str, Case]:
     }
     return {
         "bare": call(applications.bare, raw_memory.token),
+        **{name: call(application, token, path) for name, (application, path, token) in frameworks().items()},
         "raw-memory read": call(raw_memory.reads, raw_memory.token),
         "raw-memory write": call(raw_memory.writes, raw_memory.token),
         "raw-sqlite read": call(raw_sqlite.reads, raw_sqlite.token),
@@ -166,6 +176,9 @@ def report(times: Times) -> list[dict[str, Any]]:
         print(f"{name:24}{statistics.median(measured):12.2f}{cost:18.2f}")
     untouched = statistics.median(a - c for a, c in zip(times["untouched"], base, strict=True))
     rows: list[dict[str, Any]] = [{"path": "untouched, µs above bare", "measured": untouched, "budget": UNTOUCHED_BUDGET}]
+    for path, more, less, most in ADAPTERS:
+        cost = statistics.median(a - b for a, b in zip(times[more], times[less], strict=True))
+        rows.append({"path": f"{path}, µs above the middleware's", "measured": cost, "budget": most})
     for path, ours, raw, budget in BUDGETS:
         if raw not in times:
             continue

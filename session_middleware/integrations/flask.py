@@ -75,6 +75,7 @@ class Sessions:
             "clock": clock,
             "carry_over": carry_over,
         }
+        self._app = app
         if app is not None:
             self.init_app(app)
 
@@ -123,8 +124,9 @@ class Sessions:
 
     @property
     def manager(self) -> SessionManager:
-        """The manager of the current application (``flask.current_app``)."""
-        return cast("_Middleware", flask.current_app.extensions[_EXTENSION]).manager
+        """The manager of the current application (``flask.current_app``), or else of the one given to the constructor."""
+        app = flask.current_app if self._app is None or flask.has_app_context() else self._app
+        return cast("_Middleware", app.extensions[_EXTENSION]).manager
 
 
 class FlaskSessions(SessionInterface):

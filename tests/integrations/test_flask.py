@@ -757,6 +757,15 @@ class TestSetup:
         with one.test_client().session_transaction() as stored:
             stored["a"] = 1
 
+    def test_the_manager_of_the_one_application_needs_no_context(self, kept: FaultyStore) -> None:
+        """For a script that revokes sessions; with init_app the current application is meant."""
+        app = Flask("one")
+        sessions = Sessions(app, kept)
+
+        assert sessions.manager is manager_of(app)
+        with pytest.raises(RuntimeError, match="application context"):
+            _ = Sessions(store=kept).manager
+
     def test_a_second_time_is_refused(self, app: Flask) -> None:
         """Promise 15: which of the two would count?"""
         with pytest.raises(ConfigurationError, match="once"):
