@@ -17,7 +17,7 @@ help:
 	@echo "make screenshots  make the pictures in docs/ anew; it needs Chromium"
 	@echo "make clean  remove what these targets made"
 
-# What the lab needs is less, and sooner there.
+# What the lab needs on a store without a server is less, and sooner there.
 $(LAB_READY): EXTRA := examples
 $(READY): EXTRA := dev
 $(LAB_READY) $(READY): pyproject.toml setup.cfg
@@ -28,7 +28,7 @@ $(LAB_READY) $(READY): pyproject.toml setup.cfg
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRA)]'
 	@touch $@
 
-demo: $(LAB_READY)
+demo: $(if $(STORE),$(READY),$(LAB_READY))
 	@exec $(BIN)/python -m examples.lab $(if $(STORE),--store '$(STORE)')
 
 screenshots: $(READY)

@@ -4,11 +4,17 @@ from typing import Any, NamedTuple, Protocol
 
 
 class Carried(NamedTuple):
-    """What a session of another library holds. ``persistent``: its cookie outlives the browser."""
+    """What a session of another library holds. ``persistent``: its cookie outlives the browser.
+
+    ``idle`` and ``absolute`` (seconds, above 0): that this one session was to last so long unused, or from now on in any
+    case. Without them it lasts as new sessions do.
+    """
 
     data: dict[str, Any]
     user_id: str | None = None
     persistent: bool = False
+    idle: float | None = None
+    absolute: float | None = None
 
 
 class OldSession(Protocol):

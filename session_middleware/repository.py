@@ -24,8 +24,8 @@ _MOVED_FOR = 30
 _MOST_MOVES = 100
 
 # A session that keeps changing under us is tried this often, for about a second in all.
-_TRIES = 60
-_LONGEST_PAUSE = 0.03
+_TRIES = 50
+_LONGEST_PAUSE = 0.05
 _random = SystemRandom()
 
 _SWEEP_EVERY = 50

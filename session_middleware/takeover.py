@@ -65,6 +65,10 @@ class Takeover:
 
     def _store(self, carried: Carried, mark: str, beginning: Envelope) -> None:
         envelope = beginning._replace(user_id=carried.user_id, persistent=carried.persistent)
+        if carried.idle is not None:
+            envelope = envelope._replace(idle=carried.idle, absolute=max(envelope.absolute, carried.idle))
+        if carried.absolute is not None:
+            envelope = envelope._replace(idle=carried.idle, absolute=carried.absolute)
         payload = self._codec.encode(carried.data)
         key = self._key_of(tokens.new())
         while not self._sessions.create(key, envelope, payload):

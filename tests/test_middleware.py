@@ -113,6 +113,11 @@ def public_names() -> set[str]:
     """Return the names through which a session can be used."""
     machinery = {"__abstractmethods__", "__annotations__", "__class_getitem__", "__dict__", "__module__", "__slots__"}
     machinery |= {"__weakref__", "__reversed__", "__orig_bases__", "__parameters__", "__static_attributes__"}
+    machinery |= {
+        "__provides__",
+        "__providedBy__",
+        "__implemented__",
+    }  # zope.interface notes them on classes
     machinery |= {"__firstlineno__", "__annotate_func__", "__annotations_cache__", "__annotate__"}
     special = {name for name in dir(Session) if name.startswith("__") and name not in dir(object)} | {"__eq__", "__repr__"}
     return {name for name in dir(Session) if not name.startswith("_")} | special - machinery

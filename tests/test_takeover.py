@@ -209,6 +209,17 @@ class TestOnce:
         clock.advance(1)
         assert site.opened(token) == {}
 
+    @pytest.mark.parametrize(
+        ("idle", "absolute", "ends"),
+        [(300.0, None, 300), (10.0**6, None, 10**6), (None, 7200.0, 7200), (None, 10.0**7, 10**7), (60.0, 90.0, 60)],
+    )
+    def test_timeouts_of_its_own_go_with_it(self, site: Site, idle: float | None, absolute: float | None, ends: int) -> None:
+        """Promise 12: neither longer nor shorter than its user was told."""
+        site.library.sessions["anna"] = Carried(ANNA, "7", True, idle, absolute)
+        site.request(lambda session: session.expires_at - session.created_at)
+
+        assert site.seen == ends
+
     def test_the_browser_is_told_on_https_too(self, site: Site) -> None:
         response = site.request(scheme="https")
         assert [cookie.partition("=")[0] for cookie in response.set_cookies] == ["__Host-session", "old"]

@@ -133,9 +133,8 @@ def _rows(entry: Entry, t: Texts) -> Iterator[Row]:
     reply = t("draw.untouched") if entry["kind"] == "untouched" else t("draw.reply", status=entry["status"][:3])
     yield Row(APPLICATION, MIDDLEWARE, [(reply, "soft")], style="reply")
     yield from _calls(entry, "commit", MIDDLEWARE, t)
-    yield Row(
-        MIDDLEWARE, BROWSER, [(entry["status"], ""), *_set_cookie(entry, t)], 4 if entry["set_cookie"] else None, "reply"
-    )
+    sets_token = bool(entry["set_cookie"]) and not entry["set_cookie"].partition(";")[0].endswith("=")
+    yield Row(MIDDLEWARE, BROWSER, [(entry["status"], ""), *_set_cookie(entry, t)], 4 if sets_token else None, "reply")
     yield from _calls(entry, "late", MIDDLEWARE, t)
 
 
@@ -155,7 +154,7 @@ def _calls(entry: Entry, phase: str, source: int, t: Texts) -> Iterator[Row]:
     calls = [call for call in entry["calls"] if call[3] == phase]
     created = False
     for verb, ms, outcome, _ in calls[:_MOST_CALLS]:
-        step = {"load": 6, "create": 3}.get(verb)
+        step = {"load": 6, "create": 3}.get(verb) if outcome else None
         key = f"draw.{verb}" if outcome else f"draw.{verb}_not"
         if verb == "update" and outcome and (created or entry["only_read"]):
             key = "draw.moved" if created else "draw.touch"

@@ -4,7 +4,7 @@ import json
 import secrets
 from collections.abc import Callable, Mapping
 from threading import BoundedSemaphore
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from webob import Request, Response
 from webob.exc import HTTPServiceUnavailable
@@ -15,7 +15,7 @@ from examples.lab.notebook import Notebook
 from examples.lab.trace import untraced
 from session_middleware import CookiePolicy, Session, SessionManager
 
-Facts: TypeAlias = list[tuple[str, dict[str, Any]]]
+Fact: TypeAlias = tuple[str, dict[str, Any]]
 Result: TypeAlias = dict[str, Any]
 
 WRITERS = 10
@@ -48,7 +48,7 @@ class Experiments:
 
     def run(self, request: Request, session: Session) -> Response:
         name = self.paths[request.path_info]
-        loopback = Loopback(request, self._cookie, name)
+        loopback = Loopback(request, self._cookie, name, self._token(request))
         if not _places.acquire(blocking=False):
             raise HTTPServiceUnavailable("error.busy")
         try:
@@ -81,7 +81,10 @@ class Experiments:
         held = stored and reply.status == 200 and reply.token is None
         first, last = round(reply.pauses[0]), round(reply.pauses[-1])
         return _result(
-            held, ("head", {"ms": first}), ("parts", {"number": parts, "ms": last}), ("stored", {"key": "streamed"})
+            held,
+            ("head", {"ms": first}),
+            ("parts", {"number": parts, "ms": last}),
+            stored and ("stored", {"key": "streamed"}),
         )
 
     def _parallel(self, loopback: Loopback) -> Result:
@@ -92,7 +95,10 @@ class Experiments:
         ours = [data.get(name) == loopback.run for name in names]
         naive = set(self._notebook.naive_load(loopback.run))
         held = all(ours) and {reply.status for reply in replies} == {200}
-        facts: Facts = [("ours", {"kept": sum(ours), "sent": PARALLEL}), ("naive", {"kept": len(naive), "sent": PARALLEL})]
+        facts: list[Fact] = [
+            ("ours", {"kept": sum(ours), "sent": PARALLEL}),
+            ("naive", {"kept": len(naive), "sent": PARALLEL}),
+        ]
         return _result(held, *facts) | {"ours": ours, "naive": [name in naive for name in names]}
 
     def _writers(self, loopback: Loopback) -> Result:
@@ -135,10 +141,13 @@ class Experiments:
         read = loopback.get("/probe/who", planted)
         wrote = loopback.get("/sign-in", planted)
         fresh = wrote.token or ""
-        held = read.who is None and read.token is None and fresh not in ("", planted) and not self._data(planted)
+        left_nothing = read.who is None and read.token is None and not self._data(planted)
+        held = left_nothing and fresh not in ("", planted)
         if fresh:
             loopback.sign_out(fresh)
-        return _result(held, ("sent", {"token": planted[:4]}), ("read", {}), ("fresh", {"token": fresh[:4]}))
+        return _result(
+            held, ("sent", {"token": planted[:4]}), left_nothing and ("read", {}), ("fresh", {"token": fresh[:4]})
+        )
 
     def _before_sign_in(self, loopback: Loopback) -> Result:
         before, signed_in = loopback.sign_in(*self._victim)
@@ -159,11 +168,12 @@ class Experiments:
         before = loopback.get("/probe/who", token)
         out = loopback.sign_out(token)
         attacker = loopback.get("/probe/who", token)
-        held = before.who == self._victim[0] and out.token == "" and attacker.who is None and attacker.token is None
+        removed = out.token == ""
+        held = before.who == self._victim[0] and removed and attacker.who is None and attacker.token is None
         return _result(
             held,
             ("in", {"token": token[:4], "user": before.who}),
-            ("out", {"status": out.status}),
+            removed and ("out", {"status": out.status}),
             ("replayed", {"token": token[:4], "who": attacker.who or "-"}),
         )
 
@@ -186,7 +196,7 @@ class Experiments:
             name: reply.status == 200 and reply.who is None and reply.token is None for name, reply in replies.items()
         }
         held = all(harmless.values()) and whole.who == self._victim[0]
-        facts: Facts = [(name, {"status": reply.status, "who": reply.who or "-"}) for name, reply in replies.items()]
+        facts: list[Fact] = [(name, {"status": reply.status, "who": reply.who or "-"}) for name, reply in replies.items()]
         return _result(held, *facts, ("whole", {"user": whole.who}))
 
     def _two_cookies(self, loopback: Loopback) -> Result:
@@ -200,10 +210,17 @@ class Experiments:
         held = beside_dead.who == self._victim[0] and both.who is None and both.token is None
         return _result(held, ("one", {"user": beside_dead.who}), ("both", {"who": both.who or "-"}))
 
+    def _token(self, request: Request) -> str:
+        """Return the token that opens the visitor's session; a browser may send others with it."""
+        tokens = self._cookie.for_scheme(request.scheme).read(request.environ.get("HTTP_COOKIE"))
+        with untraced():
+            return next((token for token in tokens if not self._manager.open(token).is_new), "")
+
     def _data(self, token: str) -> dict[str, Any]:
         """Return what the store holds for the token, empty if it opens nothing."""
         return dict(self._manager.open(token))
 
 
-def _result(held: bool, *facts: tuple[str, dict[str, Any]]) -> Result:
-    return {"held": held, "facts": facts}
+def _result(held: bool, *facts: Fact | Literal[False]) -> Result:
+    """Return what came of it; ``False`` stands for a fact that was none."""
+    return {"held": held, "facts": [fact for fact in facts if fact]}

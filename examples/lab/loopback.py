@@ -47,7 +47,7 @@ class Reply(NamedTuple):
 class Loopback:
     """Sends requests for one experiment; ``run`` is its name in the notebook."""
 
-    def __init__(self, request: Request, cookie: CookiePolicy, name: str) -> None:
+    def __init__(self, request: Request, cookie: CookiePolicy, name: str, token: str) -> None:
         connection = request.environ.get("gunicorn.socket")
         address = connection.getsockname() if isinstance(connection, socket.socket) else None
         if not isinstance(address, tuple):
@@ -58,8 +58,8 @@ class Loopback:
         self._visitor: str = request.environ["lab.visitor"]
         self._agent = request.user_agent or ""
         self._cookie = cookie.for_scheme(request.scheme)
-        self.token = "".join(self._cookie.read(request.environ.get("HTTP_COOKIE"))[:1])
-        """The token that the visitor's own request came with; empty without one."""
+        self.token = token
+        """That of the visitor's own session."""
         self.run = f"{name}.{secrets.token_hex(4)}"
 
     def get(self, path: str, *tokens: str) -> Reply:

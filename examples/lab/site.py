@@ -138,8 +138,8 @@ class Site:
 
     def untouched(self, request: Request) -> Response:
         """Show what a request looks like that does not use the session, without using it."""
-        chosen = request.GET.get("language", "")
-        t = TEXTS[chosen if chosen in LANGUAGES else preferred(request)]
+        chosen = next((code for code in LANGUAGES if request.query_string == f"language={code}"), preferred(request))
+        t = TEXTS[chosen]
         return page(request, None, "untouched.html", late=lambda: self.views.drawing(request, t), t=t)
 
     def sign_in_form(self, request: Request, session: Session) -> Response:

@@ -173,7 +173,7 @@ class Recorder:
             method=environ["REQUEST_METHOD"][:10],
             path=_short_path(environ.get("PATH_INFO") or "/"),
             cookie=None if header is None else short_cookies(header),
-            has_token=header is not None and f"{name}=" in header,
+            has_token=re.search(rf"(?:^|;)[ \t]*{re.escape(name)}=", header or "") is not None,
             at=time.time(),
             run=run if _RUN.fullmatch(run) else "",
         )

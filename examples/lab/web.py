@@ -153,8 +153,9 @@ def check_form(request: Request, session: Session) -> None:
         raise HTTPRequestEntityTooLarge("error.large")
     try:
         sent = field(request, "csrf")
-    except UnicodeDecodeError:
-        raise HTTPBadRequest("error.encoding") from None
+    # Not UTF-8, not multipart though it says so; and WebOb raises a warning for another charset.
+    except (ValueError, DeprecationWarning):
+        raise HTTPBadRequest("error.form") from None
     kept = session.get("csrf", "")
     if not kept or not hmac.compare_digest(sent.encode(), kept.encode()):
         raise HTTPBadRequest("error.csrf")

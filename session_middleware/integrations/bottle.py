@@ -13,6 +13,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("Bottle is not installed: pip install 'session-middleware[bottle]'", name="bottle") from error
 
+from session_middleware.carrying import CarryOver
 from session_middleware.codecs import Codec
 from session_middleware.cookies import CookiePolicy
 from session_middleware.exceptions import ConfigurationError
@@ -50,6 +51,7 @@ class SessionPlugin:
         max_bytes: int = 1024 * 1024,
         environ_key: str = ENVIRON_KEY,
         clock: Callable[[], float] = time.time,
+        carry_over: CarryOver | None = None,
     ) -> None:
         if not isinstance(keyword, str) or not keyword.isidentifier() or hasattr(bottle.BaseRequest, keyword):
             raise ConfigurationError(f"keyword={keyword!r}: write a name that an argument can have and Bottle does not use")
@@ -63,6 +65,7 @@ class SessionPlugin:
             max_bytes=max_bytes,
             environ_key=environ_key,
             clock=clock,
+            carry_over=carry_over,
         )
         self.manager = self._middleware.manager
         self._installed: list[Any] = []

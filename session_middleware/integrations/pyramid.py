@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PREFIX = "session_middleware."
 
-_OBJECTS = ("store", "codec", "lifetime", "cookie", "clock")
+_OBJECTS = ("store", "codec", "lifetime", "cookie", "clock", "carry_over")
 _REGISTERED = "session_middleware.integrations.pyramid"
 _LAST = 1000
 
@@ -60,6 +60,8 @@ class PyramidSession(MutableMapping[str, Any]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key == _USERID:
+            if str(self.underlying.get(_USERID, value)) != str(value):
+                self.underlying.invalidate()  # login() may not know of that user, if the session was carried over
             self.underlying.login(str(value))
         self.underlying[key] = value
 

@@ -47,14 +47,17 @@ def open_store(url: str) -> Store:
     ``session_middleware.stores``. Raise :exc:`ConfigurationError` for anything else.
     """
     scheme = split(url).scheme
-    name = scheme if scheme in _STORES else scheme.partition("+")[0]
+    dialect = scheme.partition("+")[0]
+    name = dialect if _STORES.get(dialect) == _SQLALCHEMY else scheme
     if name in _STORES:
         return _own(*_STORES[name])(url)
     others = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if scheme in others:
         return _other(others[scheme])(url)
     known = ", ".join(f"{scheme}:" for scheme in [*_STORES, *sorted(others.keys() - _STORES.keys())])
-    raise ConfigurationError(f"{scheme or url!r} is not a kind of store; known are {known}")
+    # With a slip in its scheme a URL has none, and is quoted only if there is no password in it.
+    found = repr(scheme or url) if scheme or "@" not in url else "a URL without a scheme"
+    raise ConfigurationError(f"{found} is not a kind of store; known are {known}")
 
 
 def _own(module: str, name: str, extra: str) -> Opener:

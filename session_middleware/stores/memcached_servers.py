@@ -263,7 +263,7 @@ class Servers:
             except OSError as error:
                 server.close()
                 server.failures += 1
-                if isinstance(error, TimeoutError):
+                if isinstance(error, TimeoutError) or monotonic() >= deadline:
                     raise
                 connection.close()
                 sent, connection = connection.since < math.inf, server.take(deadline)

@@ -142,20 +142,22 @@ class RedisStore:
         return self._end(name, ("DEL", name), deadline) == 1
 
     def keys_of(self, user_id: str) -> list[str]:
-        deadline, user = time.monotonic() + self._timeout, user_id.encode()
+        user = user_id.encode()
         index = self._index_of(user)
-        found = self._ask(index, (("EVALSHA", _ENTRIES, 1, index),), deadline)[0][0]
+        found = self._ask(index, (("EVALSHA", _ENTRIES, 1, index),), time.monotonic() + self._timeout)[0][0]
         scores = dict(zip(found[::2], found[1::2], strict=True))
         heads: dict[bytes, Any] = {}
         for batch in _batches(list(scores)):
             names = [self._prefix + key for key in batch]
             questions = {name: ("GETRANGE", name, _HEAD - 1, _HEAD - 1 + len(user)) for name in names}
+            # Each batch has the budget of a verb: a user may have any number of sessions.
+            deadline = time.monotonic() + self._timeout
             heads |= zip(batch, self._servers.ask_each(questions, deadline), strict=True)
         mine = bytes((len(user),)) + user
         gone = [key for key in scores if heads[key] != mine and not _is_on_its_way(float(scores[key]))]
         for batch in _batches(gone):
             pairs = [part for key in batch for part in (key, scores[key])]
-            self._ask(index, (("EVALSHA", _DROP, 1, index, *pairs),), deadline)
+            self._ask(index, (("EVALSHA", _DROP, 1, index, *pairs),), time.monotonic() + self._timeout)
         return [key.decode() for key in scores if heads[key] == mine]
 
     def keys(self) -> Iterator[str]:

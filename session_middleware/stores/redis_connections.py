@@ -31,6 +31,9 @@ _MORE: Final = object()
 # A connection that was not used for so long (seconds) is looked at first: the server may have closed it meanwhile.
 _TRUSTED_FOR: Final = 1.0
 
+# One that was not used for so long may have been forgotten on the way, without a word (seconds).
+_LONGEST_REST: Final = 60.0
+
 _POLICY: Final = re.compile(rb"^maxmemory_policy:(\S+)", re.MULTILINE)
 _MAXMEMORY: Final = re.compile(rb"^maxmemory:0\b", re.MULTILINE)
 
@@ -279,7 +282,8 @@ class Server:
                 connection = self.idle.pop()
             except IndexError:
                 return self._open(deadline)
-        if deadline - connection.deadline > _TRUSTED_FOR and not connection.is_quiet():
+        rest = deadline - connection.deadline
+        if rest > _LONGEST_REST or (rest > _TRUSTED_FOR and not connection.is_quiet()):
             connection.close()
             self.close()
             return self._open(deadline)

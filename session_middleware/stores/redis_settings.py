@@ -125,7 +125,7 @@ def _of_url(url: str, timeout: float) -> Deployment:
     secure = scheme.startswith("rediss")
     known = (_TLS if secure else ()) + (_SENTINEL if scheme.endswith("sentinel") else ())
     given = options(scheme, parts.query)
-    refuse_unknown(scheme, given.keys() - set(_OWN), ("db", *known) if scheme == "unix" else known)
+    refuse_unknown(scheme, given, (*_OWN, *(("db",) if scheme == "unix" else ()), *known))
     settings = Settings(redis.SSLConnection if secure else redis.Connection, _tls(given) if secure else {})
     arguments = {**settings.arguments, **_credentials(parts)}
     settings = settings._replace(arguments=arguments)

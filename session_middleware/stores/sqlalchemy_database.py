@@ -1,5 +1,6 @@
 """Asks a database single statements, through faults, on connections of an engine. It knows no verb."""
 
+import os
 import time
 from collections.abc import Callable
 from secrets import SystemRandom
@@ -58,6 +59,7 @@ class Database:
         }
         self._create_schema = create_schema
         self._breaker = Breaker(server)
+        self._pid = os.getpid()
 
     def ask(self, run: Run[T], sql: str, parameters: tuple[object, ...], *, make_table: bool = True) -> tuple[T, bool]:
         """Return what *run* does, on a connection and in a transaction of its own; try again where that is safe.
@@ -65,6 +67,8 @@ class Database:
         And return whether it may have been done before, in a try whose answer was lost. What *run* does counts as 0 if
         there is a row already where it would put one. With *make_table*, a table that is missing is made.
         """
+        if self._pid != os.getpid():  # a fork that Python was not told of, as uWSGI's
+            self.forget()
         breaker, unsure, tries = self._breaker, False, -1
         if breaker.is_open:
             breaker.check()
@@ -96,6 +100,7 @@ class Database:
     def forget(self) -> None:
         """Let go of all connections without a word: after a fork they are the parent's."""
         self._engine.dispose(close=False)
+        self._pid = os.getpid()
 
     def unavailable(self, text: str) -> StoreUnavailable:
         return StoreUnavailable(f"{self._server}: {text}")

@@ -10,6 +10,7 @@ from sqlalchemy.pool import AssertionPool, QueuePool, SingletonThreadPool, Stati
 
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.stores.sqlalchemy_drivers import Budget, psycopg_connect, pymysql_connect
+from session_middleware.stores.urls import number
 
 _PSYCOPG: Final = "postgresql+psycopg"
 _DRIVERS: Final = {
@@ -55,8 +56,11 @@ def own_engine(url: URL, budget: Budget) -> Engine:
 
     It has no more connections than were ever needed at once.
     """
-    # Nobody needs hstore here, and psycopg would look for it in a transaction.
-    special = {"use_native_hstore": False} if url.drivername == _PSYCOPG else {}
+    special: dict[str, Any] = {}
+    if url.drivername == _PSYCOPG:
+        url, found = without_options(url, ("prepare_threshold",))
+        # Nobody needs hstore here, and psycopg would look for it in a transaction.
+        special = {"use_native_hstore": False, "connect_args": _prepared(**found)}
     try:
         engine = create_engine(
             url,
@@ -83,13 +87,19 @@ def own_engine(url: URL, budget: Budget) -> Engine:
     return engine
 
 
+def _prepared(prepare_threshold: str = "5") -> dict[str, int | None]:
+    """Return after how many times psycopg prepares a statement: never where PgBouncer lends a server for a transaction."""
+    never = prepare_threshold == "none"
+    return {"prepare_threshold": None if never else number(int, "prepare_threshold", prepare_threshold)}
+
+
 def _refuse_unknown_options(engine: Engine) -> None:
     driver: Any = engine.dialect.dbapi
     if hasattr(driver, "conninfo"):
         try:
             driver.conninfo.make_conninfo(**dict.fromkeys(engine.url.query, "1"))
         except driver.ProgrammingError as error:
-            raise ConfigurationError(f"the URL of the database: {error}") from None
+            raise ConfigurationError(f"the URL of the database: {str(error).strip()}") from None
         return
     _, parameters = engine.dialect.create_connect_args(engine.url)
     if unknown := sorted(parameters.keys() - inspect.signature(driver.connections.Connection).parameters.keys()):

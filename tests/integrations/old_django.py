@@ -53,9 +53,12 @@ class Site:
             return {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": self.directory / "cache"}
         if "memory" in self.particulars:
             return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
-        options = {"OPTIONS": {"serializer": JSONBytes}} if "json" in self.particulars else {}
+        options: dict[str, Any] = {"serializer": JSONBytes} if "json" in self.particulars else {}
+        place = self.redis
+        if "database" in self.particulars:
+            place, options["db"] = self.redis.removesuffix("/0"), "10"
         name = "django.core.cache.backends.redis.RedisCache"
-        return {"BACKEND": name, "LOCATION": self.redis, "KEY_PREFIX": self.directory.name, **options}
+        return {"BACKEND": name, "LOCATION": place, "KEY_PREFIX": self.directory.name, "OPTIONS": options}
 
     def set_up(self) -> None:
         apps = ["contenttypes", "auth", "sessions"]

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module, reload
 from typing import Any, ClassVar
+from unittest.mock import Mock
 
 import bottle
 import pytest
@@ -24,6 +25,7 @@ from session_middleware import (
     get_session,
 )
 from session_middleware.integrations.bottle import SessionPlugin
+from session_middleware.integrations.moving import FromFlaskSession
 from session_middleware.testing import FakeClock
 from tests.apps import Gateway, visit
 from tests.integrations import bottle_site
@@ -306,6 +308,18 @@ class TestPluginInterface:
             SessionPlugin(MemoryStore(), max_bytes=10)
         with pytest.raises(ConfigurationError, match="CookiePolicy"):
             SessionPlugin(MemoryStore(), cookie="sid")  # type: ignore[arg-type]  # that is what is shown here
+
+    def test_sessions_of_another_library_are_carried_over(self) -> None:
+        """Bottle's own documentation names Beaker for sessions."""
+        place = Mock(get=Mock(return_value=b'{"count": 7}'))
+        app = Bottle()
+        app.install(SessionPlugin(MemoryStore(), carry_over=FromFlaskSession(place, cookie_name="old")))
+        app.get("/")(lambda session: str(session["count"]))
+        page = visit(app, cookie=f"old={'a' * 43}")
+
+        assert page.body == b"7"
+        assert [header.partition("=")[0] for header in page.set_cookies] == ["session", "old"]
+        place.remove.assert_called_once_with(f"session:{'a' * 43}")
 
 
 class TestMounting:

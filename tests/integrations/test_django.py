@@ -539,6 +539,34 @@ class TestOurMiddleware:
             assert body == [b"one\n"]
             assert dict(ours.SessionStore(token)) == {"early": "yes", "late": "yes"}
 
+    @pytest.mark.parametrize("asynchronous", [False, True])
+    def test_a_stream_that_breaks_off_stores_nothing_more(self, store: FaultyStore, asynchronous: bool) -> None:
+        """Promise 16: an exception has escaped."""
+
+        def blocks(request: HttpRequest) -> Iterator[bytes]:
+            yield b"one\n"
+            request.session["late"] = "yes"
+            raise ArithmeticError
+
+        async def asynchronous_blocks(request: HttpRequest) -> Any:
+            for block in blocks(request):
+                yield block
+
+        def view(request: HttpRequest) -> StreamingHttpResponse:
+            request.session["early"] = "yes"
+            return StreamingHttpResponse((asynchronous_blocks if asynchronous else blocks)(request))
+
+        async def read(response: Any) -> list[bytes]:
+            return [block async for block in response.streaming_content]
+
+        with override_settings(SESSION_MIDDLEWARE={"store": store}):
+            response = ours.SessionMiddleware(view)(RequestFactory().get("/"))
+            with pytest.raises(ArithmeticError):
+                async_to_sync(read)(response) if asynchronous else list(response.streaming_content)
+            response.close()
+
+            assert dict(ours.SessionStore(response.cookies["session"].value)) == {"early": "yes"}
+
     def test_a_response_of_a_file_stays_one(self, client: Client) -> None:
         """Promise 1: the server may send it in its own way."""
         with Path(__file__).open("rb") as file:

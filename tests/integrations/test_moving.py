@@ -1,5 +1,6 @@
 """Sessions that the other libraries themselves have stored, on disk, in Redis and in a database, are carried over."""
 
+import base64
 import io
 import json
 import logging
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from traceback import format_exception
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -46,6 +48,7 @@ from session_middleware import (
     StoreUnavailable,
     get_session,
 )
+from session_middleware.carrying import Carried
 from session_middleware.integrations.flask import Sessions
 from session_middleware.integrations.moving import (
     CachelibPlace,
@@ -59,6 +62,7 @@ from session_middleware.integrations.moving import (
     plain_pickle,
 )
 from session_middleware.integrations.moving.django import _CacheFiles, _place
+from session_middleware.lifetime import LONGEST
 from session_middleware.testing import FakeClock, race
 from tests.apps import Gateway, list_app, visit
 from tests.backends.process import free_port
@@ -273,6 +277,12 @@ class TestBeaker:
         assert "is not carried over" in the_line(caplog)
 
 
+def test_a_time_that_no_float_can_be_is_no_danger() -> None:
+    """Promise 10: an exception would be a 500."""
+    text = base64.b64encode(zlib.compress(b'{"_accessed_time": 1%b, "a": 1}' % (b"0" * 400)))
+    assert FromBeaker(MemoryPlace(), timeout=60).carried(text, NOW) == Carried({"a": 1})
+
+
 class User:
     is_authenticated = is_active = True
     is_anonymous = False
@@ -483,6 +493,7 @@ MOVED = [
     ["cached_db"],
     ["file"],
     ["cache", "json"],
+    ["cache", "json", "database"],
     ["cache", "plain"],
     ["cache", "files", "plain"],
 ]
@@ -565,7 +576,7 @@ class TestDjango:
         rings: list[list[str | bytes]] = [["old"], ["new", b"old"]]
         for keys in rings:
             reader = FromDjango(MemoryPlace(), secret_key=keys[0], fallback_keys=keys[1:])
-            assert reader.carried(signed, time.time() + 1209590) == (data, "7", True)
+            assert reader.carried(signed, time.time() + 1209590) == Carried(data, "7", True)
             assert reader.carried(signed, time.time() + 1209601) is None
         for damaged in (signed[:-1], b"x" + signed, signed.replace(b":", b""), b"", b"\xff"):
             with pytest.raises(PayloadError, match="not signed"):
@@ -595,10 +606,27 @@ class TestDjango:
         for moment, alive in ((NOW + 1, True), (NOW, False)):
             text = datetime.fromtimestamp(moment, UTC).isoformat()
             assert bool(reader.carried(json.dumps({"_session_expiry": text}).encode(), NOW)) == alive
+        long = reader.carried(b'{"_session_expiry": "9999-12-31T00:00:00+00:00"}', NOW)
+        assert long is not None
+        assert long.absolute == LONGEST
         naive = datetime.fromtimestamp(NOW + 1, UTC).replace(tzinfo=None).isoformat()
         assert reader.carried(json.dumps({"_session_expiry": naive}).encode(), NOW)
         with pytest.raises(PayloadError, match="no time"):
             reader.carried(b'{"_session_expiry": "soon"}', NOW)
+
+    @pytest.mark.parametrize(
+        ("expiry", "idle"), [("300", 300.0), ("0", None), ("null", None), ("1e999", LONGEST), ("1" + "0" * 400, LONGEST)]
+    )
+    def test_timeouts_of_its_own_go_with_a_session(self, expiry: str, idle: float | None) -> None:
+        """``set_expiry(300)`` still means five minutes."""
+        carried = FromDjango(RedisPlace(object()), secret_key="s").carried(b'{"_session_expiry": %b}' % expiry.encode(), NOW)
+        assert carried is not None
+        assert (carried.idle, carried.absolute) == (idle, None)
+
+    @pytest.mark.parametrize("expiry", [b"-1", b"NaN"])
+    def test_a_session_that_was_to_end_at_once_has_ended(self, expiry: bytes) -> None:
+        reader = FromDjango(RedisPlace(object()), secret_key="s")
+        assert reader.carried(b'{"_session_expiry": %b}' % expiry, NOW) is None
 
 
 class TestCookie:
@@ -662,6 +690,17 @@ class TestPlaces:
         (tmp_path / "a").mkdir()
         with pytest.raises(StoreUnavailable):
             FilePlace(tmp_path, lambda key: key).get("a", NOW)
+
+    def test_a_failure_does_not_tell_the_name_of_the_session(self, tmp_path: Path) -> None:
+        """Promise 11: a framework logs the error with its causes, and the name opens the session there."""
+        (tmp_path / "container_file/a/aa" / f"{'a' * 32}.cache").mkdir(parents=True)
+        for reader in (FromBeaker(tmp_path), FromFlaskSession(f"sqlite:///{tmp_path / 'empty'}")):
+            old = reader.find(f"{reader.name}={'a' * 32}")
+            assert old is not None
+            for verb in (partial(old.read, 0.0), old.remove):
+                with pytest.raises(StoreUnavailable) as raised:
+                    verb()
+                assert "a" * 32 not in "".join(format_exception(raised.value))
 
     def test_a_table_that_is_not_there_is_a_failure(self, tmp_path: Path) -> None:
         place = TablePlace(f"sqlite:///{tmp_path}/a.sqlite3", "missing", key_column="k", value_column="v")
@@ -768,6 +807,9 @@ class TestPlainPickle:
             plain_pickle.read(pickle.dumps(value))
         with pytest.raises(plain_pickle.NotPlain, match="over the limit"):
             plain_pickle.read(pickle.dumps(["x" * 100_000] * 100))
+        number = b"\x8b" + (100_000).to_bytes(4, "little") + b"\x01" * 100_000
+        with pytest.raises(plain_pickle.NotPlain, match="over the limit"):
+            plain_pickle.read(b"\x80\x04](" + number + b"\x94" + b"h\0" * 100 + b"e.")
         loop: list[Any] = []
         loop.append(loop)
         with pytest.raises(plain_pickle.NotPlain):
@@ -780,6 +822,21 @@ class TestPlainPickle:
             plain_pickle.read(b"\x80\x04" + b"N" * 5_000_000)
         with pytest.raises(plain_pickle.NotPlain, match="too early"):
             plain_pickle.read(b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\x7f")
+
+    @pytest.mark.parametrize("wrap", [b"})%bNs.", b"\x8f()%b\x90.", b"()%b\x91."])
+    def test_what_is_hashed_is_not_deep(self, wrap: bytes) -> None:
+        """Python hashes a nested tuple by recursion, and a process that runs out of stack there dies."""
+        with pytest.raises(plain_pickle.NotPlain, match="too deep"):
+            plain_pickle.read(b"\x80\x04" + wrap % (b"\x85" * 1_000_000))
+        assert plain_pickle.read(pickle.dumps({((1, 2), frozenset({3})): 4})) == {((1, 2), frozenset({3})): 4}
+
+    def test_numbers_of_one_hash_do_not_hang(self) -> None:
+        """A dict, or a set, of a hundred thousand such keys takes minutes."""
+        numbers = [b"\x8a\x0c" + (k * (2**61 - 1)).to_bytes(12, "little") for k in range(100_000)]
+        for stream in (b"\x8f(%b\x90.", b"(%b\x91.", b"}(%bu."):
+            values = b"".join(numbers) if b"u" not in stream else b"N".join(numbers) + b"N"
+            with pytest.raises(plain_pickle.NotPlain, match="too many keys"):
+                plain_pickle.read(b"\x80\x04" + stream % values)
 
     @pytest.mark.parametrize(
         "stream", [b"(.", b"(0.", b"a.", b"]s.", b"NNs.", b"}NNNu.", b"]]a", b"\x94.", b"h\0.", b"(]](u.", b"NN.", b"N.N"]

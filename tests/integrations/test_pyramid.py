@@ -10,6 +10,7 @@ from importlib import import_module, reload
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import Mock
 from wsgiref.types import WSGIEnvironment
 
 import pytest
@@ -39,6 +40,7 @@ from session_middleware import (
     SessionMiddleware,
     StoreUnavailable,
 )
+from session_middleware.integrations.moving import FromFlaskSession
 from session_middleware.integrations.pyramid import PyramidSession, manager_of, session_factory
 from session_middleware.testing import FakeClock, FaultyStore
 from tests.apps import Gateway, visit
@@ -243,6 +245,16 @@ class TestSigningIn:
 
         assert seen(signing, second) == {"user": "bob", "data": {"auth.userid": "bob"}}
         assert manager_of(signing.registry).sessions_of("alice") == []
+
+    def test_nor_if_only_the_data_tell_of_the_first(self) -> None:
+        """As in a session of another library, where nobody has called ``login()``."""
+        underlying = SessionManager(MemoryStore()).open()
+        underlying.update({"auth.userid": "alice", "cart": ["tea"]})
+        session = PyramidSession(underlying)
+        session["auth.userid"] = "alice"
+        assert dict(session) == {"auth.userid": "alice", "cart": ["tea"]}
+        session["auth.userid"] = "bob"
+        assert dict(session) == {"auth.userid": "bob"}
 
     def test_forget_ends_the_session(self, signing: Any) -> None:
         """Promise 5: what is said afterwards is in a new session."""
@@ -610,6 +622,18 @@ class TestConfiguration:
         manager = manager_of(config)
 
         assert (manager.store, manager.now, manager.codec, manager.lifetime) == (store, clock, codec, lifetime)
+
+    def test_sessions_of_another_library_are_carried_over(self) -> None:
+        """Pyramid's sessions were often Beaker's."""
+        carry_over = FromFlaskSession(Mock(get=Mock(return_value=b'{"count": 7}')), cookie_name="old")
+        with Configurator(
+            settings={"session_middleware.store": "memory:", "session_middleware.carry_over": carry_over}
+        ) as config:
+            config.include(INCLUDE)
+            config.add_route("home", "/")
+            config.add_view(lambda request: Response(str(request.session["count"])), route_name="home")
+
+        assert visit(config.make_wsgi_app(), cookie=f"old={'a' * 43}").body == b"7"
 
     @pytest.mark.parametrize(
         ("settings", "message"),

@@ -23,21 +23,24 @@ def axe() -> str:
 def test_no_page_has_a_serious_violation(arrive: Callable[..., Visitor], axe: str, language: str, scheme: str) -> None:
     """WCAG 2.2 A and AA as far as a program can tell, with results and lists to look at. Dark differs in colours alone."""
     visitor = arrive(language=language, color_scheme=scheme, reduced_motion="reduce")
+    options = "{}" if scheme == "light" else "{runOnly: ['color-contrast']}"
+    found = _violations(visitor, axe, options, "/ of nobody")
     visitor.sign_in("alice")
     visitor.fill("/cart", item="Tea", quantity="2")
     visitor.press("/try/parallel")
     visitor.press("/try/break")
     visitor.go("/attacks")
     visitor.press("/try/planted")
-    options = "{}" if scheme == "light" else "{runOnly: ['color-contrast']}"
-    found = []
     for path in PAGES:
         visitor.go(path)
-        visitor.page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
-        visitor.page.evaluate(axe)
-        for violation in visitor.page.evaluate(f"axe.run(document, {options}).then(result => result.violations)"):
-            nodes = [node["html"][:120] for node in violation["nodes"][:4]]
-            found.append((path, violation["impact"], violation["id"], nodes))
+        found += _violations(visitor, axe, options, path)
 
     assert [line for line in found if line[1] in ("serious", "critical")] == []
     visitor.complaints = [text for text in visitor.complaints if "404" not in text]
+
+
+def _violations(visitor: Visitor, axe: str, options: str, page: str) -> list[tuple[str, str, str, list[str]]]:
+    visitor.page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
+    visitor.page.evaluate(axe)
+    violations = visitor.page.evaluate(f"axe.run(document, {options}).then(result => result.violations)")
+    return [(page, each["impact"], each["id"], [node["html"][:120] for node in each["nodes"][:4]]) for each in violations]

@@ -452,6 +452,49 @@ def test_the_keyboard_reaches_everything_and_keeps_its_place(arrive: Arrive) -> 
     assert visitor.page.evaluate("document.activeElement.closest('.card')?.id") == "count"
 
 
+def test_the_focus_stays_on_the_button_that_was_pressed(arrive: Arrive) -> None:
+    """Also where several forms do the same; where it is gone, the focus is in the content."""
+    visitor = arrive()
+    visitor.fill("/cart", item="Coffee", quantity="1")
+    visitor.fill("/cart", item="Tea", quantity="1")
+    visitor.page.locator("#remember button").last.focus()
+    visitor.enter()
+    assert visitor.page.evaluate("document.activeElement.textContent") == "Forget that again"
+
+    visitor.page.locator("#cart .lines button").last.focus()
+    visitor.enter()
+    assert visitor.page.evaluate("document.activeElement.id") == "main"
+
+
+def test_what_came_of_it_is_said(arrive: Arrive) -> None:
+    """To who cannot see that the page has changed."""
+    visitor = arrive()
+    said = visitor.page.locator("#announcement")
+    for action, outcome in (("/try/break", "Held"), ("/flash", "Hello!"), ("/count", "Lab · Session lab")):
+        visitor.press(action)
+        said.filter(has_text=outcome).wait_for(state="attached")
+
+
+def test_a_double_click_sends_a_form_once(arrive: Arrive) -> None:
+    """While the answer is on its way, another click is none."""
+    visitor = arrive()
+    visitor.page.evaluate(
+        "const button = document.querySelector('#count button'); document.body.dataset.stale = '';"
+        " button.click(); button.click()"
+    )
+    visitor.page.wait_for_selector("body:not([data-stale])")
+    visitor.read_again()
+
+    assert visitor.text("#count .big strong") == "1"
+
+
+def test_a_label_leads_to_its_field(arrive: Arrive) -> None:
+    """On the page that has a lot else beside the form."""
+    visitor = arrive()
+    for label in ("Name", "Password", "Remember me for 30 days"):
+        assert visitor.page.locator("#sign-in").get_by_label(label, exact=True).count() == 1
+
+
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_nothing_is_wider_than_a_phone(arrive: Arrive, language: str) -> None:
     """At 360 pixels nobody has to scroll sideways, on any page."""

@@ -378,6 +378,36 @@ def test_a_form_that_is_too_large_or_no_text_is_refused(browser: Browser) -> Non
     assert browser.send("POST", "/cart", b'{"csrf": 1}', Content_Type="application/json").status == 400
 
 
+@pytest.mark.parametrize("kind", ["multipart/form-data", f"{FORM}; charset=utf-16", f"{FORM}; charset=nonsense"])
+def test_a_form_that_cannot_be_read_is_refused(browser: Browser, kind: str) -> None:
+    """400: nonsense is no reason to fail."""
+    assert browser.send("POST", "/count", f"csrf={csrf_of(browser)}".encode(), Content_Type=kind).status == 400
+
+
+@pytest.mark.parametrize("query", ["language=%ff", "language=xx", "%ff", "language=ko&x=%ff"])
+def test_a_query_of_nonsense_does_no_harm(browser: Browser, query: str) -> None:
+    """The page is there, in the language that the browser asks for."""
+    assert (answer := browser.get(f"/untouched?{query}")).status == 200
+    assert answer.header("Content-Language") == "en"
+
+
+def test_an_experiment_finds_the_session_among_several_cookies(browser: Browser) -> None:
+    """A cookie that someone else has set beside it is in nobody's way."""
+    csrf, token = csrf_of(browser), browser.token
+    browser.token = f"{'A' * 43}; session={token}"
+
+    assert browser.post("/try/break", csrf=csrf).status == 303
+    assert 'class="verdict held"' in browser.get("/").text
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_an_id_is_given_once(browser: Browser, path: str) -> None:
+    """Else a label leads to the wrong place."""
+    ids = re.findall(r' id="([^"]+)"', browser.get(path).text)
+
+    assert sorted(ids) == sorted(set(ids))
+
+
 def test_my_sessions_are_for_those_who_signed_in(browser: Browser) -> None:
     """403 for a page and for a form, with the way to sign in."""
     answer = browser.get("/sessions")

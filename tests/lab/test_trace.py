@@ -53,6 +53,8 @@ def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> 
         get_session(environ).get("x")
     if path == "/write":
         get_session(environ)["x"] = TOKEN
+    if path == "/end":
+        get_session(environ).invalidate()
     if path == "/fail":
         raise RuntimeError("on purpose")
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -96,6 +98,23 @@ def test_each_kind_of_request_is_told_apart(app: Browser, notebook: Notebook, vi
         ("read", ["load"], False),
         ("untouched", [], False),
     ]
+
+
+def test_a_step_of_the_lesson_is_seen_only_where_it_was_taken(app: Browser, notebook: Notebook, visitor: str) -> None:
+    """A dead token finds no session; a cookie whose name only ends alike is no token; one that is removed is not sent."""
+
+    def steps(path: str) -> set[int]:
+        app.get(path)
+        return set(bands(notebook.traces(visitor), TEXTS["en"], most=1)[0].steps)
+
+    app.cookies["session"] = TOKEN
+    assert steps("/read") == {5}
+    del app.cookies["session"]
+    app.cookies["my-session"] = TOKEN
+    assert steps("/read") == {1}
+    assert steps("/write") == {1, 3, 4}
+    assert steps("/read") == {5, 6}
+    assert steps("/end") == {5, 6}
 
 
 def test_a_request_that_fails_has_a_trace(app: Browser, notebook: Notebook, visitor: str) -> None:

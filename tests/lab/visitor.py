@@ -45,6 +45,10 @@ class Visitor:
         """Press the button of the form that goes to *action*, and wait for the page that comes of it."""
         self._settled(self.page.locator(f'{within} form[action="{action}"] button').first.click)
 
+    def enter(self) -> None:
+        """Press the Enter key where the focus is."""
+        self._settled(lambda: self.page.keyboard.press("Enter"))
+
     def sign_in(self, user: str, *, remember: bool = False) -> None:
         """Fill in the form on the page, as people do."""
         form = self.page.locator('main form.fields[action="/sign-in"]')

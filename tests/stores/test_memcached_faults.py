@@ -248,6 +248,23 @@ def test_signals_do_not_make_the_time_longer(proxy: FaultProxy, connected: bool)
         store.close()
 
 
+def test_a_name_that_takes_too_long_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can end a look-up in the system; but there is no second one when the time is over."""
+    asked: list[object] = []
+
+    def look_up(*arguments: object) -> list[object]:
+        asked.append(arguments)
+        time.sleep(0.1)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    store = MemcachedStore("cache.example.com:11211", timeout=0.05)
+
+    with pytest.raises(StoreUnavailable, match="name resolution"):
+        store.load(a_key())
+    assert len(asked) == 1
+
+
 def test_a_peer_that_does_not_read_is_not_waited_for(proxy: FaultProxy) -> None:
     """A large record fills what the system keeps for the connection; the time holds for sending, too."""
     store, key = through(proxy, timeout=0.2, max_item_size=64 * 1024 * 1024), a_key()

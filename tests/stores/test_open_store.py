@@ -72,6 +72,9 @@ def test_the_options_of_sqlite_are_a_query(path: Path) -> None:
         ("oracle://host/db", r"'oracle' is not a kind of store; known are memory:, sqlite:, redis:, rediss:"),
         ("sessions.sqlite3", r"'sessions.sqlite3' is not a kind of store; known are memory:, sqlite:, redis:, rediss:"),
         ("", r"'' is not a kind of store; known are memory:, sqlite:, redis:, rediss:"),
+        ("memcached+tls://host", r"'memcached\+tls' is not a kind of store; known are memory:, sqlite:"),
+        ("redis://host?tmeout=2", r"redis: has no option 'tmeout'; it has prefix, timeout, wait_replicas$"),
+        ("re_dis://user:secret@host", r"^a URL without a scheme is not a kind of store; known are memory:, sqlite:"),
         ("sqlite://sessions.sqlite3", r"sqlite: takes no host and no fragment; write sqlite:///sessions.sqlite3"),
         ("sqlite:///a.db#b", r"sqlite: takes no host and no fragment; write sqlite:///sessions.sqlite3"),
         ("memory://localhost", r"memory: takes no host and no fragment; write memory:"),
@@ -110,7 +113,8 @@ def test_what_cannot_work_does_not_start(url: str, message: str) -> None:
 
 def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Promise 15: a store whose driver is not there names the line that installs it."""
-    monkeypatch.delitem(sys.modules, "session_middleware.stores.redis", raising=False)
+    for name in [name for name in sys.modules if name.startswith("session_middleware.stores.redis")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "redis", None)
 
     with pytest.raises(ConfigurationError, match=r"RedisStore needs redis: pip install 'session-middleware\[redis\]'"):

@@ -175,6 +175,20 @@ def test_a_connection_that_the_server_closed_is_not_noticed(
         assert works_once()
 
 
+def test_a_connection_that_rested_for_long_is_not_trusted(store: RedisStore, proxy: FaultProxy, prefix: str) -> None:
+    """Firewalls forget idle connections without a word; to wait for them would cost each of them the budget."""
+    store.load(a_key())
+    (connection,) = store._servers._server.idle
+    opened = proxy.connections
+    connection.deadline -= 50
+    store.load(a_key())
+    assert proxy.connections == opened
+
+    connection.deadline -= 70
+    store.load(a_key())
+    assert proxy.connections == opened + 1
+
+
 @pytest.mark.parametrize("towards", ["server", "client"])
 def test_a_reset_at_every_byte_gives_no_wrong_answer(
     store: RedisStore, direct: RedisStore, proxy: FaultProxy, towards: Side

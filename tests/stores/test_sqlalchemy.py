@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from statistics import median
 from threading import Event, Thread
 from typing import TypeAlias
@@ -139,6 +140,8 @@ class TestConfiguration:
             ("postgresql://u:secret@h:port/x", "cannot be read"),
             ("postgresql://u:secret@h/x?tmeout=2", 'invalid connection option "tmeout"'),
             ("mariadb://u:secret@h/x?tmeout=2", "invalid connection option 'tmeout'"),
+            ("mariadb://h/x?prepare_threshold=none", "invalid connection option 'prepare_threshold'"),
+            ("postgresql://h/x?prepare_threshold=never", "prepare_threshold='never': write a whole number"),
             ("postgresql://h/x?timeout=1&timeout=2", "'timeout' is there more than once; write it once"),
             ("postgresql://h/x?timeout=soon", "timeout='soon': write a number"),
             ("postgresql://h/x?create=1", "create='1': write true or false"),
@@ -182,6 +185,22 @@ class TestConfiguration:
 
         assert store.create(a_key(), a_record())
         assert database.run(f"SELECT count(*) FROM {table}") == [(1,)]
+        store.close()
+
+    @pytest.mark.parametrize(("option", "prepared"), [("", True), ("&prepare_threshold=none", False)])
+    def test_nothing_is_prepared_where_that_is_not_wanted(
+        self, postgresql: PostgresServer, table: str, option: str, prepared: bool
+    ) -> None:
+        """PgBouncer lends a server for one transaction: under the name of one's statement there may be another's."""
+        store = SQLAlchemyStore.from_url(f"{postgresql.url()}?table={table}{option}")
+        for _ in range(20):
+            store.load(a_key())
+
+        with closing(store._database._engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            cursor.execute("SELECT count(*) FROM pg_prepared_statements")
+            (count,) = cursor.fetchone() or (0,)
+        assert (count > 0) is prepared
         store.close()
 
     def test_a_store_is_reached_by_a_unix_socket(self, database: Database, table: str) -> None:

@@ -1,5 +1,6 @@
 """The SQLAlchemy store when the server, the network, other transactions or the process itself do not behave."""
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -601,6 +602,23 @@ class TestForks:
             assert in_child(work) == 0
             assert loaded(store, key)
         assert database.connections() <= connections + 3
+
+    def test_a_fork_that_no_hook_tells_of_is_noticed(
+        self, database: Database, table: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """F-P3: uWSGI forks its workers in C; two that read from one connection would get each other's sessions."""
+        monkeypatch.delattr(os, "register_at_fork")
+        store = SQLAlchemyStore(database.url(), table=table, timeout=PATIENCE)
+        created(store, key := a_key())
+        connections = database.connections()
+
+        def work() -> None:
+            assert store.load(key)
+            assert database.connections() == connections + 1
+
+        assert in_child(work) == 0
+        assert loaded(store, key)
+        store.close()
 
     def test_a_fork_in_the_middle_of_a_verb_harms_nobody(self, database: Database, store: SQLAlchemyStore) -> None:
         """F-P4: other threads are at work in the parent while it forks."""

@@ -71,7 +71,7 @@ async function send(element, url, options) {
     window.location.reload();
     return;
   }
-  const focused = focusPath();
+  const [place, number] = focusPath();
   const opened = [...document.querySelectorAll("details.requests[open]")].map(ownerOf);
   document.title = shown.title;
   document.documentElement.lang = shown.documentElement.lang;
@@ -81,25 +81,37 @@ async function send(element, url, options) {
   }
   document.body.classList.add("refreshed");
   start();
-  document.querySelector(focused)?.focus({ preventScroll: true });
+  const places = document.querySelectorAll(place);
+  (places[number] ?? document.getElementById("main")).focus({ preventScroll: true });
+  announce(`.notice, [data-result="${url.split("/try/")[1]}"] .verdict`);
+}
+
+// What came of it, for those who do not see it: a moment later, for a page that has just come is not listened to yet.
+function announce(outcome) {
+  const texts = [...document.querySelectorAll(outcome)].map((element) => element.textContent);
+  const announcement = document.getElementById("announcement");
+  setTimeout(() => { announcement.textContent = texts.join(" ") || document.title; }, 100);
 }
 
 function ownerOf(details) {
   return details.closest("[data-result]")?.dataset.result;
 }
 
-// Where the keyboard is, in words that hold for the new page, too.
+// Where the keyboard is, in words that hold for the new page, too: a selector, and which of those that it finds.
 function focusPath() {
-  const form = document.activeElement?.closest("form");
-  if (!form) return document.activeElement?.matches("a.quick-read") ? "a.quick-read" : "main";
+  const active = document.activeElement;
+  const form = active?.closest("form");
+  if (!form) return [active?.matches("a.quick-read") ? "a.quick-read" : "main", 0];
   const card = form.closest("[id]");
-  return `${card ? `#${CSS.escape(card.id)} ` : ""}form[action="${form.getAttribute("action")}"] button`;
+  const place = `${card ? `#${CSS.escape(card.id)} ` : ""}form[action="${form.getAttribute("action")}"] button`;
+  return [place, Math.max(0, [...document.querySelectorAll(place)].indexOf(form.querySelector("button")))];
 }
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (!form.matches("[data-live]") || form.getAttribute("aria-busy")) return;
+  if (!form.matches("[data-live]")) return;
   event.preventDefault();
+  if (form.getAttribute("aria-busy")) return;
   const body = new URLSearchParams(new FormData(form, event.submitter));
   send(form, form.action, { method: "POST", body });
 });

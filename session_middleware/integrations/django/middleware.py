@@ -101,6 +101,8 @@ class _ServedSession(RequestSession):
 class _OwnSession(RequestSession):
     """A session that no WSGI middleware stores."""
 
+    _broken = False
+
     def __init__(self, cookie: SessionCookie, header: object) -> None:
         manager, self._carry_over = setup()
         self._cookie = cookie
@@ -134,13 +136,21 @@ class _OwnSession(RequestSession):
         return response
 
     def _to_the_end(self, blocks: Iterable[bytes], failed: bool) -> Iterator[bytes]:
-        """Store what has changed before the client can see the end."""
-        yield from blocks
+        """Store what has changed before the client can see the end; nothing of a stream that breaks off."""
+        try:
+            yield from blocks
+        except Exception:
+            self._broken = True
+            raise
         self._finish_late(failed)
 
     async def _asynchronously(self, blocks: AsyncIterable[bytes], failed: bool) -> AsyncIterator[bytes]:
-        async for block in blocks:
-            yield block
+        try:
+            async for block in blocks:
+                yield block
+        except Exception:
+            self._broken = True
+            raise
         await sync_to_async(self._finish_late)(failed)
 
     def _tell(self, response: Any, verdict: Verdict | None) -> None:
@@ -157,7 +167,7 @@ class _OwnSession(RequestSession):
 
     def _finish_late(self, failed: bool) -> None:
         try:
-            self._manager.commit(self.underlying, failed=failed)
+            self._manager.commit(self.underlying, failed=failed or self._broken)
         except SessionError as error:
             log.error("%r: what was left to store when the request ended is lost: %s", self, error)
 

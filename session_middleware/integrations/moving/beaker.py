@@ -95,7 +95,7 @@ class FromBeaker(Reader):
 
     def _has_timed_out(self, data: Mapping[str, Any], now: float) -> bool:
         accessed = data.get("_accessed_time")
-        return self._timeout is not None and isinstance(accessed, int | float) and now - accessed > self._timeout
+        return self._timeout is not None and isinstance(accessed, int | float) and accessed < now - self._timeout
 
 
 def _place(place: Place | str | os.PathLike[str]) -> Place:

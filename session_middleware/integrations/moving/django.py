@@ -23,12 +23,14 @@ from session_middleware.carrying import Carried
 from session_middleware.exceptions import ConfigurationError, PayloadError, StoreUnavailable
 from session_middleware.integrations.moving import plain_pickle
 from session_middleware.integrations.moving.formats import Pickles, from_json, inflated, mapping, unsigned_by_django
-from session_middleware.integrations.moving.places import FilePlace, Place, RedisPlace
+from session_middleware.integrations.moving.places import FilePlace, Place, RedisPlace, redis_client
 from session_middleware.integrations.moving.reading import Reader
+from session_middleware.lifetime import LONGEST
 
 _ENGINES: Final = "django.contrib.sessions.backends."
 _IN_CACHE: Final = "django.contrib.sessions.cache"
 _IN_CACHED_DB: Final = "django.contrib.sessions.cached_db"
+_NOT_OF_CONNECTIONS: Final = ("serializer", "pool_class", "parser_class")  # among the OPTIONS of a cache in Redis
 _CONVERSION: Final = (
     "give the old Redis cache a serializer in OPTIONS whose loads() reads both and whose dumps() writes JSON, for one"
     " session age; or let Django run with the db engine for as long"
@@ -105,17 +107,24 @@ class FromDjango(Reader):
         expiry = data.get("_session_expiry")
         if not data or self._has_passed(expiry, written_at, now):
             return None
-        return Carried(data, self.user_of(data), self._persistent if expiry is None else expiry != 0)
+        persistent = self._persistent if expiry is None else expiry != 0
+        idle = float(min(expiry, LONGEST)) if isinstance(expiry, int | float) and expiry else None
+        absolute = min(_moment(expiry) - now, LONGEST) if isinstance(expiry, str) else None
+        return Carried(data, self.user_of(data), persistent, idle, absolute)
 
     def _has_passed(self, expiry: object, written_at: float | None, now: float) -> bool:
         if isinstance(expiry, str):
-            try:
-                moment = datetime.fromisoformat(expiry)
-            except ValueError:
-                raise PayloadError("its _session_expiry is no time") from None
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() <= now
+            return _moment(expiry) <= now
         age = expiry if isinstance(expiry, int | float) and expiry else self._max_age
-        return written_at is not None and written_at + age <= now
+        return not age > 0 or (written_at is not None and written_at + age <= now)
+
+
+def _moment(text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise PayloadError("its _session_expiry is no time") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 class _Table:
@@ -212,7 +221,10 @@ def _cache_place(alias: str, caches: Mapping[str, Any]) -> Place:
 
     if kind == "RedisCache":
         first = location if isinstance(location, str) else location[0]
-        return _CacheKeys(RedisPlace(first.split(",")[0].split(";")[0].strip(" ")), name_of)
+        # Those in capitals are of django-redis, whose connections know none of them.
+        found: Mapping[str, Any] = caches[alias].get("OPTIONS", {})
+        options = {name: found[name] for name in found if name.islower() and name not in _NOT_OF_CONNECTIONS}
+        return _CacheKeys(RedisPlace(redis_client(first.split(",")[0].split(";")[0].strip(" "), **options)), name_of)
     if kind == "FileBasedCache":
         return _CacheFiles(location, lambda key: md5(name_of(key).encode(), usedforsecurity=False).hexdigest() + ".djcache")
     if kind == "LocMemCache":

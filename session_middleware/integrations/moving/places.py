@@ -39,7 +39,7 @@ class RedisPlace:
 
     def __init__(self, client: Any) -> None:
         if isinstance(client, str):
-            client = _redis_client(client)
+            client = redis_client(client)
         pool = getattr(client, "connection_pool", None)
         if getattr(pool, "connection_kwargs", {}).get("decode_responses"):
             raise ConfigurationError("a Redis client with decode_responses=True: leave that out, sessions are bytes")
@@ -144,7 +144,8 @@ def _has_passed(moment: datetime | None, now: float) -> bool:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() <= now
 
 
-def _redis_client(url: str) -> Any:
+def redis_client(url: str, **options: Any) -> Any:
+    """Return a client of ``redis-py``; *options*, such as ``db``, hold where *url* says nothing else."""
     try:
         from redis import Redis
         from redis.backoff import NoBackoff
@@ -152,7 +153,8 @@ def _redis_client(url: str) -> Any:
     except ImportError as error:
         raise ConfigurationError("Redis needs redis-py: pip install 'session-middleware[redis]'") from error
     try:
-        return Redis.from_url(url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, retry=Retry(NoBackoff(), 0))
+        in_time = {"socket_timeout": _TIMEOUT, "socket_connect_timeout": _TIMEOUT, "retry": Retry(NoBackoff(), 0)}
+        return Redis.from_url(url, **(in_time | options))
     except ValueError as error:
         raise ConfigurationError(f"the URL of the old sessions cannot be read: {error}") from None
 
@@ -163,7 +165,16 @@ def _failing_as_unavailable(what: str) -> Iterator[None]:
         yield
     # Drivers have their own trees of errors, and none of them may read as "no session".
     except Exception as error:
-        raise StoreUnavailable(f"the old sessions cannot be asked ({what}: {type(error).__name__})") from error
+        message = f"the old sessions cannot be asked ({what}: {type(error).__name__})"
+        raise StoreUnavailable(message) from _without_the_key(error)
+
+
+def _without_the_key(error: Exception) -> Exception:
+    """Return *error* without the session's name, which may open it: files have it, and SQLAlchemy shows its parameters."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return OSError(error.errno, error.strerror)
+    original = getattr(error, "orig", None)
+    return original if isinstance(original, Exception) else error
 
 
 def checked_size(data: bytes) -> bytes:

@@ -5,11 +5,16 @@ whatever purpose, is refused at that opcode; ``pickle`` itself is not used. The 
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 _MOST: Final = 4 * 1024 * 1024
 """The most bytes that are read, and the most that values which stand at several places may add."""
+
+# Python hashes what is a key or in a set: a nested tuple by recursion that nothing bounds, and numbers and tuples so that
+# many with one hash can be made up, over which a dict takes hours. Nobody can make up strings like that.
+_MOST_HASHED: Final = 10_000
+_DEEPEST_HASHED: Final = 8
 
 _MARK: Final = object()
 _SCALARS: Final = (type(None), bool, int, float, str, bytes)
@@ -55,6 +60,7 @@ class _Machine:
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
         self._repeated = 0
+        self._hashed = 0
 
     def run(self) -> tuple[Any, bytes]:
         while True:
@@ -125,12 +131,26 @@ class _Machine:
         self.newest(list).extend(values)
 
     def add(self, values: list[Any]) -> None:
-        self.newest(set).update(values)
+        self.newest(set).update(self.hashable(values))
+
+    def push_frozen(self) -> None:
+        self.push(frozenset(self.hashable(self.since_mark())))
 
     def set_items(self, values: list[Any]) -> None:
         target = self.newest(dict)
-        for key, value in zip(values[::2], values[1::2], strict=True):
+        for key, value in zip(self.hashable(values[::2]), values[1::2], strict=True):
             target[key] = value
+
+    def hashable(self, values: Collection[Any], depth: int = 0) -> Collection[Any]:
+        """Return *values*, which are about to be hashed; raise :exc:`NotPlain` if that could take too long or too deep."""
+        for value in values:
+            if not isinstance(value, str | bytes):
+                self._hashed += 1
+            if isinstance(value, tuple | frozenset) and depth < _DEEPEST_HASHED:
+                self.hashable(value, depth + 1)
+        if self._hashed > _MOST_HASHED or depth == _DEEPEST_HASHED:
+            raise NotPlain("too many keys that are no text, or too deep ones")
+        return values
 
     def remember(self, index: int) -> None:
         self._memo[index] = self._stack[-1]
@@ -143,10 +163,16 @@ class _Machine:
         value = self._memo[index]
         if not isinstance(value, _SCALARS):
             raise NotPlain("a container stands at two places")
-        self._repeated += len(value) if isinstance(value, str | bytes) else 8
+        self._repeated += _size(value)
         if self._repeated > _MOST:
             raise NotPlain("repeated values are over the limit")
         self.push(value)
+
+
+def _size(scalar: Any) -> int:
+    if isinstance(scalar, str | bytes):
+        return len(scalar)
+    return 8 + scalar.bit_length() // 8 if isinstance(scalar, int) else 8
 
 
 def _long(data: bytes) -> int:
@@ -189,7 +215,7 @@ _HANDLERS: Final[dict[bytes, Callable[[_Machine], object]]] = {
     b"u": lambda it: it.set_items(it.since_mark()),  # SETITEMS
     b"\x8f": lambda it: it.push(set()),
     b"\x90": lambda it: it.add(it.since_mark()),  # ADDITEMS
-    b"\x91": lambda it: it.push(frozenset(it.since_mark())),
+    b"\x91": _Machine.push_frozen,
     b"q": lambda it: it.remember(it.number(1)),  # BINPUT
     b"r": lambda it: it.remember(it.number(4)),  # LONG_BINPUT
     b"\x94": _Machine.memoize,
