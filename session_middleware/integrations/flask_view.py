@@ -45,7 +45,11 @@ class FlaskSession(SessionMixin):
         return key in self.underlying
 
     def clear(self) -> None:
-        self.underlying.clear()
+        """Remove all data; if somebody is signed in, that is how applications sign out, so the session ends."""
+        if self.underlying.user_id is None:
+            self.underlying.clear()
+        else:
+            self.invalidate()
 
     def popitem(self) -> tuple[str, Any]:
         key, value = self.underlying.popitem()

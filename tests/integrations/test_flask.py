@@ -256,6 +256,19 @@ class TestMembers:
         with client.session_transaction() as stored:
             assert dict(stored) == ({"a": 1} if data is None else data)
 
+    def test_clear_signs_out(self, app: Flask, client: FlaskClient, kept: FaultyStore) -> None:
+        """Promise 5: it is how applications sign out that have no extension for it, so nothing of the session is left."""
+        serve(app, lambda: session.login("alice"))
+        serve(app, lambda: session.clear(), "/out")
+        client.get("/")
+        cookie = client.get_cookie("session")
+        assert cookie is not None
+        client.get("/out")
+
+        assert client.get_cookie("session") is None
+        assert manager_of(app).open(cookie.value).is_new
+        assert manager_of(app).sessions_of("alice") == []
+
     def test_values_come_back_as_they_were(self, app: Flask, client: FlaskClient) -> None:
         """Promise 9: what Flask's own tagged JSON keeps, and more; the types stay."""
         values = {"tuple": (1, b"2"), "time": timedelta(days=1), "set": {1}, "keys": {1: 2}, "none": None}

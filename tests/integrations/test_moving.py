@@ -355,6 +355,7 @@ class TestFlaskSession:
         manager = browser.application.extensions["session_middleware"].manager
         (info,) = manager.sessions_of("anna")
         assert info.persistent
+        assert info.expires_at - info.last_seen_at == pytest.approx(31 * 86400)
         browser.set_cookie("session", cookie)
         assert browser.get("/").json == {"user": None, "cart": None, "data": {}}
         assert manager.revoke_all("anna") == 1

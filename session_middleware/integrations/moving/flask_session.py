@@ -13,6 +13,7 @@ cachelib pickles what it writes to files, unless it was told to write JSON: see 
 
 import os
 import struct
+from datetime import timedelta
 from hashlib import new as new_hash
 from typing import Final
 
@@ -20,6 +21,7 @@ from session_middleware.carrying import Carried
 from session_middleware.integrations.moving.formats import Pickles, mapping, unsigned_by_flask_session
 from session_middleware.integrations.moving.places import FilePlace, Place, RedisPlace, TablePlace
 from session_middleware.integrations.moving.reading import Reader
+from session_middleware.lifetime import Duration, seconds
 
 _ID: Final = "[A-Za-z0-9_-]{16,256}"
 _CONVERSION: Final = (
@@ -48,7 +50,8 @@ class FromFlaskSession(Reader):
 
     *place*: a ``redis://`` URL; the directory of file sessions, as ``file:///...`` or a path; the URL of a database; or a
     :class:`Place`, such as a :class:`TablePlace` for a table of another name. The others are Flask's own settings:
-    *key_prefix*, *cookie_name* and so on; *secret_key* if ``SESSION_USE_SIGNER`` was set, and only then.
+    *key_prefix*, *cookie_name* and so on; *secret_key* if ``SESSION_USE_SIGNER`` was set, and only then. A permanent session
+    lasts for *permanent_lifetime* (``timedelta`` or seconds) from the move on, another as new sessions do.
     *user_key*: where the user id is; Flask-Login's by default. *plain_pickles*: carry pickled sessions over, too, if they
     hold only plain values; nothing in them is run.
     """
@@ -65,6 +68,7 @@ class FromFlaskSession(Reader):
         cookie_path: str = "/",
         cookie_domain: str | None = None,
         user_key: str | None = "_user_id",
+        permanent_lifetime: Duration = timedelta(days=31),
         plain_pickles: bool = False,
     ) -> None:
         super().__init__(
@@ -75,6 +79,7 @@ class FromFlaskSession(Reader):
             form=rf"{_ID}\.[A-Za-z0-9_-]{{27}}" if secret_key else _ID,
             user_key=user_key,
         )
+        self._permanent_lifetime = seconds("permanent_lifetime", permanent_lifetime)
         self._prefix = key_prefix
         self._secret_key = secret_key
         self._pickles = Pickles(plain=plain_pickles, conversion=_CONVERSION)
@@ -88,7 +93,8 @@ class FromFlaskSession(Reader):
     def carried(self, found: bytes, now: float) -> Carried | None:
         data = mapping(found, self._pickles)
         persistent = data.pop("_permanent", False) is True
-        return Carried(data, self.user_of(data), persistent) if data else None
+        lasts = self._permanent_lifetime if persistent else None
+        return Carried(data, self.user_of(data), persistent, idle=lasts, absolute=lasts) if data else None
 
 
 def _place(place: Place | str | os.PathLike[str]) -> Place:
