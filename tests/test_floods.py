@@ -17,7 +17,7 @@ from session_middleware import MemoryStore, Session, SessionManager, SQLiteStore
 from session_middleware.lifetime import touch_interval
 from session_middleware.stores.base import Record, Scannable, Version
 from session_middleware.testing import FakeClock
-from tests.backends.running import EMBEDDED, SERVED, Backends, a_store
+from tests.backends.running import EMBEDDED, SERVED, Backends, a_store, sizes
 from tests.servers.direct import Site, racers
 
 soak = pytest.mark.soak
@@ -59,11 +59,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, backends: Backends) ->
         yield store
 
 
-def counts(normal: int, full: int) -> list[Any]:
-    """Return the parameters of a test that makes *normal* requests, and *full* in the soak."""
-    return [pytest.param(normal, id=f"{normal:,}"), pytest.param(full, id=f"{full:,}", marks=soak)]
-
-
 def keys_in(store: Store) -> list[str]:
     assert isinstance(store, Scannable)
     return list(store.keys())
@@ -83,7 +78,7 @@ def invalidate(session: Session) -> Iterable[bytes]:
     return [b"bye"]
 
 
-@pytest.mark.parametrize("requests", counts(5_000, 100_000))
+@sizes("requests", 5_000, 100_000)
 def test_readers_without_a_cookie_leave_nothing(store: Store, requests: int) -> None:
     """Promise 2, F-L3, G-22: any number of visitors who only read: no store call, no record, no cookie."""
     watched = WatchedStore(store)
@@ -94,7 +89,7 @@ def test_readers_without_a_cookie_leave_nothing(store: Store, requests: int) -> 
     assert keys_in(store) == []
 
 
-@pytest.mark.parametrize("requests", counts(5_000, 100_000))
+@sizes("requests", 5_000, 100_000)
 @pytest.mark.parametrize("handler", [read, invalidate])
 def test_guessed_tokens_leave_nothing(store: Store, handler: Callable[[Session], Iterable[bytes]], requests: int) -> None:
     """Promise 2, F-L4, G-22: well-formed random tokens: one load each, no record, and no new cookie."""
@@ -190,6 +185,7 @@ def fail(session: Session) -> Iterable[bytes]:
     raise RuntimeError("on purpose")
 
 
+@pytest.mark.parametrize("store", [*EMBEDDED, pytest.param("redis", marks=soak)], indirect=True)
 def test_requests_leave_no_growth(store: Store) -> None:
     """Promise 13, G-23: 20,000 requests and 1,000 aborted responses leave no objects, no memory and no descriptors."""
     site = Site(store)

@@ -15,7 +15,7 @@ import pytest
 
 from session_middleware import Session, SessionManager, Store, open_store
 from session_middleware.stores.base import Record, Sweepable, Version
-from tests.backends.running import LATER, SWEPT, Backends, a_store
+from tests.backends.running import LATER, SWEPT, Backends, a_store, sizes
 from tests.servers.direct import Act, Answer, Handler, Racers, Site, racers
 
 USER = "alice"
@@ -106,7 +106,7 @@ IN_FLIGHT: list[tuple[Handler, Handler]] = [
 ]
 
 
-@pytest.mark.parametrize("rounds", counts(500, 10_000))
+@sizes("rounds", 500, 10_000, served=3_400)
 @pytest.mark.parametrize("logout", [by_request, by_id, by_user])
 def test_nothing_in_flight_survives_a_logout(
     site: Site, three: Racers, logout: Callable[[Site, str, str], bool], rounds: int
@@ -136,7 +136,7 @@ def test_nothing_in_flight_survives_a_logout(
     assert in_flight > rounds / 10, "the requests did not meet"
 
 
-@pytest.mark.parametrize("rounds", counts(500, 5_000))
+@sizes("rounds", 500, 5_000)
 def test_a_regenerate_loses_no_change(site: Site, three: Racers, rounds: int) -> None:
     """Promise 3, F-C5: what was written by requests that had the session is there under its new token, and only there."""
 
@@ -170,7 +170,7 @@ def test_a_regenerate_loses_no_change(site: Site, three: Racers, rounds: int) ->
     assert met > rounds / 10
 
 
-@pytest.mark.parametrize("rounds", counts(300, 3_000))
+@sizes("rounds", 300, 3_000)
 def test_of_two_regenerates_one_has_the_successor(site: Site, three: Racers, rounds: int) -> None:
     """F-C5, F-C9: parallel regenerates make one successor with the changes of all; the others send no cookie."""
 
@@ -195,7 +195,7 @@ def test_of_two_regenerates_one_has_the_successor(site: Site, three: Racers, rou
         site.manager.revoke_all(USER)
 
 
-@pytest.mark.parametrize("rounds", counts(300, 3_000))
+@sizes("rounds", 300, 3_000)
 def test_two_logins_both_work_and_the_token_before_them_is_dead(site: Site, three: Racers, rounds: int) -> None:
     """F-C5, W-30: a sign-in that races another one signs in; the cart of before is kept; a write of before is not lost."""
 
@@ -223,7 +223,7 @@ def test_two_logins_both_work_and_the_token_before_them_is_dead(site: Site, thre
         site.manager.revoke_all(USER)
 
 
-@pytest.mark.parametrize("polls", counts(1_000, 10_000))
+@sizes("polls", 1_000, 10_000)
 def test_the_token_of_before_a_login_never_shows_what_came_after(site: Site, polls: int) -> None:
     """Promise 11, F-C7, G-5: an attacker who planted the token and polls it through the sign-in sees nothing of it."""
 
@@ -301,7 +301,7 @@ class CountingStore:
         return tries
 
 
-@pytest.mark.parametrize("rounds", counts(20, 200))
+@sizes("rounds", 20, 200)
 def test_sixteen_threads_that_keep_writing_lose_nothing(store: Store, rounds: int) -> None:
     """Promise 3: 16 threads on one session, each with keys of its own, without a pause: no change lost, no 503."""
     site = Site(store)
@@ -328,7 +328,7 @@ def test_sixteen_threads_that_keep_writing_lose_nothing(store: Store, rounds: in
     assert all(opened[f"{place}"] == list(range(rounds)) for place in range(16))
 
 
-@pytest.mark.parametrize("rounds", counts(3, 100))
+@sizes("rounds", 3, 100)
 def test_a_hundred_requests_at_once_each_keep_their_key(store: Store, rounds: int) -> None:
     """F-C2, G-7: 100 requests that all hold one session at once: 100 keys; p99 of the tries at most 20, all in 5 s."""
     counting = CountingStore(store)

@@ -33,6 +33,21 @@ PATIENT: Final = "timeout=10"
 _ITS_OWN: Final = 2
 
 
+def sizes(name: str, normal: int, full: int, *, served: int | None = None) -> pytest.MarkDecorator:
+    """Run a test on every kind of store, with *normal* of *name*; in the soak with *full* where there is no server to ask.
+
+    Stores on servers do with *served* in the soak, or as many as otherwise.
+    """
+    soak = pytest.mark.soak
+    found = [pytest.param(kind, normal, id=f"{kind}-{normal:,}") for kind in (*EMBEDDED, "redis")]
+    found += [pytest.param(kind, full, id=f"{kind}-{full:,}", marks=soak) for kind in EMBEDDED]
+    if served is None:
+        found += [pytest.param(kind, normal, id=f"{kind}-{normal:,}", marks=soak) for kind in SERVED if kind != "redis"]
+    else:
+        found += [pytest.param(kind, served, id=f"{kind}-{served:,}", marks=soak) for kind in SERVED]
+    return pytest.mark.parametrize(("store", name), found, indirect=["store"])
+
+
 class Backends:
     """Starts a server when it is first asked for, and ends it with the test run."""
 
