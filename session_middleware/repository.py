@@ -23,8 +23,8 @@ LARGE = 64 * 1024
 _MOVED_FOR = 30
 _MOST_MOVES = 100
 
-# A session that keeps changing under us is tried this often, for some three seconds in all.
-_TRIES = 40
+# A session that keeps changing under us is tried this often, for at most five seconds or so.
+_TRIES = 50
 _LONGEST_PAUSE = 0.2
 _random = SystemRandom()
 
