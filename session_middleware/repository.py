@@ -23,9 +23,9 @@ LARGE = 64 * 1024
 _MOVED_FOR = 30
 _MOST_MOVES = 100
 
-# A session that keeps changing under us is tried this often, for at most five seconds or so.
-_TRIES = 50
-_LONGEST_PAUSE = 0.2
+# A session that keeps changing under us is tried this often, for less than two seconds.
+_TRIES = 42
+_LONGEST_PAUSE = 0.09
 _random = SystemRandom()
 
 _SWEEP_EVERY = 50
