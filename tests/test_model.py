@@ -569,4 +569,4 @@ def test_sessions_do_what_plain_dicts_do(kind: str, backends: Backends) -> None:
 @pytest.mark.parametrize("kind", EVERY)
 def test_sessions_do_what_plain_dicts_do_at_length(kind: str, backends: Backends) -> None:
     """Promises 3, 4, 5, 7, 8, 9, 11, 12 and 16, in other histories each time."""
-    run(kind, backends, 500 if kind in EMBEDDED else 100, 40, derandomize=False)
+    run(kind, backends, 500 if kind in EMBEDDED else 40, 40, derandomize=False)
