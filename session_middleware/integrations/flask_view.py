@@ -1,48 +1,37 @@
 """What ``flask.session`` is: a view of the request's session. It stores nothing itself."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import flask
 from flask.sessions import SessionMixin
 from markupsafe import Markup
 
+from session_middleware.integrations.view import SessionView
 from session_middleware.session import Session
 
 _FLASHES: Final = "_flashes"
 
 
-class FlaskSession(SessionMixin):
+class FlaskSession(SessionView, SessionMixin):
     """``flask.session``: a view of the request's :class:`Session`, with what Flask documents for its own.
 
     Attributes that it lacks are those of the session: ``id``, ``user_id``, ``regenerate()``, ``transact()`` and so on.
     """
 
     def __init__(self, underlying: Session, app: flask.Flask) -> None:
-        self.underlying = underlying
+        super().__init__(underlying)
         self._app = app
 
     def __getitem__(self, key: str) -> Any:
-        value = self.underlying[key]
+        value = super().__getitem__(key)
         return _with_markup(value) if key == _FLASHES else value
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key == _FLASHES:
             _keep_markup(value)
-        self.underlying[key] = value
-
-    def __delitem__(self, key: str) -> None:
-        del self.underlying[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.underlying)
-
-    def __len__(self) -> int:
-        return len(self.underlying)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.underlying
+        super().__setitem__(key, value)
 
     def clear(self) -> None:
         """Remove all data; if somebody is signed in, that is how applications sign out, so the session ends."""
@@ -52,20 +41,12 @@ class FlaskSession(SessionMixin):
             self.invalidate()
 
     def popitem(self) -> tuple[str, Any]:
-        key, value = self.underlying.popitem()
+        key, value = super().popitem()
         return key, _with_markup(value) if key == _FLASHES else value
 
     def __ior__(self, other: Mapping[str, Any]) -> "FlaskSession":
         self.update(other)
         return self
-
-    def __repr__(self) -> str:
-        return repr(self.underlying)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "underlying":
-            raise AttributeError(name)
-        return getattr(self.underlying, name)
 
     @property
     def permanent(self) -> bool:

@@ -5,7 +5,7 @@ the settings under ``session_middleware.``, written as for :meth:`SessionMiddlew
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from zope.interface import implementer
 from session_middleware.config import options
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.integrations.embedding import handed_over, serve
+from session_middleware.integrations.view import SessionView
 from session_middleware.manager import SessionManager
 from session_middleware.middleware import ENVIRON_KEY, SessionMiddleware, get_session
 from session_middleware.session import Session
@@ -42,7 +43,7 @@ _FLASH = "_f_"
 
 
 @implementer(ISession)
-class PyramidSession(MutableMapping[str, Any]):
+class PyramidSession(SessionView):
     """``request.session``: the request's :class:`Session`, with what Pyramid documents for its own.
 
     ``remember()`` of Pyramid's session authentication is a ``login()``, and its ``forget()`` an :meth:`invalidate`, as is
@@ -50,37 +51,22 @@ class PyramidSession(MutableMapping[str, Any]):
     session: ``id``, ``user_id``, ``login()``, ``regenerate()``, ``transact()`` and so on.
     """
 
-    def __init__(self, underlying: Session) -> None:
-        self.underlying = underlying
-
     # The mapping
-
-    def __getitem__(self, key: str) -> Any:
-        return self.underlying[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key == _USERID:
             if str(self.underlying.get(_USERID, value)) != str(value):
                 self.underlying.invalidate()  # login() may not know of that user, if the session was carried over
             self.underlying.login(str(value))
-        self.underlying[key] = value
+        super().__setitem__(key, value)
 
     def __delitem__(self, key: str) -> None:
-        del self.underlying[key]
+        super().__delitem__(key)
         if key == _USERID:
             self.invalidate()
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.underlying)
-
-    def __len__(self) -> int:
-        return len(self.underlying)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.underlying
-
     def popitem(self) -> tuple[str, Any]:
-        key, value = self.underlying.popitem()
+        key, value = super().popitem()
         if key == _USERID:
             self.invalidate()
         return key, value
@@ -90,14 +76,6 @@ class PyramidSession(MutableMapping[str, Any]):
             self.invalidate()
         else:
             self.underlying.clear()
-
-    def __repr__(self) -> str:
-        return repr(self.underlying)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "underlying":
-            raise AttributeError(name)
-        return getattr(self.underlying, name)
 
     # What Pyramid documents
 
