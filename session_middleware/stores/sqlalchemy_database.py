@@ -112,7 +112,8 @@ class Database:
         try:
             connection = pool.connect()
             if self._shared:
-                engine.dialect.set_isolation_level(connection.dbapi_connection, "AUTOCOMMIT")  # type: ignore[arg-type]  # it is checked out, so it has one
+                # What is checked out has a connection, whatever the annotation says.
+                engine.dialect.set_isolation_level(connection.dbapi_connection, "AUTOCOMMIT")  # type: ignore[arg-type]
             cursor = connection.cursor()
             answer = run(cursor, sql, parameters)
             cursor.close()

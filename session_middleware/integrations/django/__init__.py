@@ -8,7 +8,7 @@ sessions are: ``{"store": "redis://localhost:6379/0", "lifetime": Lifetime.AAL1}
 """
 
 try:
-    import django as _django  # noqa: F401
+    import django as _django  # noqa: F401  # to say which extra is missing
 except ModuleNotFoundError as error:
     if error.name != "django":
         raise
