@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
-from threading import Barrier, Lock, Thread
+from threading import Barrier, Event, Lock, Thread
 from typing import Protocol, TypeVar
 
 from session_middleware.exceptions import StoreUnavailable
@@ -534,6 +534,30 @@ class UserIndexContract:
         assert not store.update(key, a_record(user_id="mallory"), version=version)
 
         assert (store.keys_of("alice"), store.keys_of("mallory")) == ([key], [])
+
+    def test_a_session_that_gets_a_new_key_is_listed_all_the_while(self, store: UserIndexedStore) -> None:
+        """Promise 5: whoever ends all sessions of a user at that moment finds it under one of its keys."""
+        first, over = a_key(), Event()
+        lists: list[list[str]] = []
+        created(store, first, a_record(user_id="alice"))
+
+        def move() -> None:
+            key = first
+            try:
+                for _ in range(100):
+                    version, old, key = loaded(store, key).version, key, a_key()
+                    assert store.create(key, a_record(user_id="alice"))
+                    assert store.update(old, a_record(b"moved"), version=version)
+            finally:
+                over.set()
+
+        def look() -> None:
+            while not over.is_set():
+                lists.append(store.keys_of("alice"))
+
+        race(move, look, look)
+
+        assert [] not in lists
 
     def test_create_over_an_expired_record_moves_it_to_the_new_user(self, store: UserIndexedStore) -> None:
         """The user of an expired record is no user of its successor."""

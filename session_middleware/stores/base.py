@@ -77,6 +77,9 @@ class UserIndexed(Protocol):
     def keys_of(self, user_id: str) -> list[str]:
         """Return the keys of the unexpired records with this user id, in any order; empty if there are none.
 
+        As of one moment, or at least so that who always has a record is always found: a session that gets a new key is
+        created under that before it is taken from the user under the old one.
+
         The cost grows with the records of that user, not with the size of the store.
         """
         ...

@@ -34,6 +34,9 @@ _SLACK: Final = 300
 _ON_ITS_WAY: Final = 300
 _PERIOD: Final = 65536
 
+# How often the records of a user are looked at if they change all the while.
+_MOST_LOOKS: Final = 20
+
 # How many keys are asked for, or listed, in one go.
 _BATCH: Final = 500
 
@@ -143,22 +146,22 @@ class RedisStore:
 
     def keys_of(self, user_id: str) -> list[str]:
         user = user_id.encode()
-        index = self._index_of(user)
-        found = self._ask(index, (("EVALSHA", _ENTRIES, 1, index),), time.monotonic() + self._timeout)[0][0]
-        scores = dict(zip(found[::2], found[1::2], strict=True))
+        index, mine = self._index_of(user), bytes((len(user),)) + user
         heads: dict[bytes, Any] = {}
-        for batch in _batches(list(scores)):
-            names = [self._prefix + key for key in batch]
-            questions = {name: ("GETRANGE", name, _HEAD - 1, _HEAD - 1 + len(user)) for name in names}
-            # Each batch has the budget of a verb: a user may have any number of sessions.
-            deadline = time.monotonic() + self._timeout
-            heads |= zip(batch, self._servers.ask_each(questions, deadline), strict=True)
-        mine = bytes((len(user),)) + user
-        gone = [key for key in scores if heads[key] != mine and not _is_on_its_way(float(scores[key]))]
+        entries: dict[bytes, bytes] = {}
+        # Records are looked at one after the other, so a session that gets a new key meanwhile may be seen under neither.
+        # A record comes, is the user's and goes, in this order: when two looks see the same, it was so at one moment.
+        for _ in range(_MOST_LOOKS):
+            entries = {key: score for key, score in self._entries(index).items() if heads.get(key) != mine}
+            before = [heads.get(key) for key in entries]
+            heads |= self._heads(list(entries), len(user))
+            if all(heads[key] == mine for key in entries) or before == [heads[key] for key in entries]:
+                break
+        gone = [key for key, score in entries.items() if heads[key] != mine and not _is_on_its_way(float(score))]
         for batch in _batches(gone):
-            pairs = [part for key in batch for part in (key, scores[key])]
+            pairs = [part for key in batch for part in (key, entries[key])]
             self._ask(index, (("EVALSHA", _DROP, 1, index, *pairs),), time.monotonic() + self._timeout)
-        return [key.decode() for key in scores if heads[key] == mine]
+        return [key.decode() for key, head in heads.items() if head == mine]
 
     def keys(self) -> Iterator[str]:
         """Yield the key of every record, by ``SCAN``; what it has yielded is kept, for Redis may name a key twice."""
@@ -175,6 +178,22 @@ class RedisStore:
     def close(self) -> None:
         """Close the connections that are not in use now. The store opens others when it is used again."""
         self._servers.close()
+
+    def _entries(self, index: bytes) -> dict[bytes, bytes]:
+        """Return the keys in an index, each with its score."""
+        found = self._ask(index, (("EVALSHA", _ENTRIES, 1, index),), time.monotonic() + self._timeout)[0][0]
+        return dict(zip(found[::2], found[1::2], strict=True))
+
+    def _heads(self, keys: list[bytes], size: int) -> dict[bytes, Any]:
+        """Return what each record says of its user, whose id has *size* bytes; empty where there is none."""
+        heads: dict[bytes, Any] = {}
+        for batch in _batches(keys):
+            names = [self._prefix + key for key in batch]
+            questions = {name: ("GETRANGE", name, _HEAD - 1, _HEAD - 1 + size) for name in names}
+            # Each batch has the budget of a verb: a user may have any number of sessions.
+            answers = self._servers.ask_each(questions, time.monotonic() + self._timeout)
+            heads |= zip(batch, answers, strict=True)
+        return heads
 
     def _write(self, key: str, record: Record, nonce: bytes, tail: bytes) -> tuple[int, bool]:
         """Store the record where *nonce* is; *tail* is the rest of the head there.

@@ -124,17 +124,23 @@ class Noting:
         return self._store.create(key, record)
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:
-        before, self._users[key] = self._users.get(key), record.user_id
+        before = self._users.get(key)
+        if record.user_id is not None:
+            self._users[key] = record.user_id
         updated = self._store.update(key, record, version=version)
+        # And forgotten after it is done.
         if not updated:
             self._users[key] = before
         elif record.expires_at == 0:
             self._users.pop(key, None)
+        else:
+            self._users[key] = record.user_id
         return updated
 
     def delete(self, key: str) -> bool:
+        deleted = self._store.delete(key)
         self._users.pop(key, None)
-        return self._store.delete(key)
+        return deleted
 
     def keys_of(self, user_id: str) -> list[str]:
         return [key for key, user in list(self._users.items()) if user == user_id]

@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -258,17 +259,36 @@ def test_an_entry_that_came_anew_is_not_dropped(
     created(redis_store, key, a_record(user_id="alice"))
     redis_store.delete(key)
     monkeypatch.setattr(time, "time", lambda: now + 310)
-    ask_each = redis_store._servers.ask_each
+    ask_each, looks = redis_store._servers.ask_each, count(1)
 
     def meanwhile(*arguments: Any) -> Any:
         found = ask_each(*arguments)
-        assert redis_store.create(key, a_record(user_id="alice"))
+        assert next(looks) == 1 or redis_store.create(key, a_record(user_id="alice"))
         return found
 
     monkeypatch.setattr(redis_store._servers, "ask_each", meanwhile)
     assert redis_store.keys_of("alice") == []
     monkeypatch.undo()
     assert redis_store.keys_of("alice") == [key]
+
+
+def test_a_session_that_moves_between_two_looks_is_listed(redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 5: its old key was read from the index, and when that record was looked at it had a new one."""
+    keys = [a_key() for _ in range(3)]
+    version = created(redis_store, keys[0], a_record(user_id="alice")).version
+    moves = iter([(keys[0], keys[1]), (keys[1], keys[2])])
+    ask_each = redis_store._servers.ask_each
+
+    def meanwhile(*arguments: Any) -> Any:
+        nonlocal version
+        for old, new in islice(moves, 1):
+            assert redis_store.create(new, a_record(user_id="alice"))
+            assert redis_store.update(old, a_record(), version=version)
+            version = loaded(redis_store, new).version
+        return ask_each(*arguments)
+
+    monkeypatch.setattr(redis_store._servers, "ask_each", meanwhile)
+    assert redis_store.keys_of("alice") == [keys[2]]
 
 
 def test_what_has_expired_leaves_the_index(
