@@ -116,7 +116,7 @@ def test_bringing_up_to_date_keeps_what_is_equal(data: dict[str, Any], target: d
             assert data[key] is target[key]
 
 
-@pytest.mark.parametrize("value", [{"a": [object()]}, "\ud800"], ids=repr)
+@pytest.mark.parametrize("value", [{"a": [object()]}, "\ud800"], ids=["object", "surrogate"])
 def test_a_value_that_cannot_be_compared_is_named(value: Any) -> None:
     """Promise 9: the error has the path in the session."""
     with pytest.raises(PayloadError, match=r"^session\['cart'\]"):

@@ -420,7 +420,7 @@ def assert_matches(pattern: str, text: str) -> None:
 
 
 class TestAValueThatCannotBeStored:
-    @pytest.mark.parametrize("value", [object(), {"a": [1, "\ud800"]}, {1: {2: print}}], ids=repr)
+    @pytest.mark.parametrize("value", [object(), {"a": [1, "\ud800"]}, {1: {2: print}}], ids=["object", "text", "function"])
     def test_the_stored_session_is_unchanged(self, value: Any, store: Watched) -> None:
         """Promise 9, F-A1: nothing is saved in part, and the store is not asked."""
         manager = SessionManager(store)

@@ -1,6 +1,7 @@
 """One server process, for as long as a ``with`` block runs: started, stopped, killed, paused. It knows no protocol."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -19,6 +20,9 @@ _START_WITHIN = 30.0
 _STOP_WITHIN = 15.0
 _PAUSE = 0.02
 
+# Below those that systems give to clients: a server that is started again finds its port as it left it.
+_PORTS = range(16_000, 32_000)
+
 
 def executable(name: str, package: str, *, beside: str = "") -> str:
     """Return the path of a server's program; skip the test, saying how to install it, if there is none.
@@ -35,11 +39,12 @@ def executable(name: str, package: str, *, beside: str = "") -> str:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """Return a loopback port that nobody listens on, and that no client is given by the system."""
+    while True:
+        port = random.SystemRandom().choice(_PORTS)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:

@@ -261,8 +261,9 @@ class FaultProxy:
         self._listening = False
 
     def _accept(self) -> None:
+        # There may be nobody any more, and since the selector saw somebody it may have been told to refuse.
         with suppress(BlockingIOError):
-            while True:
+            while self._listening:
                 client, _ = self._listener.accept()
                 server = socket.socket()
                 for end in (client, server):
