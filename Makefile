@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LAB_READY := $(VENV)/.ready-for-the-lab
+PYTEST := $(BIN)/python -m pytest --quiet --dist worksteal
 
 .PHONY: help demo test soak check bench screenshots clean
 
@@ -43,13 +44,15 @@ check: $(READY)
 test: check
 	@echo "Testing ..."
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -m "not soak"
+	@$(PYTEST) -n auto --cov --cov-report= -m "not soak and not timed"
+	@$(PYTEST) -n 2 --cov --cov-append --cov-report= -m "not soak and timed"
 	@$(BIN)/coverage report --skip-covered --fail-under=95
 	@$(BIN)/coverage report --skip-covered --fail-under=100 --include=$(CORE)
 
 soak: $(READY)
 	@echo "Testing at length ..."
-	@$(BIN)/python -m pytest -m soak
+	@$(PYTEST) -n auto -m "soak and not timed"
+	@$(PYTEST) -n 2 -m "soak and timed"
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks

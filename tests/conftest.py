@@ -33,6 +33,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, backends: Backends) -> s
     return f"sqlite:///{tmp_path}/sessions.sqlite3" if request.param == "sqlite" else backends.url(request.param)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two processes for each processor, for half of the time they wait for a server; but each starts servers of its own."""
+    return min(8, 2 * (os.cpu_count() or 1))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Where nothing may be missing, a skipped test is a failure."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

@@ -597,6 +597,7 @@ NASTY: Final[dict[str, Callable[[int], str]]] = {
 
 
 class TestSpeed:
+    @pytest.mark.timed
     @pytest.mark.parametrize("kind", NASTY)
     def test_a_hostile_header_takes_linear_time(self, kind: str) -> None:
         """K-30, G-25: 64 KiB of it at most 10 ms, and twice as much at most 2.5 times as long."""

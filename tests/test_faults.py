@@ -22,6 +22,7 @@ from session_middleware import (
 from session_middleware.record import Envelope, pack
 from session_middleware.stores.base import Record, Store
 from session_middleware.testing import FaultyStore
+from tests.backends.running import sizes
 
 
 def flask_site() -> Any:
@@ -257,7 +258,7 @@ def variants(count: int) -> Iterator[bytes]:
                 yield chance.randbytes(chance.randrange(200))
 
 
-@pytest.mark.parametrize("count", [1500, pytest.param(100_000, marks=pytest.mark.soak)])
+@sizes("count", 1_500, 100_000, served=25_000)
 def test_a_damaged_record_is_a_fresh_session_on_every_store(
     store: Store, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,9 @@ from session_middleware.testing import FakeClock
 from tests.backends.running import EMBEDDED, SERVED, Backends, a_store, sizes
 from tests.servers.direct import Site, racers
 
+# Thousands of requests: measuring what they cover would take most of the time, and other tests cover as much.
+pytestmark = pytest.mark.no_cover
+
 soak = pytest.mark.soak
 
 DESCRIPTORS = Path("/proc/self/fd")

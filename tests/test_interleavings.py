@@ -11,6 +11,9 @@ from session_middleware import ConflictError, Session, SessionMiddleware, Store,
 from tests.backends.running import SERVED
 from tests.interleaving import Outcome, SteppedStore, every_order, some_orders
 
+# Thousands of requests: measuring what they cover would take most of the time, and other tests cover as much.
+pytestmark = pytest.mark.no_cover
+
 Action = Callable[["World", Session], None]
 
 

@@ -18,6 +18,9 @@ from session_middleware.stores.base import Record, Sweepable, Version
 from tests.backends.running import LATER, SWEPT, Backends, a_store, sizes
 from tests.servers.direct import Act, Answer, Handler, Racers, Site, racers
 
+# Thousands of requests: measuring what they cover would take most of the time, and other tests cover as much.
+pytestmark = pytest.mark.no_cover
+
 USER = "alice"
 
 soak = pytest.mark.soak
@@ -335,6 +338,7 @@ def test_sixteen_threads_that_keep_writing_lose_nothing(store: Store, rounds: in
     assert all(opened[f"{place}"] == list(range(rounds)) for place in range(16))
 
 
+@pytest.mark.timed
 @sizes("rounds", 3, 100)
 def test_a_hundred_requests_at_once_each_keep_their_key(store: Store, rounds: int) -> None:
     """F-C2, G-7: 100 requests that all hold one session at once: 100 keys; p99 of the tries at most 20, all in 5 s."""

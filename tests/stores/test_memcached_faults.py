@@ -16,6 +16,8 @@ from session_middleware.testing import a_key, a_record, created, loaded, race
 from tests.backends.memcached import MAX_ITEM_SIZE, Memcached
 from tests.backends.proxy import FaultProxy, Side
 
+pytestmark = pytest.mark.timed
+
 VALUE, NEW = b"value of this session", b"new value of this session"
 
 

@@ -25,7 +25,7 @@ from session_middleware.testing import (
     loaded,
     race,
 )
-from tests.stores.forked import in_child
+from tests.stores.forked import in_child, while_others_work
 
 KIB = 1024
 
@@ -363,6 +363,7 @@ def test_a_child_is_not_locked_out_by_a_thread_of_its_parent() -> None:
     assert store.keys_of("child") == []  # what a child does is not seen here
 
 
+@while_others_work
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_hundred_forks_between_writes_hang_none() -> None:
     """F-P4: neither locks nor half-made changes of the parent's threads trouble a child."""

@@ -18,6 +18,8 @@ from tests.backends.proxy import FaultProxy, Side
 from tests.backends.running import PATIENT, SERVED, Backends
 from tests.servers.direct import Site
 
+pytestmark = pytest.mark.timed
+
 BUDGET = 0.5
 THREADS = 16
 

@@ -14,6 +14,8 @@ from session_middleware.stores.redis_connections import slot_of
 from session_middleware.testing import a_key, a_record, created, loaded
 from tests.backends.redis import RedisCluster, RedisSentinels, RedisServer, role, until
 
+pytestmark = pytest.mark.timed
+
 BACK_WITHIN = 2.0
 
 

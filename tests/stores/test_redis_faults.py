@@ -19,6 +19,8 @@ from tests.backends.process import free_port
 from tests.backends.proxy import FaultProxy, Side
 from tests.backends.redis import RedisServer, until
 
+pytestmark = pytest.mark.timed
+
 BUDGET = 0.15
 
 

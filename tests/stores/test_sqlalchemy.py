@@ -363,6 +363,7 @@ class TestSpeed:
             assert time.monotonic() < deadline, found
             time.sleep(0.02)
 
+    @pytest.mark.timed
     @pytest.mark.soak
     def test_a_million_sessions_are_read_as_fast_as_a_thousand(self, postgresql: PostgresServer, table: str) -> None:
         """Design, 7: at most 1.3 times as long."""

@@ -19,9 +19,9 @@ from tests.backends.mariadb import MariaDBServer
 from tests.backends.postgresql import PostgresServer
 from tests.backends.process import free_port
 from tests.backends.proxy import FaultProxy
-from tests.stores.forked import in_child
+from tests.stores.forked import in_child, while_others_work
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+pytestmark = [pytest.mark.timed, pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")]
 
 Database: TypeAlias = PostgresServer | MariaDBServer
 
@@ -620,6 +620,7 @@ class TestForks:
         assert loaded(store, key)
         store.close()
 
+    @while_others_work
     def test_a_fork_in_the_middle_of_a_verb_harms_nobody(self, database: Database, store: SQLAlchemyStore) -> None:
         """F-P4: other threads are at work in the parent while it forks."""
         stop, errors = Event(), list[BaseException]()

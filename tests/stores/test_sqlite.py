@@ -79,6 +79,7 @@ def setting(store: SQLiteStore, name: str) -> object:
 # Settings and files
 
 
+@pytest.mark.timed
 def test_readers_do_not_wait_for_writers(sqlite: SQLiteStore, raw: sqlite3.Connection) -> None:
     """The journal is a write-ahead log: a read succeeds at once while another process writes."""
     key = a_key()

@@ -23,6 +23,8 @@ from session_middleware.stores.sqlite_connections import Connection
 from session_middleware.testing import a_key, a_record, created, loaded, race
 from tests.stores.conftest import Script
 
+pytestmark = pytest.mark.timed
+
 FAR = 2**40
 
 

@@ -17,9 +17,9 @@ import pytest
 from session_middleware import Record, SQLiteStore, StoreUnavailable
 from session_middleware.testing import a_key, a_record, created, loaded, race
 from tests.stores.conftest import Script
-from tests.stores.forked import in_child
+from tests.stores.forked import in_child, while_others_work
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+pytestmark = [pytest.mark.timed, pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")]
 
 
 def live(store: SQLiteStore) -> None:
@@ -182,6 +182,7 @@ print("passed")
     assert script(code, path.with_name("other"), "drop") == "passed"
 
 
+@while_others_work
 def test_forks_between_writes_hang_none(quick_directory: Path) -> None:
     """F-P4: neither locks nor connections of the parent's threads trouble a child."""
     store = SQLiteStore(quick_directory / "sessions.sqlite3", timeout=5)
