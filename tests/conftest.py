@@ -1,6 +1,8 @@
 """What every test module shares."""
 
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +13,20 @@ import pytest
 from tests.backends.running import EVERY, SHARED, Backends, a_store
 
 pytest.register_assert_rewrite("session_middleware.testing")
+
+
+@pytest.fixture(autouse=True)
+def _unmeasured(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keep coverage, if it is at work, out of the tests that say so; those also in threads that they start."""
+    if request.node.get_closest_marker("unmeasured") is None:
+        yield
+        return
+    here, in_threads = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)
+    yield
+    sys.settrace(here)
+    threading.settrace(in_threads)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from tests.backends.running import EMBEDDED, SERVED, Backends, a_store, sizes
 from tests.servers.direct import Site, racers
 
 # Thousands of requests: measuring what they cover would take most of the time, and other tests cover as much.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.unmeasured
 
 soak = pytest.mark.soak
 

@@ -12,7 +12,7 @@ from tests.backends.running import SERVED
 from tests.interleaving import Outcome, SteppedStore, every_order, some_orders
 
 # Thousands of requests: measuring what they cover would take most of the time, and other tests cover as much.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.unmeasured
 
 Action = Callable[["World", Session], None]
 

@@ -19,7 +19,7 @@ from tests.backends.running import LATER, SWEPT, Backends, a_store, sizes
 from tests.servers.direct import Act, Answer, Handler, Racers, Site, racers
 
 # Thousands of requests: measuring what they cover would take most of the time, and other tests cover as much.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.unmeasured
 
 USER = "alice"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-while_others_work = pytest.mark.no_cover
+while_others_work = pytest.mark.unmeasured
 """For tests that fork while other threads are at work: coverage has a lock that may then be held in the child for ever."""
 
 
