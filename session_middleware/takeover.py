@@ -20,6 +20,9 @@ from session_middleware.session import checked_keys
 
 log = logging.getLogger("session_middleware")
 
+# Of so many sessions that could not be carried over it is remembered that the log has them.
+_MOST_TOLD = 10_000
+
 
 class Takeover:
     """Opens sessions of another library, and removes them there."""
@@ -29,6 +32,7 @@ class Takeover:
         self._codec = codec
         self._key_of = key_of
         self._now = clock
+        self._told: set[str] = set()
 
     def mark_of(self, old: OldSession) -> str:
         """Return the key under which it is noted that *old* has been carried over. No token has that key."""
@@ -61,6 +65,14 @@ class Takeover:
                 checked_keys(carried.data)
                 self._store(carried, mark, beginning)
         except (PayloadError, SessionTooLarge) as error:
+            self._tell(mark, error)
+
+    def _tell(self, mark: str, error: Exception) -> None:
+        """Log that a session is not carried over, once: its cookie comes with every request."""
+        if mark not in self._told:
+            if len(self._told) >= _MOST_TOLD:
+                self._told.clear()
+            self._told.add(mark)
             log.warning("session %s is not carried over, and is left where it is: %s", mark, error)
 
     def _store(self, carried: Carried, mark: str, beginning: Envelope) -> None:

@@ -24,6 +24,7 @@ from session_middleware import (
     Store,
     StoreUnavailable,
     get_session,
+    takeover,
     tokens,
 )
 from session_middleware.carrying import Carried
@@ -366,6 +367,22 @@ class TestFailure:
         site = Site(MemoryStore(), library)
         assert site.opened(own(site.request(lambda session: session.update(new=1)))) == {"new": 1}
         assert [record.getMessage()[-20:] for record in caplog.records] == ["convert it like this"]
+
+    def test_a_session_that_is_skipped_is_logged_once(
+        self, library: Library, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its cookie comes with every request. What is remembered for that is bounded."""
+        library.sessions = {name: Carried({"a": object()}) for name in ("anna", "bert")}
+        site = Site(MemoryStore(), library)
+        for name in ("anna", "anna", "bert", "anna", "bert"):
+            site.request(cookie=f"{library.name}={name}")
+        assert len(caplog.records) == 2
+
+        monkeypatch.setattr(takeover, "_MOST_TOLD", 1)
+        again = Site(MemoryStore(), library)
+        for name in ("anna", "bert", "bert", "anna"):
+            again.request(cookie=f"{library.name}={name}")
+        assert len(caplog.records) == 5
 
     def test_a_damaged_mark_opens_nothing(self, library: Library, caplog: pytest.LogCaptureFixture) -> None:
         """Promise 10: never an exception, and nothing is overwritten in place."""

@@ -49,7 +49,8 @@ class Sessions:
     """The extension: ``Sessions(app)``, or ``Sessions()`` and then ``init_app(app)``, makes ``flask.session`` ours.
 
     *store* and the options are those of :class:`SessionMiddleware`. Without *cookie*, the ``SESSION_COOKIE_...`` settings
-    of the application count, as they are by then. ``SECRET_KEY`` is not needed.
+    of the application count, as they are by then; if they change later, that is logged, and not heeded. ``SECRET_KEY`` is
+    not needed.
     """
 
     def __init__(
@@ -110,7 +111,9 @@ class Sessions:
             "carry_over": carry_over,
         }
         options = self._options | {name: value for name, value in given.items() if value is not None}
-        cookie = cookie or self._cookie or _configured_cookie(app)
+        cookie, settings = cookie or self._cookie, None
+        if cookie is None:
+            cookie = settings = _configured_cookie(app)
         store = self._store if store is None else store
         # The scheme decides about the cookie, so what corrects it stays outside.
         fix = app.wsgi_app
@@ -120,7 +123,7 @@ class Sessions:
             middleware = _Middleware(fix, store, cookie=cookie, **options)
             app.wsgi_app = middleware  # type: ignore[method-assign]  # Flask's documented way
         app.extensions[_EXTENSION] = middleware
-        app.session_interface = FlaskSessions(middleware, cookie)
+        app.session_interface = FlaskSessions(middleware, cookie, settings)
 
     @property
     def manager(self) -> SessionManager:
@@ -130,11 +133,12 @@ class Sessions:
 
 
 class FlaskSessions(SessionInterface):
-    """What Flask asks for sessions (``app.session_interface``)."""
+    """What Flask asks for sessions (``app.session_interface``). *settings*: the cookie, if the settings made it."""
 
-    def __init__(self, middleware: "_Middleware", cookie: CookiePolicy) -> None:
+    def __init__(self, middleware: "_Middleware", cookie: CookiePolicy, settings: CookiePolicy | None = None) -> None:
         self._middleware = middleware
         self._cookie = cookie
+        self._settings = settings
         self._knows_flask_login = False
 
     def open_session(self, app: flask.Flask, request: flask.Request) -> FlaskSession:
@@ -146,6 +150,10 @@ class FlaskSessions(SessionInterface):
         if not self._knows_flask_login and hasattr(app, "login_manager"):
             follow(app)
             self._knows_flask_login = True
+        if self._settings is not None:
+            if _configured_cookie(app) != self._settings:
+                log.warning("SESSION_COOKIE_... has changed since Sessions(app), and is not heeded: change it before")
+            self._settings = None
         found = self._middleware.session_of(request.environ)
         return _DetachedSession(self._middleware, request.environ, app) if found is None else FlaskSession(found, app)
 

@@ -833,6 +833,21 @@ class TestSetup:
         assert attributes == expected
         assert visit(explicit).set_cookies[0].startswith("session=")
 
+    def test_settings_that_come_too_late_are_logged_once(self, kept: FaultyStore, caplog: pytest.LogCaptureFixture) -> None:
+        """Not heeded is not unnoticed; what comes in time, or stays as it is, or was given as an option, needs no word."""
+        late, explicit, intime = Flask("late"), Flask("explicit"), Flask("intime")
+        intime.config["SESSION_COOKIE_NAME"] = "sid"
+        for each in (late, intime):
+            Sessions(each, kept)
+        Sessions(explicit, kept, cookie=CookiePolicy())
+        for each in (late, explicit, intime):
+            each.config["SESSION_COOKIE_NAME"] = "sid"
+            serve(each, lambda: session.update(a=1))
+            assert visit(each).set_cookies[0].startswith("sid=" if each is intime else "session=")
+            visit(each)
+        (record,) = caplog.records
+        assert "SESSION_COOKIE_" in record.getMessage()
+
     def test_a_cookie_for_scripts_is_refused(self) -> None:
         """Promise 15: no option turns HttpOnly off."""
         app = Flask(__name__)

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import pickle
+import socket
 import struct
 import subprocess
 import sys
@@ -709,6 +710,23 @@ class TestPlaces:
             with pytest.raises(StoreUnavailable, match="database") as caught:
                 call()
             assert "sqlite" not in str(caught.value)
+
+    @pytest.mark.timed
+    @pytest.mark.parametrize(
+        ("driver", "longer"), [("postgresql+psycopg", "connect_timeout=4"), ("mysql+pymysql", "read_timeout=4")]
+    )
+    def test_a_database_that_says_nothing_is_not_waited_for(self, driver: str, longer: str) -> None:
+        """F-N2: it is listened to, and nobody answers; libpq waits for two seconds at least, and the URL may say longer."""
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            url = f"{driver}://user@127.0.0.1:{silent.getsockname()[1]}/d"
+            started = time.monotonic()
+            with pytest.raises(StoreUnavailable):
+                TablePlace(url, "t", key_column="k", value_column="v").get("a", NOW)
+            assert time.monotonic() - started < 4
+            started = time.monotonic()
+            with pytest.raises(StoreUnavailable):
+                TablePlace(f"{url}?{longer}", "t", key_column="k", value_column="v").get("a", NOW)
+            assert 3.5 < time.monotonic() - started < 8
 
     def test_cachelib_files(self, tmp_path: Path) -> None:
         """Times that have passed, files that never expire, files cut off."""

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 _TIMEOUT: Final = 1.0
 
+# What makes a driver give up in time: by its own name for it, in seconds; libpq waits for 2 at least.
+_PATIENCE: Final = {
+    "psycopg": {"connect_timeout": 2},
+    "psycopg2": {"connect_timeout": 2},
+    "pymysql": {"connect_timeout": 1, "read_timeout": 1, "write_timeout": 1},
+}
+
 
 class Place(Protocol):
     """What a reader asks of wherever the sessions are. Yours may be any object with these two."""
@@ -104,7 +111,9 @@ class TablePlace:
             raise ConfigurationError("a table needs SQLAlchemy: pip install 'session-middleware[sqlalchemy]'") from error
         if isinstance(engine, str):
             try:
-                sqlalchemy.make_url(engine).get_dialect()
+                url = sqlalchemy.make_url(engine)
+                patience = _PATIENCE.get(url.get_dialect().driver, {})
+                self._patience = {name: seconds for name, seconds in patience.items() if name not in url.query}
             except sqlalchemy.exc.ArgumentError as error:
                 raise ConfigurationError(f"the URL of the old sessions cannot be read: {type(error).__name__}") from None
         self._engine = engine
@@ -134,7 +143,13 @@ class TablePlace:
         own, pid = self._own, os.getpid()
         if own is None or own[0] != pid:
             # A connection from before a fork belongs to the parent.
-            self._own = own = (pid, self._sql.create_engine(self._engine, pool_timeout=_TIMEOUT, pool_pre_ping=True))
+            engine = self._sql.create_engine(
+                self._engine,
+                pool_timeout=_TIMEOUT,
+                pool_pre_ping=True,
+                connect_args=self._patience,
+            )
+            self._own = own = (pid, engine)
         return own[1]
 
 
