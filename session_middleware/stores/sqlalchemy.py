@@ -13,6 +13,7 @@ from sqlalchemy import URL, Engine
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.stores.base import Record, Stored, Version
 from session_middleware.stores.forks import around_forks
+from session_middleware.stores.sqlalchemy_connections import Connections, LentConnections, OwnConnections
 from session_middleware.stores.sqlalchemy_database import Database, execute, fetch
 from session_middleware.stores.sqlalchemy_drivers import Budget
 from session_middleware.stores.sqlalchemy_engines import fit_engine, own_engine, server_of, url_of, without_options
@@ -52,16 +53,18 @@ class SQLAlchemyStore:
         if not isinstance(create, bool):
             raise ConfigurationError(f"create={create!r}: write True or False")
         self._budget = Budget(timeout)
-        if own := isinstance(engine_or_url, str | URL):
+        if isinstance(engine_or_url, str | URL):
             engine = own_engine(url_of(engine_or_url), self._budget)
-            weakref.finalize(self, engine.dispose)
+            connections: Connections = OwnConnections(engine)
+            weakref.finalize(self, connections.close)
         else:
             engine = fit_engine(engine_or_url)
+            connections = LentConnections(engine)
         self._sql = statements(postgresql=engine.dialect.name == "postgresql", table=table, schema=schema)
         self._database = Database(
             engine,
+            connections,
             self._budget,
-            shared=not own,
             server=server_of(engine.url),
             table=f"{schema}.{table}" if schema else table,
             create_schema=self._sql.create_schema,

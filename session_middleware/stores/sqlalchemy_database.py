@@ -7,10 +7,10 @@ from secrets import SystemRandom
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.pool import Pool, QueuePool
 
 from session_middleware.exceptions import StoreUnavailable
 from session_middleware.stores.breaker import Breaker
+from session_middleware.stores.sqlalchemy_connections import Connections
 from session_middleware.stores.sqlalchemy_drivers import Budget
 from session_middleware.stores.sqlalchemy_errors import Verdict, driver_error, reason, verdict
 
@@ -41,15 +41,17 @@ class _Failure(NamedTuple):
 
 
 class Database:
-    """The database of *engine*. *shared*: the engine belongs to the application, whose transactions are let alone.
+    """The database that *connections* of *engine* lead to.
 
     *create_schema* makes the table; *table* and *server* are what messages call them.
     """
 
-    def __init__(self, engine: Engine, budget: Budget, *, shared: bool, server: str, table: str, create_schema: str) -> None:
+    def __init__(
+        self, engine: Engine, connections: Connections, budget: Budget, *, server: str, table: str, create_schema: str
+    ) -> None:
         self._engine = engine
+        self._connections = connections
         self._budget = budget
-        self._shared = shared
         self._server = server
         self._hints = {
             Verdict.NO_TABLE: "; make the table by the statements that SQLAlchemyStore.ddl() returns",
@@ -82,7 +84,7 @@ class Database:
             if found is Verdict.LOST or found is Verdict.MOVED:
                 unsure = unsure or found is Verdict.LOST
                 # Those that are idle now may be as broken as this one was.
-                tries = self._idle() + 1 if tries < 0 else tries - 1
+                tries = self._connections.idle() + 1 if tries < 0 else tries - 1
             elif found is Verdict.NO_TABLE and make_table:
                 self._make_table()
             elif found is Verdict.UNDONE:
@@ -94,12 +96,11 @@ class Database:
 
     def close(self) -> None:
         """Close the connections that are idle now, if they are not the application's."""
-        if not self._shared:
-            self._engine.dispose()
+        self._connections.close()
 
     def forget(self) -> None:
         """Let go of all connections without a word: after a fork they are the parent's."""
-        self._engine.dispose(close=False)
+        self._connections.forget()
         self._pid = os.getpid()
 
     def unavailable(self, text: str) -> StoreUnavailable:
@@ -107,55 +108,22 @@ class Database:
 
     def _try(self, run: Run[T], sql: str, parameters: tuple[object, ...]) -> tuple[T | Any, _Failure | None]:
         """Return what *run* does; or 0, and why not."""
-        engine, connection = self._engine, None
-        pool = engine.pool
+        connections, lent = self._connections, None
         try:
-            connection = pool.connect()
-            if self._shared:
-                # What is checked out has a connection, whatever the annotation says.
-                engine.dialect.set_isolation_level(connection.dbapi_connection, "AUTOCOMMIT")  # type: ignore[arg-type]
-            cursor = connection.cursor()
-            answer = run(cursor, sql, parameters)
-            cursor.close()
+            lent = connections.take()
+            answer = run(connections.cursor(lent), sql, parameters)
         except BaseException as problem:
-            error = driver_error(problem, engine)
-            if error is None:
-                self._discard(connection)
+            error = driver_error(problem, self._engine)
+            found = None if error is None else verdict(error, self._engine, lent and lent.driver)
+            if lent is not None:
+                (connections.give_back if found is Verdict.TAKEN else connections.discard)(lent)
+            if error is None or found is None:
                 raise
-            found = verdict(error, engine, connection and connection.dbapi_connection)
-            if found is Verdict.TAKEN:
-                self._give_back(connection, pool)
-            else:
-                self._discard(connection)
-            # Connections that are older than this failure are not trusted. An application's pool is its own business.
-            if found in (Verdict.LOST, Verdict.MOVED) and not self._shared and pool is engine.pool:
-                engine.dispose()
+            if found in (Verdict.LOST, Verdict.MOVED):
+                connections.distrust(lent)
             return 0, _Failure(error, found)
-        self._give_back(connection, pool)
+        connections.give_back(lent)
         return answer, None
-
-    def _give_back(self, connection: Any, pool: Pool) -> None:
-        try:
-            if self._shared:
-                self._engine.dialect.reset_isolation_level(connection.dbapi_connection)
-            if pool is self._engine.pool:
-                connection.close()
-            else:
-                connection.invalidate()
-        except BaseException as problem:
-            connection.invalidate()
-            if driver_error(problem, self._engine) is None:
-                raise
-
-    @staticmethod
-    def _discard(connection: Any) -> None:
-        if connection is not None:
-            connection.invalidate()
-
-    def _idle(self) -> int:
-        """Return how many idle connections there are in the pool."""
-        pool = self._engine.pool
-        return pool.checkedin() if isinstance(pool, QueuePool) else 0
 
     def _make_table(self) -> None:
         _, failure = self._try(execute, self._create_schema, ())

@@ -51,11 +51,13 @@ def psycopg_connect(driver: Any, budget: Budget) -> Connect:
 
     def bounded(steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
         """Go the same steps, but none after the end of the budget."""
+        until = budget.until
         try:
             wanted = next(steps)
             while True:
                 ready = yield wanted
-                budget.check()
+                if time.monotonic() >= until:
+                    budget.check()
                 wanted = steps.send(ready)
         except StopIteration as end:
             return end.value

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.pool import AssertionPool, QueuePool, SingletonThreadPool, StaticPool
+from sqlalchemy.pool import AssertionPool, NullPool, SingletonThreadPool, StaticPool
 
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.stores.sqlalchemy_drivers import Budget, psycopg_connect, pymysql_connect
@@ -22,9 +22,6 @@ _KNOWN: Final = "postgresql: (with psycopg 3), mariadb: and mysql: (with PyMySQL
 
 # Whose connection may be in the middle of a transaction of the application.
 _SHARING_POOLS: Final = (StaticPool, SingletonThreadPool, AssertionPool)
-
-# Firewalls drop connections that are idle for long, without a word: none grows older than this (seconds).
-_OLDEST: Final = 600
 
 
 def url_of(text: str | URL) -> URL:
@@ -52,10 +49,7 @@ def without_options(url: URL, names: Collection[str]) -> tuple[URL, dict[str, st
 
 
 def own_engine(url: URL, budget: Budget) -> Engine:
-    """Return an engine whose connections keep to the budget; it connects when it is used.
-
-    It has no more connections than were ever needed at once.
-    """
+    """Return an engine whose connections keep to the budget. It opens them, and keeps none."""
     special: dict[str, Any] = {}
     if url.drivername == _PSYCOPG:
         url, found = without_options(url, ("prepare_threshold",))
@@ -65,10 +59,7 @@ def own_engine(url: URL, budget: Budget) -> Engine:
         engine = create_engine(
             url,
             isolation_level="AUTOCOMMIT",
-            poolclass=QueuePool,
-            pool_size=0,
-            pool_use_lifo=True,
-            pool_recycle=_OLDEST,
+            poolclass=NullPool,
             pool_reset_on_return=None,
             hide_parameters=True,
             **special,

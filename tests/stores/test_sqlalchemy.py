@@ -5,7 +5,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from statistics import median
 from threading import Event, Thread
 from typing import TypeAlias
@@ -18,7 +17,9 @@ from sqlalchemy.pool import AssertionPool, SingletonThreadPool, StaticPool
 
 from session_middleware import StoreUnavailable
 from session_middleware.exceptions import ConfigurationError
+from session_middleware.stores import sqlalchemy_connections
 from session_middleware.stores.sqlalchemy import SQLAlchemyStore
+from session_middleware.stores.sqlalchemy_database import fetch
 from session_middleware.testing import (
     ScannableContract,
     StoreContract,
@@ -196,10 +197,7 @@ class TestConfiguration:
         for _ in range(20):
             store.load(a_key())
 
-        with closing(store._database._engine.raw_connection()) as connection:
-            cursor = connection.cursor()
-            cursor.execute("SELECT count(*) FROM pg_prepared_statements")
-            (count,) = cursor.fetchone() or (0,)
+        ((count,),), _ = store._database.ask(fetch, "SELECT count(*) FROM pg_prepared_statements WHERE %s", (True,))
         assert (count > 0) is prepared
         store.close()
 
@@ -426,6 +424,40 @@ class TestSpeed:
         race(*[lambda: [store.load(a_key()) for _ in range(30)]] * 6)
 
         assert database.connections() <= before + 5
+
+    def test_a_connection_is_used_again_until_it_is_old(
+        self, database: Database, store: SQLAlchemyStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Firewalls forget connections, and servers that were upgraded wait for the last of the old ones."""
+        connections = store._database._connections
+        for oldest, same in ((600, True), (0, False)):
+            monkeypatch.setattr(sqlalchemy_connections, "_OLDEST", oldest)
+            store.close()
+            store.load(a_key())
+            before = connections.take()
+            connections.give_back(before)
+            store.load(a_key())
+            after = connections.take()
+            connections.give_back(after)
+            assert (after.driver is before.driver) is same
+
+    def test_one_that_was_in_use_when_the_store_was_closed_is_not_kept(
+        self, database: Database, store: SQLAlchemyStore
+    ) -> None:
+        """Promise 13: what others were closed for holds for it as well."""
+        store.load(a_key())
+        before = database.connections()
+        connections = store._database._connections
+        lent = connections.take()
+        connections.cursor(lent).execute("SELECT 1")
+        store.close()
+        assert connections.idle() == 0
+        connections.give_back(lent)
+        assert connections.idle() == 0
+        deadline = time.monotonic() + 5
+        while database.connections() >= before:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 class TestSweeping:
