@@ -11,8 +11,8 @@ PYTEST := $(BIN)/python -m pytest --quiet --dist worksteal
 
 help:
 	@echo "make demo   serve the session lab on http://127.0.0.1:8000 (on another store: make demo STORE=redis://...)"
-	@echo "make test   check types and style, run the tests, measure coverage (under 5 minutes)"
-	@echo "make soak   run the long tests (under 15 minutes)"
+	@echo "make test   check types and style, run the tests, measure coverage (6 minutes on two processors)"
+	@echo "make soak   run the long tests (15 minutes on two processors)"
 	@echo "make check  check types and style only"
 	@echo "make bench  measure the speed against bare and raw"
 	@echo "make screenshots  make the pictures in docs/ anew; it needs Chromium"
@@ -45,14 +45,14 @@ test: check
 	@echo "Testing ..."
 	@$(BIN)/coverage erase
 	@$(PYTEST) -n auto --cov --cov-report= -m "not soak and not timed"
-	@$(PYTEST) -n 2 --cov --cov-append --cov-report= -m "not soak and timed"
+	@$(PYTEST) -n 3 --cov --cov-append --cov-report= -m "not soak and timed"
 	@$(BIN)/coverage report --skip-covered --fail-under=95
 	@$(BIN)/coverage report --skip-covered --fail-under=100 --include=$(CORE)
 
 soak: $(READY)
 	@echo "Testing at length ..."
 	@$(PYTEST) -n auto -m "soak and not timed"
-	@$(PYTEST) -n 2 -m "soak and timed"
+	@$(PYTEST) -n 3 -m "soak and timed"
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks

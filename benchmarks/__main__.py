@@ -57,7 +57,28 @@ GROWTH_BUDGET = 1.3
 
 
 def call(application: Application, token: str, path: str = "/") -> Case:
-    environ = {
+    """Return a case that is one request with the cookie *token*."""
+    environ = _environ(path) | {"HTTP_COOKIE": f"theme=dark; session={token}"}
+    return lambda: application(dict(environ), _start_response)
+
+
+def any_of(application: Application, tokens: Sequence[str], chance: Random) -> Case:
+    """Return a case that is a request with one of the *tokens* each time."""
+    environ, count = _environ("/"), len(tokens)
+
+    def case() -> None:
+        request = dict(environ)
+        request["HTTP_COOKIE"] = f"theme=dark; session={tokens[int(chance.random() * count)]}"
+        application(request, _start_response)
+
+    return case
+
+
+def _start_response(status: str, headers: object, exc_info: object = None) -> None: ...
+
+
+def _environ(path: str) -> dict[str, Any]:
+    return {
         "REQUEST_METHOD": "GET",
         "SCRIPT_NAME": "",
         "PATH_INFO": path,
@@ -66,20 +87,10 @@ def call(application: Application, token: str, path: str = "/") -> Case:
         "SERVER_PORT": "80",
         "SERVER_PROTOCOL": "HTTP/1.1",
         "HTTP_HOST": "localhost",
-        "HTTP_COOKIE": f"theme=dark; session={token}",
         "wsgi.input": io.BytesIO(),
         "wsgi.url_scheme": "http",
         "wsgi.multiprocess": False,
     }
-
-    def start_response(status: str, headers: object, exc_info: object = None) -> None: ...
-
-    return lambda: application(dict(environ), start_response)
-
-
-def any_of(requests: Sequence[Case], chance: Random) -> Case:
-    """Return a case that is one of *requests* each time."""
-    return lambda: requests[int(chance.random() * len(requests))]()
 
 
 def cases(folder: Path, servers: dict[str, Served]) -> dict[str, Case]:
@@ -153,7 +164,7 @@ def growth(folder: Path, many: int, rounds: int, calls: int) -> tuple[Times, lis
                 wrapped, _ = with_middleware(applications.reads, store)
                 tokens: list[str] = []
                 add(population(size, tokens))
-                named[f"{name} read at {size:,}"] = any_of([call(wrapped, token) for token in tokens], Random(size))
+                named[f"{name} read at {size:,}"] = any_of(wrapped, tokens, Random(size))
         times = measure(named, rounds, calls)
     base = times.pop("bare")
     rows = [

@@ -106,7 +106,13 @@ def test_guessed_tokens_leave_nothing(store: Store, handler: Callable[[Session],
 
 
 @pytest.mark.parametrize(
-    ("requests", "rate"), [pytest.param(10_000, 50, id="50"), pytest.param(300_000, 1000, id="1,000", marks=soak)]
+    ("store", "requests", "rate"),
+    [
+        *(pytest.param(kind, 10_000, 50, id=f"{kind}-50") for kind in EMBEDDED),
+        *(pytest.param(kind, 300_000, 1000, id=f"{kind}-1,000", marks=soak) for kind in EMBEDDED),
+        *(pytest.param(kind, 150_000, 1000, id=f"{kind}-1,000", marks=soak) for kind in SERVED),
+    ],
+    indirect=["store"],
 )
 def test_a_hot_session_is_written_once_an_interval(store: Store, requests: int, rate: int) -> None:
     """Promise 2, F-L7: up to 1,000 reads a second on one session: at most one write in each touch interval."""
