@@ -842,6 +842,7 @@ class TestPlainPickle:
         with pytest.raises(plain_pickle.NotPlain, match="too early"):
             plain_pickle.read(b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\x7f")
 
+    @pytest.mark.unmeasured  # a million steps each
     @pytest.mark.parametrize("wrap", [b"})%bNs.", b"\x8f()%b\x90.", b"()%b\x91."])
     def test_what_is_hashed_is_not_deep(self, wrap: bytes) -> None:
         """Python hashes a nested tuple by recursion, and a process that runs out of stack there dies."""
