@@ -12,7 +12,7 @@ from session_middleware import tokens
 from session_middleware.carrying import OldSession
 from session_middleware.codecs import Codec, MsgpackCodec
 from session_middleware.commits import Committer
-from session_middleware.exceptions import ConfigurationError, PayloadError
+from session_middleware.exceptions import ConfigurationError, ConflictError, PayloadError
 from session_middleware.lifetime import Lifetime
 from session_middleware.record import Envelope, Moved
 from session_middleware.repository import Found, Repository
@@ -204,9 +204,10 @@ class SessionManager:
 
         Raise :exc:`ConfigurationError` if the store keeps no index of users, :exc:`StoreUnavailable` if it fails.
         """
-        found = [self._sessions.find(key) for key in self._index().keys_of(checked_user_id(user_id))]
-        sessions = [_info(*session) for session in found if isinstance(session, tuple)]
-        own = [info for info in sessions if info.user_id == user_id]
+        found = [self._sessions.pursue(key) for key in self._index().keys_of(checked_user_id(user_id))]
+        # By their ids: one that has just moved may be there under both its keys.
+        sessions = {session[0].key: _info(*session) for session in found if session is not None}
+        own = [info for info in sessions.values() if info.user_id == user_id]
         return sorted(own, key=lambda info: info.last_seen_at, reverse=True)
 
     def find(self, session_id: str) -> SessionInfo | None:
@@ -223,6 +224,7 @@ class SessionManager:
     def revoke_all(self, user_id: str, *, keep: str | None = None) -> int:
         """End all sessions of a user, at once, but the one with the id *keep*; return how many were ended.
 
+        Raise :exc:`ConflictError` if one keeps changing for so long that it could not be ended; the others are.
         *keep* may be the id of a session that :meth:`Session.regenerate` or :meth:`Session.login` is giving a new token
         in the request that asks.
         """
@@ -230,12 +232,16 @@ class SessionManager:
         moving = self._moving.get(keep) if keep is not None else None
         if moving is not None and (state := moving.progress) is not None and state.origin is not None:
             spare.add(state.origin.key)
-        ended = [
-            self._sessions.end(key, spare=spare)
-            for key in self._index().keys_of(checked_user_id(user_id))
-            if key not in spare
-        ]
-        return sum(ended)
+        ended, conflict = 0, None
+        for key in self._index().keys_of(checked_user_id(user_id)):
+            if key not in spare:
+                try:
+                    ended += self._sessions.end(key, spare=spare)
+                except ConflictError as error:
+                    conflict = error  # one that keeps changing does not protect the others
+        if conflict is not None:
+            raise conflict
+        return ended
 
     def _index(self) -> UserIndexed:
         if not isinstance(self.store, UserIndexed):

@@ -66,7 +66,7 @@ class Repository:
             return None
 
     def pursue(self, key: str) -> Found | None:
-        """Return the live session under the key or where it has moved. Only for who had it before it moved."""
+        """Return the live session under the key or where it has moved. Only for who had it before it moved, or its owner."""
         for _ in range(_MOST_MOVES):
             found = self.find(key)
             if not isinstance(found, Moved):

@@ -26,6 +26,7 @@ from session_middleware import (
     tokens,
 )
 from session_middleware.record import Moved, pack, pack_moved
+from session_middleware.repository import Repository
 from session_middleware.stores.base import Version
 from session_middleware.testing import FakeClock, FaultyStore
 from tests.backends.running import SWEPT
@@ -992,6 +993,42 @@ class TestListing:
         new = sent(site.request(token, regenerate))
 
         assert [info.id for info in site.manager.sessions_of("alice")] == [site.open(new).id]
+
+    def test_a_session_that_moves_while_it_is_listed_is_listed_once(self, clock: FakeClock) -> None:
+        """Under its new id: the index was asked before, the records after; also where it was there under both."""
+        store = MemoryStore()
+        site = Site(store, clock)
+        token, keys_of = site.begin(user_id="alice"), store.keys_of
+
+        def before(user_id: str) -> list[str]:
+            found = keys_of(user_id)
+            site.request(token, regenerate)
+            return found
+
+        def on_both_sides(user_id: str) -> list[str]:
+            return [*before(user_id), *keys_of(user_id)]
+
+        for moving in (before, on_both_sides):
+            token = site.begin(user_id="alice")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(store, "keys_of", moving)
+                listed = [info.id for info in site.manager.sessions_of("alice")]
+            assert sorted(listed) == sorted(keys_of("alice"))
+
+    def test_one_that_keeps_changing_does_not_protect_the_others(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Promise 5: it is named by an error, and all others are ended."""
+        mine = [site.begin(user_id="alice") for _ in range(3)]
+        stubborn, end = site.open(mine[1]).id, Repository.end
+
+        def ending(sessions: Repository, key: str, **options: Any) -> bool:
+            if key == stubborn:
+                raise ConflictError("it keeps changing")
+            return end(sessions, key, **options)
+
+        monkeypatch.setattr(Repository, "end", ending)
+        with pytest.raises(ConflictError):
+            site.manager.revoke_all("alice")
+        assert [site.is_alive(token) for token in mine] == [False, True, False]
 
     def test_a_session_that_changes_hands_while_it_is_listed_is_left_out(self, clock: FakeClock) -> None:
         """The index is asked first, the record after; it is the record that counts."""

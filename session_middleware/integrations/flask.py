@@ -150,10 +150,9 @@ class FlaskSessions(SessionInterface):
         if not self._knows_flask_login and hasattr(app, "login_manager"):
             follow(app)
             self._knows_flask_login = True
-        if self._settings is not None:
-            if _configured_cookie(app) != self._settings:
-                log.warning("SESSION_COOKIE_... has changed since Sessions(app), and is not heeded: change it before")
-            self._settings = None
+        settings, self._settings = self._settings, None
+        if settings is not None and _has_changed(app, settings):
+            log.warning("SESSION_COOKIE_... has changed since Sessions(app), and is not heeded: change it before")
         found = self._middleware.session_of(request.environ)
         return _DetachedSession(self._middleware, request.environ, app) if found is None else FlaskSession(found, app)
 
@@ -249,6 +248,13 @@ class _DetachedSession(FlaskSession):
             self._manager.commit(self.underlying, failed=failed)
         except SessionError as error:
             log.error("%r: what was left to store when the request ended is lost: %s", self, error)
+
+
+def _has_changed(app: flask.Flask, settings: CookiePolicy) -> bool:
+    try:
+        return _configured_cookie(app) != settings
+    except ConfigurationError:
+        return True
 
 
 def _configured_cookie(app: flask.Flask) -> CookiePolicy:

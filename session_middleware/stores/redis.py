@@ -4,7 +4,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self, TypeAlias, cast
 
 from session_middleware.exceptions import ConfigurationError, StoreUnavailable
 from session_middleware.stores.base import Record, Stored, Version
@@ -33,9 +33,6 @@ _SLACK: Final = 300
 # its entry, and after the point when the entry was written, modulo _PERIOD.
 _ON_ITS_WAY: Final = 300
 _PERIOD: Final = 65536
-
-# How often the records of a user are looked at if they change all the while.
-_MOST_LOOKS: Final = 20
 
 # How many keys are asked for, or listed, in one go.
 _BATCH: Final = 500
@@ -68,10 +65,28 @@ return redis.call('EXPIREAT', KEYS[1], string.format('%.0f', math.ceil(tonumber(
 
 _ENTRIES: Final = script("return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')")
 
+# The keys, the score of each, and what is in its record from one place to another; nothing where there is something else.
+_LOOK: Final = script("""\
+local entries, found = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES'), {}
+for number = 1, #entries, 2 do
+    local part = redis.pcall('GETRANGE', ARGV[1] .. entries[number], ARGV[2], ARGV[3])
+    if type(part) == 'table' then
+        if not string.find(part.err, 'WRONGTYPE', 1, true) then return part end
+        part = ''
+    end
+    table.insert(found, entries[number])
+    table.insert(found, entries[number + 1])
+    table.insert(found, part)
+end
+return found""")
+
 _DROP: Final = script("""\
 for number = 1, #ARGV, 2 do
     if redis.call('ZSCORE', KEYS[1], ARGV[number]) == ARGV[number + 1] then redis.call('ZREM', KEYS[1], ARGV[number]) end
 end""")
+
+
+Looked: TypeAlias = tuple[dict[bytes, bytes], dict[bytes, Any]]
 
 
 class RedisStore:
@@ -145,22 +160,14 @@ class RedisStore:
         return self._end(name, ("DEL", name), deadline) == 1
 
     def keys_of(self, user_id: str) -> list[str]:
-        user = user_id.encode()
+        user, deadline = user_id.encode(), time.monotonic() + self._timeout
         index, mine = self._index_of(user), bytes((len(user),)) + user
-        heads: dict[bytes, Any] = {}
-        entries: dict[bytes, bytes] = {}
-        # Records are looked at one after the other, so a session that gets a new key meanwhile may be seen under neither.
-        # A record comes, is the user's and goes, in this order: when two looks see the same, it was so at one moment.
-        for _ in range(_MOST_LOOKS):
-            entries = {key: score for key, score in self._entries(index).items() if heads.get(key) != mine}
-            before = [heads.get(key) for key in entries]
-            heads |= self._heads(list(entries), len(user))
-            if all(heads[key] == mine for key in entries) or before == [heads[key] for key in entries]:
-                break
-        gone = [key for key, score in entries.items() if heads[key] != mine and not _is_on_its_way(float(score))]
+        look = self._look if self._servers.has_all_keys_together else self._look_again
+        scores, heads = look(index, mine, deadline)
+        gone = [key for key, score in scores.items() if heads[key] != mine and not _is_on_its_way(float(score))]
         for batch in _batches(gone):
-            pairs = [part for key in batch for part in (key, entries[key])]
-            self._ask(index, (("EVALSHA", _DROP, 1, index, *pairs),), time.monotonic() + self._timeout)
+            pairs = [part for key in batch for part in (key, scores[key])]
+            self._ask(index, (("EVALSHA", _DROP, 1, index, *pairs),), deadline)
         return [key.decode() for key, head in heads.items() if head == mine]
 
     def keys(self) -> Iterator[str]:
@@ -179,21 +186,33 @@ class RedisStore:
         """Close the connections that are not in use now. The store opens others when it is used again."""
         self._servers.close()
 
-    def _entries(self, index: bytes) -> dict[bytes, bytes]:
-        """Return the keys in an index, each with its score."""
-        found = self._ask(index, (("EVALSHA", _ENTRIES, 1, index),), time.monotonic() + self._timeout)[0][0]
-        return dict(zip(found[::2], found[1::2], strict=True))
+    def _look(self, index: bytes, mine: bytes, deadline: float) -> Looked:
+        """Return the score of each key in an index, and the head of its record as far as it says whose it is."""
+        end = _HEAD - 2 + len(mine)
+        look: Command = ("EVALSHA", _LOOK, 1, index, self._prefix, _HEAD - 1, end)
+        found = self._ask(index, (look,), deadline)[0][0]
+        return dict(zip(found[::3], found[1::3], strict=True)), dict(zip(found[::3], found[2::3], strict=True))
 
-    def _heads(self, keys: list[bytes], size: int) -> dict[bytes, Any]:
-        """Return what each record says of its user, whose id has *size* bytes; empty where there is none."""
+    def _look_again(self, index: bytes, mine: bytes, deadline: float) -> Looked:
+        """Return the same where no server has all records: they are looked at one after the other.
+
+        A session that gets a new key meanwhile might be seen under neither. A record comes, is the user's and goes, in this
+        order: if two looks see the same, it was so at one moment. Raise :exc:`StoreUnavailable` if that does not happen.
+        """
         heads: dict[bytes, Any] = {}
-        for batch in _batches(keys):
-            names = [self._prefix + key for key in batch]
-            questions = {name: ("GETRANGE", name, _HEAD - 1, _HEAD - 1 + size) for name in names}
-            # Each batch has the budget of a verb: a user may have any number of sessions.
-            answers = self._servers.ask_each(questions, time.monotonic() + self._timeout)
-            heads |= zip(batch, answers, strict=True)
-        return heads
+        while True:
+            found = self._ask(index, (("EVALSHA", _ENTRIES, 1, index),), deadline)[0][0]
+            scores = dict(zip(found[::2], found[1::2], strict=True))
+            before = {key: heads.get(key) for key in scores}
+            for batch in _batches([key for key in scores if not heads.get(key)]):
+                names = [self._prefix + key for key in batch]
+                questions = {name: ("GETRANGE", name, _HEAD - 1, _HEAD - 2 + len(mine)) for name in names}
+                heads |= zip(batch, self._servers.ask_each(questions, deadline), strict=True)
+            now = {key: heads[key] for key in scores}
+            if now == before or all(head == mine for head in now.values()):
+                return scores, heads
+            if time.monotonic() >= deadline:
+                raise StoreUnavailable(f"{self._servers.name}: the sessions of a user keep changing")
 
     def _write(self, key: str, record: Record, nonce: bytes, tail: bytes) -> tuple[int, bool]:
         """Store the record where *nonce* is; *tail* is the rest of the head there.

@@ -1,5 +1,6 @@
 """Connections of an engine: the store's own, or those that an application's pool lends. It knows no statement."""
 
+import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,8 +38,8 @@ class Connections(Protocol):
     def give_back(self, lent: Lent) -> None: ...
     def discard(self, lent: Lent) -> None: ...
 
-    def distrust(self, lent: Lent | None) -> None:
-        """That connection was broken, or could not be opened: those that are as old may be broken, too."""
+    def distrust(self, lent: Lent) -> None:
+        """That connection was broken: those that are as old may be broken, too."""
         ...
 
     def idle(self) -> int:
@@ -60,6 +61,7 @@ class OwnConnections:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._idle: list[Lent] = []
+        self._pid = os.getpid()
 
     def take(self) -> Lent:
         now = time.monotonic()
@@ -84,8 +86,8 @@ class OwnConnections:
         with suppress(Exception):  # whatever a driver has to say of a connection that goes: it is gone
             self._engine.dialect.do_close(lent.driver)
 
-    def distrust(self, lent: Lent | None) -> None:
-        if lent is None or lent.home is self._idle:
+    def distrust(self, lent: Lent) -> None:
+        if lent.home is self._idle:
             self.close()
 
     def idle(self) -> int:
@@ -93,10 +95,11 @@ class OwnConnections:
 
     def close(self) -> None:
         idle, self._idle = self._idle, []
-        self._close(idle)
+        if self._pid == os.getpid():
+            self._close(idle)
 
     def forget(self) -> None:
-        self._idle = []
+        self._idle, self._pid = [], os.getpid()
 
     def _close(self, idle: list[Lent]) -> None:
         with suppress(IndexError):
@@ -142,7 +145,7 @@ class LentConnections:
     def discard(self, lent: Lent) -> None:
         lent.pooled.invalidate()
 
-    def distrust(self, lent: Lent | None) -> None: ...
+    def distrust(self, lent: Lent) -> None: ...
 
     def idle(self) -> int:
         pool = self._engine.pool

@@ -119,7 +119,7 @@ class Database:
                 (connections.give_back if found is Verdict.TAKEN else connections.discard)(lent)
             if error is None or found is None:
                 raise
-            if found in (Verdict.LOST, Verdict.MOVED):
+            if lent is not None and found in (Verdict.LOST, Verdict.MOVED):
                 connections.distrust(lent)
             return 0, _Failure(error, found)
         connections.give_back(lent)

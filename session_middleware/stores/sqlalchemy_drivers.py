@@ -19,8 +19,8 @@ Connect: TypeAlias = Callable[..., Any]
 # Waiting goes in steps at most this long (seconds), so that a signal is seen.
 _STEP: Final = 0.05
 
-# The server gives up before we do, when it waits for another's lock: then the connection stays good. And if we are gone,
-# it goes on with nothing that nobody waits for.
+# The server gives up before we do, when it waits for another's lock, and says why. And if we are gone, it goes on with
+# nothing that nobody waits for.
 _SHARE: Final = 0.8
 
 

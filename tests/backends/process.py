@@ -22,6 +22,7 @@ _PAUSE = 0.02
 
 # Below those that systems give to clients: a server that is started again finds its port as it left it.
 _PORTS = range(16_000, 32_000)
+_CLAIMS: list[socket.socket] = []
 
 
 def executable(name: str, package: str, *, beside: str = "") -> str:
@@ -39,12 +40,19 @@ def executable(name: str, package: str, *, beside: str = "") -> str:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on, and that no client is given by the system."""
+    """Return a loopback port that nobody listens on, and that no client is given by the system; nobody else gets it here.
+
+    Tests run in several processes: a socket for datagrams on the same port, of which no server has any, says it is taken.
+    """
     while True:
         port = random.SystemRandom().choice(_PORTS)
-        with socket.socket() as listener, suppress(OSError):
+        claim = socket.socket(type=socket.SOCK_DGRAM)
+        with suppress(OSError), socket.socket() as listener:
+            claim.bind(("127.0.0.1", port))
             listener.bind(("127.0.0.1", port))
+            _CLAIMS.append(claim)
             return port
+        claim.close()
 
 
 class Server:

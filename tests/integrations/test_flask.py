@@ -848,6 +848,17 @@ class TestSetup:
         (record,) = caplog.records
         assert "SESSION_COOKIE_" in record.getMessage()
 
+    def test_a_late_setting_that_cannot_work_harms_no_request(
+        self, kept: FaultyStore, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It is as late as any other."""
+        app = Flask("late")
+        Sessions(app, kept)
+        app.config["SESSION_COOKIE_SAMESITE"] = "nonsense"
+        serve(app, lambda: session.update(a=1))
+        assert [visit(app).status for _ in range(2)] == ["200 OK"] * 2
+        assert len(caplog.records) == 1
+
     def test_a_cookie_for_scripts_is_refused(self) -> None:
         """Promise 15: no option turns HttpOnly off."""
         app = Flask(__name__)

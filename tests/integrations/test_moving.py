@@ -67,6 +67,7 @@ from session_middleware.lifetime import LONGEST
 from session_middleware.testing import FakeClock, race
 from tests.apps import Gateway, list_app, visit
 from tests.backends.process import free_port
+from tests.backends.proxy import FaultProxy
 from tests.backends.running import Backends
 
 ROOT = Path(__file__).parents[2]
@@ -727,6 +728,32 @@ class TestPlaces:
             with pytest.raises(StoreUnavailable):
                 TablePlace(f"{url}?{longer}", "t", key_column="k", value_column="v").get("a", NOW)
             assert 3.5 < time.monotonic() - started < 8
+
+    @pytest.mark.timed
+    @pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+    def test_a_database_that_falls_silent_is_not_waited_for(self, kind: str, backends: Backends) -> None:
+        """F-N2: between two sessions that are carried over, and it is used again when it is back."""
+        url = sqlalchemy.make_url(backends.url(kind)).set(query={})
+        with FaultProxy(url.port or 0) as proxy:
+            place = TablePlace(
+                url.set(port=proxy.port).render_as_string(hide_password=False), "t", key_column="k", value_column="v"
+            )
+            engine = sqlalchemy.create_engine(url)
+            with engine.begin() as connection:
+                connection.execute(sqlalchemy.text("CREATE TABLE t (k VARCHAR(9), v VARCHAR(9))"))
+            try:
+                assert place.get("a", NOW) is None
+                proxy.black_hole()
+                started = time.monotonic()
+                with pytest.raises(StoreUnavailable):
+                    place.get("a", NOW)
+                assert time.monotonic() - started < 4
+                proxy.heal()
+                assert place.get("a", NOW) is None
+            finally:
+                with engine.begin() as connection:
+                    connection.execute(sqlalchemy.text("DROP TABLE t"))
+                engine.dispose()
 
     def test_cachelib_files(self, tmp_path: Path) -> None:
         """Times that have passed, files that never expire, files cut off."""

@@ -4,7 +4,8 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from itertools import count, islice
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -259,36 +260,72 @@ def test_an_entry_that_came_anew_is_not_dropped(
     created(redis_store, key, a_record(user_id="alice"))
     redis_store.delete(key)
     monkeypatch.setattr(time, "time", lambda: now + 310)
-    ask_each, looks = redis_store._servers.ask_each, count(1)
+    look = redis_store._look
 
     def meanwhile(*arguments: Any) -> Any:
-        found = ask_each(*arguments)
-        assert next(looks) == 1 or redis_store.create(key, a_record(user_id="alice"))
+        found = look(*arguments)
+        assert redis_store.create(key, a_record(user_id="alice"))
         return found
 
-    monkeypatch.setattr(redis_store._servers, "ask_each", meanwhile)
+    monkeypatch.setattr(redis_store, "_look", meanwhile)
     assert redis_store.keys_of("alice") == []
     monkeypatch.undo()
     assert redis_store.keys_of("alice") == [key]
 
 
-def test_a_session_that_moves_between_two_looks_is_listed(redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_that_moves_between_two_looks_is_listed(
+    cluster: RedisCluster, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Promise 5: its old key was read from the index, and when that record was looked at it had a new one."""
+    store = RedisStore(cluster.url, prefix=prefix, timeout=PATIENT)
     keys = [a_key() for _ in range(3)]
-    version = created(redis_store, keys[0], a_record(user_id="alice")).version
+    version = created(store, keys[0], a_record(user_id="alice")).version
     moves = iter([(keys[0], keys[1]), (keys[1], keys[2])])
-    ask_each = redis_store._servers.ask_each
+    ask_each = store._servers.ask_each
 
     def meanwhile(*arguments: Any) -> Any:
         nonlocal version
         for old, new in islice(moves, 1):
-            assert redis_store.create(new, a_record(user_id="alice"))
-            assert redis_store.update(old, a_record(), version=version)
-            version = loaded(redis_store, new).version
+            assert store.create(new, a_record(user_id="alice"))
+            assert store.update(old, a_record(), version=version)
+            version = loaded(store, new).version
         return ask_each(*arguments)
 
-    monkeypatch.setattr(redis_store._servers, "ask_each", meanwhile)
-    assert redis_store.keys_of("alice") == [keys[2]]
+    monkeypatch.setattr(store._servers, "ask_each", meanwhile)
+    assert store.keys_of("alice") == [keys[2]]
+    store.close()
+
+
+def test_sessions_that_keep_changing_are_no_empty_list(
+    cluster: RedisCluster, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 5: who asks for all sessions of a user to end hears of it if that could not be done; within the budget."""
+    store = RedisStore(cluster.url, prefix=prefix, timeout=0.5)
+    key = a_key()
+    created(store, key, a_record(user_id="alice"))
+    ask_each = store._servers.ask_each
+
+    def meanwhile(*arguments: Any) -> Any:
+        nonlocal key
+        version, old, key = loaded(store, key).version, key, a_key()
+        assert store.create(key, a_record(user_id="alice"))
+        assert store.update(old, a_record(), version=version)
+        return ask_each(*arguments)
+
+    monkeypatch.setattr(store._servers, "ask_each", meanwhile)
+    started = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        store.keys_of("alice")
+    assert time.monotonic() - started < 5
+    monkeypatch.undo()
+
+    def is_listed() -> bool:
+        with suppress(StoreUnavailable):
+            return bool(store.keys_of("alice"))
+        return False
+
+    until(is_listed, "the breaker stays open")
+    store.close()
 
 
 def test_what_has_expired_leaves_the_index(

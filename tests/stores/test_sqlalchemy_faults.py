@@ -620,6 +620,19 @@ class TestForks:
         assert loaded(store, key)
         store.close()
 
+    def test_a_child_that_only_closes_the_store_ends_nothing(
+        self, database: Database, table: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """F-P3: of a fork that no hook tells of, either; at its exit, for one."""
+        monkeypatch.delattr(os, "register_at_fork")
+        store = SQLAlchemyStore(database.url(), table=table, timeout=PATIENCE)
+        created(store, a_key())
+        connections = database.connections()
+
+        assert in_child(store.close) == 0
+        assert database.connections() == connections
+        store.close()
+
     @while_others_work
     def test_a_fork_in_the_middle_of_a_verb_harms_nobody(self, database: Database, store: SQLAlchemyStore) -> None:
         """F-P4: other threads are at work in the parent while it forks."""

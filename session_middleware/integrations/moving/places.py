@@ -113,11 +113,15 @@ class TablePlace:
             try:
                 url = sqlalchemy.make_url(engine)
                 patience = _PATIENCE.get(url.get_dialect().driver, {})
-                self._patience = {name: seconds for name, seconds in patience.items() if name not in url.query}
             except sqlalchemy.exc.ArgumentError as error:
                 raise ConfigurationError(f"the URL of the old sessions cannot be read: {type(error).__name__}") from None
+            # No connection is kept: it could fall silent, or be that of another process after a fork.
+            engine = sqlalchemy.create_engine(
+                url,
+                poolclass=sqlalchemy.NullPool,
+                connect_args={name: seconds for name, seconds in patience.items() if name not in url.query},
+            )
         self._engine = engine
-        self._own: tuple[int, Engine] | None = None
         self._sql = sqlalchemy
         types = {key_column: sqlalchemy.String, value_column: sqlalchemy.LargeBinary}
         columns: list[Any] = [sqlalchemy.column(name, kind) for name, kind in types.items()]
@@ -127,30 +131,15 @@ class TablePlace:
         self._key, *self._selected = columns
 
     def get(self, key: str, now: float) -> bytes | None:
-        with _failing_as_unavailable("the database"), self._connected().connect() as connection:
+        with _failing_as_unavailable("the database"), self._engine.connect() as connection:
             row = connection.execute(self._sql.select(*self._selected).where(self._key == key)).first()
         if row is None or (len(row) > 1 and _has_passed(row[1], now)):
             return None
         return bytes(row[0])
 
     def remove(self, key: str) -> None:
-        with _failing_as_unavailable("the database"), self._connected().begin() as connection:
+        with _failing_as_unavailable("the database"), self._engine.begin() as connection:
             connection.execute(self._sql.delete(self._table).where(self._key == key))
-
-    def _connected(self) -> "Engine":
-        if not isinstance(self._engine, str):
-            return self._engine
-        own, pid = self._own, os.getpid()
-        if own is None or own[0] != pid:
-            # A connection from before a fork belongs to the parent.
-            engine = self._sql.create_engine(
-                self._engine,
-                pool_timeout=_TIMEOUT,
-                pool_pre_ping=True,
-                connect_args=self._patience,
-            )
-            self._own = own = (pid, engine)
-        return own[1]
 
 
 def _has_passed(moment: datetime | None, now: float) -> bool:
