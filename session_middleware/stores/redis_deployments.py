@@ -119,7 +119,11 @@ class Deployment:
         """
         together: dict[Server, list[bytes]] = {}
         for key in questions:
-            together.setdefault(self.server_of(key, deadline), []).append(key)
+            # One that failed a moment ago lets a verb through, and is asked once whether it does.
+            server = self.last_of(key)
+            if server is None or server not in together:
+                server = self.server_of(key, deadline)
+            together.setdefault(server, []).append(key)
         found: dict[bytes, Answer] = {}
         for server, keys in together.items():
             with suppress(Broken):
@@ -148,6 +152,10 @@ class Deployment:
         """Return the server to ask for *key*; raise :exc:`StoreUnavailable` if none is known, or it failed a moment ago."""
         if self._server.breaker.is_open:
             self._server.breaker.check()
+        return self._server
+
+    def last_of(self, key: bytes) -> Server | None:
+        """Return the server that had *key* when that was last known."""
         return self._server
 
     def servers(self, deadline: float) -> Iterable[Server]:
@@ -286,6 +294,9 @@ class Cluster(Deployment):
             if server is None:
                 raise StoreUnavailable(f"{self.name}: no node serves slot {slot}")
         return server
+
+    def last_of(self, key: bytes) -> Server | None:
+        return self._slots[slot_of(key)]
 
     def servers(self, deadline: float) -> Iterable[Server]:
         self._doubtful = True

@@ -328,6 +328,22 @@ def test_sessions_that_keep_changing_are_no_empty_list(
     store.close()
 
 
+def test_listing_finds_out_that_servers_are_back(cluster: RedisCluster, prefix: str) -> None:
+    """F-N1: each that failed is asked once whether it is time to try again, however many of the records it has."""
+    store = RedisStore(cluster.url, prefix=prefix, timeout=PATIENT)
+    keys = {a_key() for _ in range(20)}
+    for key in keys:
+        created(store, key, a_record(user_id="alice"))
+    servers = list(store._servers.servers(time.monotonic() + PATIENT))
+    for server in servers:
+        server.breaker.failed()
+        server.breaker._next_try = 0.0
+
+    assert set(store.keys_of("alice")) == keys
+    assert [server.breaker.is_open for server in servers] == [False] * 3
+    store.close()
+
+
 def test_what_has_expired_leaves_the_index(
     redis_store: RedisStore, raw: Any, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
