@@ -109,6 +109,7 @@ def test_guessed_tokens_leave_nothing(store: Store, handler: Callable[[Session],
     ("store", "requests", "rate"),
     [
         *(pytest.param(kind, 10_000, 50, id=f"{kind}-50") for kind in EMBEDDED),
+        *(pytest.param(kind, 10_000, 50, id=f"{kind}-50", marks=soak) for kind in SERVED),
         *(pytest.param(kind, 300_000, 1000, id=f"{kind}-1,000", marks=soak) for kind in EMBEDDED),
         *(pytest.param(kind, 150_000, 1000, id=f"{kind}-1,000", marks=soak) for kind in SERVED),
     ],
