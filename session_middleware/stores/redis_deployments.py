@@ -275,6 +275,7 @@ class Cluster(Deployment):
         self._settings = nodes[0]
         self._timeout = timeout
         self._nodes: dict[tuple[str, int], Server] = {}
+        self._asked: dict[Server, float] = {}
         for node in nodes:
             self._node(node.arguments["host"], node.arguments["port"])
         self._slots: list[Server | None] = [None] * _SLOTS
@@ -314,7 +315,7 @@ class Cluster(Deployment):
         return server
 
     def close(self) -> None:
-        for server in tuple(self._nodes.values()):
+        for server in self._nodes.copy().values():
             server.close()
 
     def _ask_there(self, refusal: Refusal, source: Server, commands: Sequence[Command], deadline: float) -> list[Answer]:
@@ -338,8 +339,9 @@ class Cluster(Deployment):
         node = self._nodes.get((host, port))
         if node is None:
             settings, timeout = self._settings.at(host, port), self._timeout
-            node = Server(settings.name, lambda deadline: Connection(settings, deadline, timeout))
-            self._nodes[host, port] = node
+            made = Server(settings.name, lambda deadline: Connection(settings, deadline, timeout))
+            # Another thread may have just made one; and what goes through the nodes takes a copy, because of such threads.
+            node = self._nodes.setdefault((host, port), made)
         return node
 
     def _remap(self, deadline: float) -> None:
@@ -348,12 +350,11 @@ class Cluster(Deployment):
             return
         if self._breaker.is_open:
             self._breaker.check()
-        nodes = sorted(self._nodes.items(), key=lambda item: item[1].breaker.is_open)
+        # One that is away, or behind the times, is not to be the first again.
+        nodes = sorted(self._nodes.copy().values(), key=lambda node: (node.breaker.is_open, self._asked.get(node, 0.0)))
         error: BaseException | None = None
-        for number, (place, node) in enumerate(nodes):
-            # To the end of the queue: one that is away, or behind the times, is not to be the first again.
-            self._nodes[place] = self._nodes.pop(place, node)
-            now = time.monotonic()
+        for number, node in enumerate(nodes):
+            now = self._asked[node] = time.monotonic()
             share = now + (deadline - now) / (len(nodes) - number + 1)
             try:
                 (found,) = node.exchange(pack([("CLUSTER", "SLOTS")]), 1, share)
@@ -376,7 +377,7 @@ class Cluster(Deployment):
             node = self._node(_host(master[0] or b"", source), master[1])
             slots[first : last + 1] = [node] * (last + 1 - first)
         self._slots = slots
-        for node in {*self._nodes.values()} - {*slots}:
+        for node in {*self._nodes.copy().values()} - {*slots}:
             node.close()
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from itertools import count
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -116,37 +117,50 @@ class Noting:
     def __init__(self, store: MemcachedStore) -> None:
         self._store = store
         self._users: dict[str, str | None] = {}
+        self._lock = Lock()
         self.load, self.close = store.load, store.close
 
     def create(self, key: str, record: Record) -> bool:
         # Noted before it is done: who looks meanwhile is to find it.
-        self._users[key] = record.user_id
+        self._note(key, record.user_id)
         return self._store.create(key, record)
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:
         before = self._users.get(key)
         if record.user_id is not None:
-            self._users[key] = record.user_id
+            self._note(key, record.user_id)
         updated = self._store.update(key, record, version=version)
         # And forgotten after it is done.
         if not updated:
-            self._users[key] = before
+            self._note(key, before)
         elif record.expires_at == 0:
-            self._users.pop(key, None)
+            self._forget(key)
         else:
-            self._users[key] = record.user_id
+            self._note(key, record.user_id)
         return updated
 
     def delete(self, key: str) -> bool:
         deleted = self._store.delete(key)
-        self._users.pop(key, None)
+        self._forget(key)
         return deleted
 
     def keys_of(self, user_id: str) -> list[str]:
-        return [key for key, user in list(self._users.items()) if user == user_id]
+        return [key for key, user in self._noted().items() if user == user_id]
 
     def keys(self) -> list[str]:
-        return [key for key in list(self._users) if self._store.load(key) is not None]
+        return [key for key in self._noted() if self._store.load(key) is not None]
+
+    def _note(self, key: str, user_id: str | None) -> None:
+        with self._lock:
+            self._users[key] = user_id
+
+    def _forget(self, key: str) -> None:
+        with self._lock:
+            self._users.pop(key, None)
+
+    def _noted(self) -> dict[str, str | None]:
+        with self._lock:
+            return self._users.copy()
 
 
 @contextmanager

@@ -1,11 +1,12 @@
 """RedisStore: the contract, and what is particular to it as long as nothing is wrong."""
 
+import gc
 import logging
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from redis.sentinel import Sentinel
 from session_middleware import ConfigurationError, Record, SessionManager, StoreUnavailable
 from session_middleware.stores import redis as module
 from session_middleware.stores.redis import RedisStore
+from session_middleware.stores.redis_deployments import Cluster
 from session_middleware.testing import (
     ScannableContract,
     StoreContract,
@@ -342,6 +344,30 @@ def test_listing_finds_out_that_servers_are_back(cluster: RedisCluster, prefix: 
     assert set(store.keys_of("alice")) == keys
     assert [server.breaker.is_open for server in servers] == [False] * 3
     store.close()
+
+
+def test_a_node_may_appear_while_the_others_are_asked() -> None:
+    """F-N3: one thread learns of a node at the worst moment of another: a collection in the middle of that one's step."""
+    cluster = RedisStore("redis+cluster://127.0.0.1:1,127.0.0.1:2")._servers
+    assert isinstance(cluster, Cluster)
+    ports, taken = count(3), []
+
+    def learn(phase: str, _info: object) -> None:
+        if phase == "start":
+            cluster._node("127.0.0.1", next(ports))
+
+    before = gc.get_threshold()
+    gc.callbacks.append(learn)
+    try:
+        # Python has pairs in reserve, and only a new one may lead to a collection.
+        taken += [(number, number) for number in range(10_000)]
+        gc.set_threshold(1)
+        with pytest.raises(StoreUnavailable, match="no node says which serves what"):
+            cluster.server_of(b"key", time.monotonic() + PATIENT)
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(learn)
+    assert next(ports) > 3
 
 
 def test_what_has_expired_leaves_the_index(
