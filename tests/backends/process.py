@@ -1,5 +1,6 @@
 """One server process, for as long as a ``with`` block runs: started, stopped, killed, paused. It knows no protocol."""
 
+import atexit
 import os
 import random
 import shutil
@@ -9,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,7 +23,8 @@ _PAUSE = 0.02
 
 # Below those that systems give to clients: a server that is started again finds its port as it left it.
 _PORTS = range(16_000, 32_000)
-_CLAIMS: list[socket.socket] = []
+_CLAIMS = ExitStack()
+atexit.register(_CLAIMS.close)
 
 
 def executable(name: str, package: str, *, beside: str = "") -> str:
@@ -39,20 +41,22 @@ def executable(name: str, package: str, *, beside: str = "") -> str:
     return found
 
 
-def free_port() -> int:
+def free_port(*, beside: int = 0) -> int:
     """Return a loopback port that nobody listens on, and that no client is given by the system; nobody else gets it here.
 
-    Tests run in several processes: a socket for datagrams on the same port, of which no server has any, says it is taken.
+    Nor does anybody get the one that is *beside* higher. Tests run in several processes: a socket for datagrams on the same
+    port, of which no server has any, says it is taken.
     """
     while True:
-        port = random.SystemRandom().choice(_PORTS)
-        claim = socket.socket(type=socket.SOCK_DGRAM)
-        with suppress(OSError), socket.socket() as listener:
-            claim.bind(("127.0.0.1", port))
-            listener.bind(("127.0.0.1", port))
-            _CLAIMS.append(claim)
+        port = random.SystemRandom().choice(_PORTS[: len(_PORTS) - beside])
+        with ExitStack() as stack, suppress(OSError):
+            for number in {port, port + beside}:
+                claim = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+                claim.bind(("127.0.0.1", number))
+                with socket.socket() as listener:
+                    listener.bind(("127.0.0.1", number))
+            _CLAIMS.push(stack.pop_all())
             return port
-        claim.close()
 
 
 class Server:

@@ -26,6 +26,7 @@ _PAUSE = 0.02
 class RedisServer(Server):
     """``redis-server`` on TCP and on a Unix socket in its directory, which keeps nothing on disk.
 
+    It is the first in PATH, which may be another version's, or Valkey under that name.
     *settings* are lines of its configuration, ``_`` for ``-`` (``maxmemory="100mb"``). ``password`` is what its tests'
     own client says.
     """
@@ -77,6 +78,8 @@ class RedisServer(Server):
             client.replicaof("127.0.0.1", primary.port)
             until(lambda: client.info("replication")["master_link_status"] == "up", "the replica has no link")
         with primary.client() as client:
+            # Nothing sent, nothing to wait for; and up to a second after a full copy nothing is sent yet.
+            client.publish("tests", "something")
             until(lambda: client.wait(1, 1000), "the replica does not acknowledge")
 
 
@@ -116,12 +119,19 @@ class SecretRedisServer(RedisServer):
         return f"rediss://localhost:{self.port}/0?ssl_ca_certs={self.authority}"
 
 
+class _Node(RedisServer):
+    def __init__(self, **settings: object) -> None:
+        super().__init__(**settings)
+        # The nodes talk to each other on a port of theirs, at this distance.
+        self.port = free_port(beside=10_000)
+
+
 class RedisCluster:
     """Three masters, and after them in ``nodes`` a replica of each: it takes over when its master is away for a second."""
 
     def __init__(self, node_timeout: float = 1.0) -> None:
         settings = {"cluster_enabled": "yes", "cluster_node_timeout": int(1000 * node_timeout), "appendonly": "no"}
-        self.nodes = [RedisServer(cluster_port=free_port(), **settings) for _ in range(6)]
+        self.nodes = [_Node(**settings) for _ in range(6)]
         self._stack = ExitStack()
 
     @property
@@ -159,9 +169,9 @@ class RedisCluster:
                 client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
                 if number < 3:
                     start, end = (0, 5461, 10923, 16384)[number : number + 2]
-                    client.execute_command("CLUSTER", "ADDSLOTSRANGE", start, end - 1)
+                    client.execute_command("CLUSTER", "ADDSLOTS", *range(start, end))
                 if node is not first:
-                    client.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port, first.settings["cluster_port"])
+                    client.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port)
         until(lambda: all(_knows(node) == 6 for node in self.nodes), "the nodes do not know each other")
         for master, replica in zip(self.nodes[:3], self.nodes[3:], strict=True):
             with master.client() as one, replica.client() as other:
