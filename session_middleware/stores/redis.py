@@ -4,6 +4,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final, Self, TypeAlias, cast
 
 from session_middleware.exceptions import ConfigurationError, StoreUnavailable
@@ -34,6 +35,10 @@ _SLACK: Final = 300
 _ON_ITS_WAY: Final = 300
 _PERIOD: Final = 65536
 
+# What stands in place of a record that has ended, for as long as the replicas that are waited for may not know it. No nonce
+# is like it.
+_ENDED: Final = bytes(8)
+
 # How many keys are asked for, or listed, in one go.
 _BATCH: Final = 500
 
@@ -53,6 +58,21 @@ _REMOVE: Final = script("""\
 local found = redis.call('GETRANGE', KEYS[1], '0', '7')
 if found ~= ARGV[1] then return found == '' and 0 or -1 end
 return redis.call('DEL', KEYS[1])""")
+
+# Puts the mark in place of a record; 2 if it is there already. For the mark Redis needs memory: if it has none, nothing is
+# left.
+_MARK: Final = script("""\
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+local found = redis.pcall('GETRANGE', KEYS[1], '0', '7')
+if found == ARGV[1] then return 2 end
+if ARGV[2] and found ~= ARGV[2] then return found == '' and 0 or -1 end
+if redis.pcall('SET', KEYS[1], ARGV[1], 'KEEPTTL').err then redis.call('DEL', KEYS[1]) end
+return 1""")
+
+# Writes the mark once more, so that there is something to wait for: the replicas get it after what was written before.
+_MARK_AGAIN: Final = script("""\
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], math.max(redis.call('PTTL', KEYS[1]), 1000))""")
 
 # Sent with its text: if it failed because the server does not know it, the record after it would be written without it.
 _INDEX: Final = """\
@@ -97,7 +117,8 @@ class RedisStore:
     work and server, and so is their time budget: ``timeout`` (seconds) bounds a verb, connecting and retries included.
 
     ``wait_replicas``: a write is acknowledged when so many replicas have it, else it raises :exc:`StoreUnavailable`, and may
-    or may not last. With 0 a failover can lose an acknowledged write, or bring an ended session back.
+    or may not last. Nor is it said that a session has ended before they know, whoever asks. With 0 a failover can lose an
+    acknowledged write, or bring an ended session back.
     """
 
     def __init__(
@@ -131,19 +152,7 @@ class RedisStore:
         return self._write(key, record, b"", b"")[0] == 1
 
     def load(self, key: str) -> Stored | None:
-        name = self._prefix + key.encode()
-        try:
-            found = self._ask(name, (("GET", name),), time.monotonic() + self._timeout)[0][0]
-        except StoreUnavailable as error:
-            if getattr(error.__cause__, "code", None) != "WRONGTYPE":
-                raise
-            found = _DAMAGED
-        if found is None:
-            return None
-        if len(found) < _HEAD:
-            return Stored(b"", found) if found else None
-        end = _HEAD + found[_HEAD - 1]
-        return tuple.__new__(Stored, (found[end:], found[:end]))
+        return self._load(self._prefix + key.encode(), time.monotonic() + self._timeout)
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:
         head = cast(bytes, version)
@@ -156,14 +165,18 @@ class RedisStore:
         return found == 1
 
     def delete(self, key: str) -> bool:
-        name, deadline = self._prefix + key.encode(), time.monotonic() + self._timeout
-        return self._end(name, ("DEL", name), deadline) == 1
+        name = self._prefix + key.encode()
+        return self._end(name, ("DEL", name))
 
     def keys_of(self, user_id: str) -> list[str]:
         user, deadline = user_id.encode(), time.monotonic() + self._timeout
         index, mine = self._index_of(user), bytes((len(user),)) + user
         look = self._look if self._servers.has_all_keys_together else self._look_again
         scores, heads = look(index, mine, deadline)
+        if self._replicas:
+            for key in scores:
+                if not heads[key]:
+                    self._load(self._prefix + key, deadline)
         gone = [key for key, score in scores.items() if heads[key] != mine and not _is_on_its_way(float(score))]
         for batch in _batches(gone):
             pairs = [part for key in batch for part in (key, scores[key])]
@@ -214,6 +227,23 @@ class RedisStore:
             if time.monotonic() >= deadline:
                 raise StoreUnavailable(f"{self._servers.name}: the sessions of a user keep changing")
 
+    def _load(self, name: bytes, deadline: float) -> Stored | None:
+        try:
+            found = self._ask(name, (("GET", name),), deadline)[0][0]
+        except StoreUnavailable as error:
+            if getattr(error.__cause__, "code", None) != "WRONGTYPE":
+                raise
+            found = _DAMAGED
+        if found is None:
+            return None
+        if len(found) < _HEAD:
+            if found == _ENDED:
+                self._confirm_end(name, deadline)
+                return None
+            return Stored(b"", found) if found else None
+        end = _HEAD + found[_HEAD - 1]
+        return tuple.__new__(Stored, (found[end:], found[:end]))
+
     def _write(self, key: str, record: Record, nonce: bytes, tail: bytes) -> tuple[int, bool]:
         """Store the record where *nonce* is; *tail* is the rest of the head there.
 
@@ -236,19 +266,29 @@ class RedisStore:
         return found[len(indexing)], again
 
     def _remove(self, key: str, nonce: bytes) -> bool:
-        name, deadline = self._prefix + key.encode(), time.monotonic() + self._timeout
-        return self._end(name, ("EVALSHA", _REMOVE, 1, name, nonce), deadline) == 1
+        name = self._prefix + key.encode()
+        return self._end(name, ("EVALSHA", _REMOVE, 1, name, nonce), nonce)
 
-    def _end(self, name: bytes, command: Command, deadline: float) -> int:
-        """Delete; return 1 also if the answer to the first try was lost and the second finds nothing."""
-        found, again = self._settled(name, (command,), deadline)
-        if found[0] == 0 and again:
-            if self._replicas:
-                # A write of this connection, for WAIT to wait for: the replicas get it after the lost one.
-                mark = self._prefix + b"{" + name + b"}"
-                self._settled(name, (("SET", mark, b"", "PX", 1000),), deadline)
-            return 1
-        return int(found[0])
+    def _end(self, name: bytes, remove: Command, *nonce: bytes) -> bool:
+        """Remove a record; return ``True`` also if the answer to the first try was lost and the second finds nothing."""
+        deadline = time.monotonic() + self._timeout
+        if self._replicas:
+            remove = ("EVALSHA", _MARK, 1, name, _ENDED, *nonce)
+        (found, *_), again = self._settled(name, (remove,), deadline)
+        if self._replicas and (again or found == 2):
+            self._confirm_end(name, deadline)
+        elif self._replicas and found == 1:
+            self._unmark(name, deadline)
+        return bool(found == 1 or (again and found != -1))
+
+    def _confirm_end(self, name: bytes, deadline: float) -> None:
+        """Return when as many replicas know that a record has ended as are to be waited for, if there is its mark."""
+        self._settled(name, (("EVALSHA", _MARK_AGAIN, 1, name, _ENDED),), deadline)
+        self._unmark(name, deadline)
+
+    def _unmark(self, name: bytes, deadline: float) -> None:
+        with suppress(StoreUnavailable):  # then it goes when the session would have ended by itself
+            self._ask(name, (("EVALSHA", _REMOVE, 1, name, _ENDED),), deadline)
 
     def _settled(self, name: bytes, commands: tuple[Command, ...], deadline: float) -> tuple[list[Any], bool]:
         """Ask for writes; return when as many replicas have them as are to be waited for."""

@@ -733,5 +733,5 @@ def test_options_that_cannot_work_are_refused(options: dict[str, Any], message: 
 
 def test_the_lua_is_what_the_server_is_told() -> None:
     """What is sent by its digest can be sent in full."""
-    for name in (module._WRITE, module._REMOVE, module._ENTRIES, module._DROP):
+    for name in (module._WRITE, module._REMOVE, module._MARK, module._MARK_AGAIN, module._ENTRIES, module._DROP):
         assert len(name) == 40

@@ -93,12 +93,20 @@ class Load:
                 self._note(key, value + b"!")
                 return
             self._note(key, value + b"!")
-            stored = self._store.load(key)
-            if stored is not None and value[0] % 2:
+            if value[0] % 2:
                 self._note(key, None)
-                if self._store.update(key, Record(b"", 0, None), version=stored.version):
+                self._end(key)
+
+    def _end(self, key: str) -> None:
+        """End the session, and try again where that is not acknowledged, as users do; until it is, or is found to be so."""
+        while not self._stop.is_set():
+            with suppress(StoreUnavailable):
+                stored = self._store.load(key)
+                if stored is None or self._store.update(key, Record(b"", 0, None), version=stored.version):
                     with self._lock:
                         self._ended.add(key)
+                    return
+            time.sleep(0.02)
 
     def _note(self, key: str, value: bytes | None) -> None:
         """Note what is acknowledged to be under the key; ``None``: it is being changed."""
@@ -146,8 +154,8 @@ def fail_over_by_sentinels(store: RedisStore, sentinels: RedisSentinels, rounds:
             victim = sentinels.primary()
             (other,) = [server for server in sentinels.servers if server is not victim]
             back = fail_over(load, victim, lambda: role(other) == "master")  # noqa: B023
-        outcome.add(back, load)
         sentinels.restore()
+        outcome.add(back, load)
     return outcome
 
 
@@ -159,8 +167,8 @@ def fail_over_in_cluster(store: RedisStore, cluster: RedisCluster, rounds: int) 
             masters = cluster.masters()
             assert len(masters) == 3
             back = fail_over(load, masters[number % 3], lambda: len(cluster.masters()) == 3)
-        outcome.add(back, load)
         cluster.restore()
+        outcome.add(back, load)
     return outcome
 
 

@@ -1,10 +1,11 @@
 """RedisStore when something is wrong: with the network, the server, its memory, its permissions, or in between."""
 
 import ctypes
+import re
 import statistics
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from typing import Any
@@ -12,12 +13,14 @@ from typing import Any
 import pytest
 import redis
 
-from session_middleware import Record, StoreUnavailable
+from session_middleware import Record, Session, SessionManager, StoreUnavailable
 from session_middleware.stores.redis import RedisStore
 from session_middleware.testing import a_key, a_record, created, loaded, race
 from tests.backends.process import free_port
 from tests.backends.proxy import FaultProxy, Side
 from tests.backends.redis import RedisServer, until
+from tests.servers.direct import Site
+from tests.servers.gunicorn import ROOT
 
 pytestmark = pytest.mark.timed
 
@@ -405,6 +408,23 @@ def full(raw: Any) -> Iterator[None]:
         raw.config_set("maxmemory", 0)
 
 
+def test_out_of_memory_a_session_can_be_ended_for_replicas_too(server: RedisServer, raw: Any, prefix: str) -> None:
+    """F-S1, promise 5: also where there is no memory for what marks its end."""
+    store = RedisStore(server.url, prefix=prefix, wait_replicas=1, timeout=10)
+    with RedisServer() as replica:
+        replica.follow(server)
+        keys = [a_key() for _ in range(20)]
+        versions = [created(store, key, a_record(user_id="alice")).version for key in keys]
+        with full(raw):
+            assert all(store.delete(key) for key in keys[:10])
+            for key, version in zip(keys[10:], versions[10:], strict=True):
+                assert store.update(key, Record(b"", 0, None), version=version)
+            assert store.keys_of("alice") == []
+        with replica.client() as client:
+            assert [name for name in client.scan_iter(f"{prefix}*") if b"user:" not in name] == []
+    store.close()
+
+
 def test_out_of_memory_is_unavailable_for_writes_only(direct: RedisStore, raw: Any) -> None:
     """F-S1, promise 5: reading works, writing does not, and ending a session does, whichever way it is ended."""
     keys = [a_key() for _ in range(60)]
@@ -454,6 +474,26 @@ def test_a_user_who_may_not_is_told_so(server: RedisServer, raw: Any) -> None:
         assert "nobody" not in text
     assert writer.update(key, a_record(b"new"), version=version)
     assert writer.delete(key)
+
+
+def test_the_permissions_that_the_readme_names_are_enough(server: RedisServer, raw: Any) -> None:
+    """F-N7: for every verb, with replicas to wait for too."""
+    paragraph = (ROOT / "README.md").read_text().partition("An ACL needs")[2].partition("- **")[0]
+    commands = re.findall(r"\+[a-z]+(?![a-z|])", paragraph)
+    assert {"+get", "+scan", "+wait", "+pexpire"} <= {*commands}
+    raw.execute_command("ACL", "SETUSER", "site", "reset", "on", ">s5word", "~session:*", *commands)
+    url = f"redis://site:s5word@127.0.0.1:{server.port}/0"
+    with RedisServer() as replica:
+        replica.follow(server)
+        for store in (RedisStore(url), RedisStore(url, wait_replicas=1, timeout=10)):
+            keys = [a_key() for _ in range(3)]
+            versions = [created(store, key, a_record(user_id="alice")).version for key in keys]
+            assert store.update(keys[0], a_record(b"new", user_id="alice"), version=versions[0])
+            assert store.update(keys[1], Record(b"", 0, None), version=versions[1])
+            assert store.delete(keys[2])
+            assert store.keys_of("alice") == list(store.keys()) == keys[:1]
+            assert store.delete(keys[0])
+            store.close()
 
 
 @pytest.mark.parametrize(
@@ -528,11 +568,69 @@ def test_a_write_waits_for_replicas(server: RedisServer, prefix: str) -> None:
         with replica.client() as client:
             assert client.get(f"{prefix}{key}").endswith(b"new")
             assert store.delete(key)
-            assert client.get(f"{prefix}{key}") is None
+            assert client.get(f"{prefix}{key}") in (None, bytes(8))
         created(store, key)
         replica.pause()
         try:
             assert timed(lambda: fails(lambda: store.delete(key))) < 0.6 + 0.25
         finally:
             replica.resume()
+    store.close()
+
+
+def sign_out(session: Session) -> Iterable[bytes]:
+    session.invalidate()
+    return [b"goodbye"]
+
+
+def test_an_end_counts_when_a_replica_knows_it_however_often_it_is_asked_for(prefix: str) -> None:
+    """Promise 5: who is told to try again, and does, is not told that all is well while a replica has the session."""
+    with RedisServer() as server, RedisServer() as replica:
+        store = RedisStore(server.url, prefix=prefix, wait_replicas=1, timeout=0.6)
+        site, manager = Site(store), SessionManager(store)
+        replica.follow(server)
+        tokens = [site.sign_in("alice") for _ in range(3)]
+        keys = [manager.open(token).id for token in tokens]
+        attempts: list[Callable[[], object]] = [
+            lambda: manager.revoke(keys[0]),
+            lambda: manager.revoke(keys[0]),
+            lambda: manager.find(keys[0]),
+            lambda: manager.revoke_all("alice"),
+            lambda: manager.revoke_all("alice"),
+            lambda: manager.sessions_of("alice"),
+        ]
+        replica.pause()
+        try:
+            for attempt in attempts:
+                fails(attempt)
+            for _ in range(2):
+                assert site.visit(sign_out, tokens[2]).status.startswith("503")
+            fails(lambda: store.delete(keys[0]))
+        finally:
+            replica.resume()
+
+        assert site.visit(sign_out, tokens[2]).status.startswith("200")
+        assert manager.sessions_of("alice") == [manager.find(keys[1])]
+        server.kill()
+        with replica.client() as client:
+            client.replicaof("NO", "ONE")
+        near = RedisStore(replica.url, prefix=prefix)
+        assert [near.load(key) is not None for key in keys] == [False, True, False]
+        near.close()
+        store.close()
+
+
+def test_marks_of_ends_are_gone_when_the_replicas_know(server: RedisServer, raw: Any, prefix: str) -> None:
+    """Nothing is left of a session that has ended, and another may begin under its key."""
+    store, alone = (RedisStore(server.url, prefix=prefix, wait_replicas=number, timeout=1) for number in (1, 0))
+    key = a_key()
+    created(alone, key)
+    for _ in range(2):
+        fails(lambda: store.delete(key))
+    assert raw.ttl(f"{prefix}{key}") > 0
+    assert not alone.create(key, a_record())
+    assert alone.load(key) is None
+    assert raw.get(f"{prefix}{key}") is None
+    assert created(alone, key)
+    alone.close()
     store.close()
