@@ -1,6 +1,5 @@
 """Redis servers for tests: one, a cluster of three masters with their replicas, a primary and its replica with sentinels."""
 
-import datetime as dt
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -10,13 +9,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import redis
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from tests.backends.certificates import certify
 from tests.backends.process import Server, executable, free_port
 
 _SETTLE_WITHIN = 30.0
@@ -84,28 +81,10 @@ class RedisServer(Server):
 
 
 class SecretRedisServer(RedisServer):
-    """One that speaks TLS only, with a certificate for ``localhost`` by an authority of its own: ``authority``, a file."""
+    """One that speaks TLS only, with a certificate that is its own authority: ``authority``, a file."""
 
     def prepare(self) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
-        now = dt.datetime.now(dt.UTC)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(days=1))
-            .not_valid_after(now + dt.timedelta(days=2))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        encoding = serialization.Encoding.PEM
-        self.authority.write_bytes(certificate.public_bytes(encoding))
-        secret = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        Path(self.directory, "key.pem").write_bytes(secret)
+        certify(self.directory)
         files = {"tls_cert_file": self.authority, "tls_ca_cert_file": self.authority, "tls_key_file": "key.pem"}
         self.settings |= {"port": 0, "tls_port": self.port, "tls_auth_clients": "no", **files}
         super().prepare()
