@@ -23,6 +23,10 @@ _KNOWN: Final = "postgresql: (with psycopg 3), mariadb: and mysql: (with PyMySQL
 # Whose connection may be in the middle of a transaction of the application.
 _SHARING_POOLS: Final = (StaticPool, SingletonThreadPool, AssertionPool)
 
+# Of these PyMySQL would make less than they say: beside the first two it has forgotten which authority ``ssl_ca`` names,
+# and takes any certificate of the system's authorities, whatever the host. And "false" is true.
+_MISREAD: Final = ("ssl_verify_identity", "ssl_verify_cert", "ssl")
+
 
 def url_of(text: str | URL) -> URL:
     """Return the URL, with the driver that an engine of our own has; refuse others."""
@@ -92,6 +96,13 @@ def _refuse_unknown_options(engine: Engine) -> None:
         except driver.ProgrammingError as error:
             raise ConfigurationError(f"the URL of the database: {str(error).strip()}") from None
         return
+    if misread := [name for name in _MISREAD if name in engine.url.query]:
+        raise ConfigurationError(
+            f"the URL of the database: {misread[0]!r} would not do what it says; write ssl_ca=/path/of/authority.pem, which"
+            " checks the certificate and the name of the host"
+        )
+    if engine.url.query.get("ssl_disabled", "true") != "true":
+        raise ConfigurationError("the URL of the database: write ssl_disabled=true, or leave it out")
     _, parameters = engine.dialect.create_connect_args(engine.url)
     if unknown := sorted(parameters.keys() - inspect.signature(driver.connections.Connection).parameters.keys()):
         raise ConfigurationError(f"the URL of the database: invalid connection option {unknown[0]!r}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pymysql
 
+from tests.backends.certificates import certify
 from tests.backends.process import Server, executable
 
 # Nothing here has to survive a power cut. A crash of the server alone loses nothing that was committed all the same.
@@ -73,11 +74,10 @@ class MariaDBServer(Server):
             return False
         return True
 
-    def connect(self, database: str = "tests", *, user: str = "tests") -> "pymysql.Connection[Any]":
+    def connect(self, database: str = "tests", *, user: str = "tests", **options: Any) -> "pymysql.Connection[Any]":
         """Return a connection of the test's own, in autocommit."""
-        return pymysql.connect(
-            host="127.0.0.1", port=self.port, user=user, database=database, autocommit=True, connect_timeout=5
-        )
+        options = {"autocommit": True, "connect_timeout": 5, **options}
+        return pymysql.connect(host="127.0.0.1", port=self.port, user=user, database=database, **options)
 
     def url(self, *, user: str = "tests", password: str = "", host: str = "127.0.0.1", port: int = 0) -> str:
         """Return the URL of the database ``tests``."""
@@ -107,3 +107,26 @@ class MariaDBServer(Server):
     def _others(self) -> list[int]:
         sql = "SELECT id FROM information_schema.processlist WHERE db = 'tests' AND id <> connection_id()"
         return [number for (number,) in self.run(sql)]
+
+
+class SecretMariaDBServer(MariaDBServer):
+    """One that takes TLS only on TCP, with a certificate that is its own authority: ``authority``, a file."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        certify(self.directory, owner=self.user)
+
+    def command(self) -> Sequence[str]:
+        files = [f"--ssl-cert={self.authority}", f"--ssl-key={self.directory}/key.pem"]
+        return [*super().command(), *files, "--require-secure-transport=on"]
+
+    def connect(self, database: str = "tests", *, user: str = "tests", **options: Any) -> "pymysql.Connection[Any]":
+        return super().connect(database, user=user, ssl_ca=self.authority, **options)
+
+    @property
+    def authority(self) -> Path:
+        return Path(self.directory, "authority.pem")
+
+    def url(self, *, user: str = "tests", password: str = "", host: str = "localhost", port: int = 0) -> str:
+        """Return the URL of the database ``tests``, for those who want to know who it is that answers."""
+        return f"{super().url(user=user, password=password, host=host, port=port)}?ssl_ca={self.authority}"

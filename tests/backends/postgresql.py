@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 
+from tests.backends.certificates import certify
 from tests.backends.process import Server, executable
 
 _BESIDE = "usr/lib/postgresql/*/bin"
@@ -120,6 +121,28 @@ class PostgresServer(Server):
         """Let the server end every connection to the database ``tests``, and wait until they are gone."""
         self.run("""SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
             WHERE datname = 'tests' AND pid <> pg_backend_pid()""")
+
+
+class SecretPostgresServer(PostgresServer):
+    """One that takes TLS only on TCP, with a certificate that is its own authority: ``authority``, a file."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        certify(self.directory, owner=self.user)
+        Path(self.directory, "data", "pg_hba.conf").write_text(_WHO_MAY_CONNECT.replace("host ", "hostssl "))
+
+    def command(self) -> Sequence[str]:
+        files = [f"--ssl_cert_file={self.authority}", f"--ssl_key_file={self.directory}/key.pem"]
+        return [*super().command(), "--ssl=on", *files]
+
+    @property
+    def authority(self) -> Path:
+        return Path(self.directory, "authority.pem")
+
+    def url(self, *, user: str = "tests", password: str = "", host: str = "localhost", port: int = 0) -> str:
+        """Return the URL of the database ``tests``, for those who want to know who it is that answers."""
+        url = super().url(user=user, password=password, host=host, port=port)
+        return f"{url}?sslmode=verify-full&sslrootcert={self.authority}"
 
 
 def _status(pid: int) -> list[str]:

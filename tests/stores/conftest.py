@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from session_middleware import SQLiteStore
-from tests.backends.mariadb import MariaDBServer
-from tests.backends.postgresql import PostgresServer
+from tests.backends.mariadb import MariaDBServer, SecretMariaDBServer
+from tests.backends.postgresql import PostgresServer, SecretPostgresServer
 from tests.backends.redis import RedisCluster, RedisSentinels
 
 Script = Callable[..., str]
@@ -75,6 +75,18 @@ def postgresql() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariaDBServer]:
     with MariaDBServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def secret_postgresql() -> Iterator[SecretPostgresServer]:
+    with SecretPostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def secret_mariadb() -> Iterator[SecretMariaDBServer]:
+    with SecretMariaDBServer() as server:
         yield server
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from statistics import median
 from threading import Event, Thread
 from typing import TypeAlias
@@ -31,11 +32,14 @@ from session_middleware.testing import (
     loaded,
     race,
 )
-from tests.backends.mariadb import MariaDBServer
-from tests.backends.postgresql import PostgresServer
+from tests.backends.certificates import certify
+from tests.backends.mariadb import MariaDBServer, SecretMariaDBServer
+from tests.backends.pgbouncer import PgBouncer
+from tests.backends.postgresql import PostgresServer, SecretPostgresServer
 from tests.backends.process import free_port
 
 Database: TypeAlias = PostgresServer | MariaDBServer
+SecretDatabase: TypeAlias = SecretPostgresServer | SecretMariaDBServer
 
 # Where time is not what is tested, a busy machine is waited for (seconds).
 PATIENCE = 10.0
@@ -43,6 +47,12 @@ PATIENCE = 10.0
 
 class Contract(StoreContract, SweepableContract, UserIndexContract, ScannableContract):
     """What every store of this kind passes."""
+
+
+@pytest.fixture(scope="module")
+def pgbouncer(postgresql: PostgresServer) -> Iterator[PgBouncer]:
+    with PgBouncer(postgresql) as pgbouncer:
+        yield pgbouncer
 
 
 class TestOnPostgreSQL(Contract):
@@ -68,6 +78,33 @@ class TestOnAnEngineOfTheApplication(Contract):
         engine = create_engine(postgresql.url(), pool_size=8)
         yield SQLAlchemyStore(engine, table=table, timeout=PATIENCE)
         engine.dispose()
+
+
+@pytest.mark.soak
+class TestOnPostgreSQLByTLS(Contract):
+    @pytest.fixture
+    def store(self, secret_postgresql: SecretPostgresServer, table: str) -> Iterator[SQLAlchemyStore]:
+        store = SQLAlchemyStore(secret_postgresql.url(), table=table, timeout=PATIENCE)
+        yield store
+        store.close()
+
+
+@pytest.mark.soak
+class TestOnMariaDBByTLS(Contract):
+    @pytest.fixture
+    def store(self, secret_mariadb: SecretMariaDBServer, table: str) -> Iterator[SQLAlchemyStore]:
+        store = SQLAlchemyStore(secret_mariadb.url(), table=table, timeout=PATIENCE)
+        yield store
+        store.close()
+
+
+@pytest.mark.soak
+class TestOnPostgreSQLByPgBouncer(Contract):
+    @pytest.fixture
+    def store(self, pgbouncer: PgBouncer, table: str) -> Iterator[SQLAlchemyStore]:
+        store = SQLAlchemyStore(pgbouncer.url(), table=table, timeout=PATIENCE)
+        yield store
+        store.close()
 
 
 @pytest.fixture(params=["postgresql", "mariadb"])
@@ -141,6 +178,10 @@ class TestConfiguration:
             ("postgresql://u:secret@h:port/x", "cannot be read"),
             ("postgresql://u:secret@h/x?tmeout=2", 'invalid connection option "tmeout"'),
             ("mariadb://u:secret@h/x?tmeout=2", "invalid connection option 'tmeout'"),
+            ("mariadb://h/x?ssl_ca=a.pem&ssl_verify_identity=true", "would not do what it says; write ssl_ca=/path/of/"),
+            ("mysql://h/x?ssl_ca=a.pem&ssl_verify_cert=true", "'ssl_verify_cert' would not do what it says"),
+            ("mysql://h/x?ssl=true", "'ssl' would not do what it says"),
+            ("mysql://h/x?ssl_disabled=false", "write ssl_disabled=true, or leave it out"),
             ("mariadb://h/x?prepare_threshold=none", "invalid connection option 'prepare_threshold'"),
             ("postgresql://h/x?prepare_threshold=never", "prepare_threshold='never': write a whole number"),
             ("postgresql://h/x?timeout=1&timeout=2", "'timeout' is there more than once; write it once"),
@@ -206,6 +247,118 @@ class TestConfiguration:
         store = SQLAlchemyStore(database.socket_url(), table=table, timeout=PATIENCE)
 
         assert created(store, a_key())
+        store.close()
+
+
+class TestByTLS:
+    @pytest.fixture(params=["secret_postgresql", "secret_mariadb"])
+    def secret(self, request: pytest.FixtureRequest) -> SecretDatabase:
+        server: SecretDatabase = request.getfixturevalue(request.param)
+        return server
+
+    def test_what_is_said_is_encrypted(self, secret: SecretDatabase, table: str) -> None:
+        """As the server says of the store's own connection, which has looked at the certificate."""
+        store = SQLAlchemyStore(secret.url(), table=table, timeout=PATIENCE)
+        assert created(store, a_key())
+        if isinstance(secret, SecretPostgresServer):
+            question = "SELECT cipher FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl = %s"
+        else:
+            question = (
+                "SELECT variable_value FROM information_schema.session_status WHERE (variable_name = 'Ssl_cipher') = %s"
+            )
+
+        ((cipher,),), _ = store._database.ask(fetch, question, (True,))
+        assert cipher.startswith("TLS_")
+        store.close()
+
+    def test_a_certificate_of_another_authority_is_refused(self, secret: SecretDatabase, table: str, tmp_path: Path) -> None:
+        """At once, and the error says why."""
+        stranger, _ = certify(tmp_path)
+        url = secret.url().replace(str(secret.authority), str(stranger))
+        store = SQLAlchemyStore(url, table=table, timeout=PATIENCE)
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable, match=r"localhost:\d+/tests: .*certificate verify failed"):
+            store.load(a_key())
+
+        assert time.monotonic() - started < PATIENCE / 5
+        store.close()
+
+    def test_a_certificate_for_another_host_is_refused(self, secret: SecretDatabase, table: str) -> None:
+        """Who has one from the same authority may not answer for all that have."""
+        if isinstance(secret, SecretPostgresServer):
+            url = f"{secret.url(host='elsewhere.test')}&hostaddr=127.0.0.1"
+        else:
+            url = secret.url(host="127.1")  # which is 127.0.0.1 by another name
+        store = SQLAlchemyStore(url, table=table, timeout=PATIENCE)
+
+        with pytest.raises(StoreUnavailable, match=r"does not match host name|Hostname mismatch"):
+            store.load(a_key())
+        store.close()
+
+    def test_the_server_takes_nothing_else(self, secret: SecretDatabase, table: str) -> None:
+        """Without this the tests above would show nothing."""
+        plain = "sslmode=disable" if isinstance(secret, SecretPostgresServer) else "ssl_disabled=true"
+        store = SQLAlchemyStore(f"{secret.url().partition('?')[0]}?{plain}", table=table, timeout=PATIENCE)
+
+        with pytest.raises(StoreUnavailable, match=r"no encryption|Access denied"):
+            store.load(a_key())
+        store.close()
+
+
+class TestByPgBouncer:
+    def test_eight_threads_share_two_connections(self, postgresql: PostgresServer, table: str) -> None:
+        """Nothing is lost or mixed up, and no connection is kept from the others between two statements."""
+        before = postgresql.connections()
+        stop, seen = Event(), []
+        sql = "SELECT state, query FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
+
+        def look() -> None:
+            with postgresql.connect() as other:
+                while not stop.is_set():
+                    seen.append(other.execute(sql).fetchall())
+
+        def work(store: SQLAlchemyStore) -> list[str]:
+            user = a_key()
+            kept: list[str] = []
+            for _ in range(15):
+                version = created(store, key := a_key(), a_record(user_id=user)).version
+                assert store.update(key, a_record(key.encode(), user_id=user), version=version)
+                assert not store.update(key, a_record(), version=version)
+                assert sorted(store.keys_of(user)) == sorted([*kept, key])
+                store.sweep(10)
+                kept.append(key)
+                if len(kept) > 5:
+                    assert store.delete(kept.pop(0))
+            return kept
+
+        with PgBouncer(postgresql, connections=2) as pgbouncer:
+            store = SQLAlchemyStore(pgbouncer.url(), table=table, timeout=PATIENCE)
+            watcher = Thread(target=look)
+            watcher.start()
+            try:
+                kept = race(*[lambda: work(store)] * 8)
+                assert postgresql.connections() <= before + 3  # with the one that looks
+            finally:
+                stop.set()
+                watcher.join(10)
+
+            keys = [key for some in kept for key in some]
+            assert sorted(store.keys()) == sorted(keys)
+            assert {key: loaded(store, key).value for key in keys} == {key: key.encode() for key in keys}
+            store.close()
+        assert len(seen) > 5
+        assert [found for found in seen if found] == []
+
+    def test_connections_that_were_ended_behind_it_are_replaced(
+        self, postgresql: PostgresServer, pgbouncer: PgBouncer, table: str
+    ) -> None:
+        """F-N9: no verb fails because a connection did not survive its rest."""
+        store = SQLAlchemyStore(pgbouncer.url(), table=table, timeout=PATIENCE)
+        for _ in range(3):
+            race(*[lambda: created(store, a_key())] * 4)
+            postgresql.end_connections()
+
+            assert created(store, a_key())
         store.close()
 
 

@@ -15,8 +15,9 @@ from sqlalchemy import create_engine
 from session_middleware import Record, StoreUnavailable
 from session_middleware.stores.sqlalchemy import SQLAlchemyStore
 from session_middleware.testing import a_key, a_record, created, loaded, race
-from tests.backends.mariadb import MariaDBServer
-from tests.backends.postgresql import PostgresServer
+from tests.backends.mariadb import MariaDBServer, SecretMariaDBServer
+from tests.backends.pgbouncer import PgBouncer
+from tests.backends.postgresql import PostgresServer, SecretPostgresServer
 from tests.backends.process import free_port
 from tests.backends.proxy import FaultProxy
 from tests.stores.forked import in_child, while_others_work
@@ -209,6 +210,38 @@ class TestSilence:
         proxy.latency(0.1)
 
         assert patient.load(key)
+
+
+class TestSilenceByTLS:
+    @pytest.mark.parametrize("kind", ["secret_postgresql", "secret_mariadb"])
+    def test_a_server_that_falls_silent_costs_the_budget(
+        self, kind: str, table: str, request: pytest.FixtureRequest
+    ) -> None:
+        """F-N3: on a connection that is open, on a new one, and in the middle of the handshake."""
+        secret: SecretPostgresServer | SecretMariaDBServer = request.getfixturevalue(kind)
+        took = []
+        with FaultProxy(secret.port) as proxy:
+            patient = SQLAlchemyStore(secret.url(port=proxy.port), table=table, timeout=PATIENCE)
+            created(patient, key := a_key())
+            patient.close()
+            store = SQLAlchemyStore(secret.url(port=proxy.port), table=table, timeout=0.5)
+            recover(store)
+            proxy.black_hole()
+            for _ in range(2):  # the first has a connection, the second needs one
+                forget_failures(store)
+                took.append(refused_after(lambda: store.load(key)))
+            proxy.heal()
+            recover(store)
+            store.close()
+            # What the server says before the handshake has less than 150 bytes; what it says in it has more.
+            proxy.trickle(0.5 / 150, towards="client")
+            took.append(refused_after(lambda: store.load(key)))
+            proxy.heal()
+            recover(store)
+            assert store.load(key)
+            store.close()
+
+        assert max(took) <= 0.55 + LATE, took
 
 
 class TestBrokenConnections:
@@ -482,6 +515,62 @@ class TestOtherTransactions:
         assert loaded(store, key).value == b"new"
         assert postgresql.run(failed)
         store.close()
+
+
+class TestByPgBouncer:
+    """F-N9: PgBouncer does not pass on what the store says when it connects: its ``statement_timeout``, for one."""
+
+    @contextmanager
+    def locked(self, postgresql: PostgresServer, table: str, key: str) -> Iterator[None]:
+        """Hold one session in a foreign transaction."""
+        with postgresql.connect() as other:
+            other.execute("BEGIN")
+            other.execute(f'SELECT * FROM {table} WHERE "key" = %s FOR UPDATE', (key,))
+            yield
+            other.execute("ROLLBACK")
+
+    def test_a_row_that_is_locked_costs_the_budget(self, postgresql: PostgresServer, table: str) -> None:
+        """Nobody but the store ends the wait; other sessions are served, this one when it is free again."""
+        with PgBouncer(postgresql) as pgbouncer:
+            patient = SQLAlchemyStore(pgbouncer.url(), table=table, timeout=PATIENCE)
+            version = created(patient, key := a_key(), a_record(b"old")).version
+            store = SQLAlchemyStore(pgbouncer.url(), table=table, timeout=0.5)
+            recover(store)
+            took = []
+            with self.locked(postgresql, table, key):
+                for name in ("update", "remove", "delete"):
+                    forget_failures(store)
+                    took.append(refused_after(verbs(store, key, version)[name]))
+                recover(store)
+            patient.delete(key)
+            assert patient.load(key) is None
+            store.close()
+            patient.close()
+
+        assert max(took) <= 0.55 + LATE, took
+
+    def test_a_statement_timeout_of_the_user_spares_the_others(self, postgresql: PostgresServer, table: str) -> None:
+        """As the README tells: the server says no, nobody else notices, and nothing is left behind that waits."""
+        user = f"user_{table}"
+        postgresql.run(f"CREATE ROLE {user} LOGIN PASSWORD 'pass-word'")
+        postgresql.run(f"ALTER ROLE {user} SET statement_timeout = '400ms'")
+        postgresql.run(f"GRANT CREATE ON SCHEMA public TO {user}")
+        waiting = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{user}' AND wait_event_type = 'Lock'"
+        with PgBouncer(postgresql, users={user: "pass-word"}) as pgbouncer:
+            store = SQLAlchemyStore(pgbouncer.url(user=user), table=table, timeout=PATIENCE)
+            version = created(store, key := a_key(), a_record(b"old")).version
+            created(store, other_key := a_key())
+            with self.locked(postgresql, table, key):
+                for _ in range(5):
+                    with pytest.raises(StoreUnavailable, match="statement timeout"):
+                        store.update(key, a_record(b"new"), version=version)
+                    assert store.load(other_key)
+                assert postgresql.run(waiting) == [(0,)]
+            assert loaded(store, key).value == b"old"
+            assert store.update(key, a_record(b"new"), version=version)
+            store.close()
+        postgresql.run(f"DROP OWNED BY {user}")
+        postgresql.run(f"DROP ROLE {user}")
 
 
 class TestRefusals:
