@@ -105,6 +105,30 @@ def pymysql_connect(driver: Any, budget: Budget) -> Connect:
         _rfile: Any
         _reader: Any = None
 
+        def connect(self, sock: Any = None) -> None:
+            # PyMySQL gives each address of the host all the time that there is for one.
+            super().connect(None if self.unix_socket else self._reach())
+
+        def _reach(self) -> socket.socket:
+            source = None if self.bind_address is None else (self.bind_address, 0)
+            error: OSError | None = None
+            try:
+                found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+                for number, (*_, (address, port, *_)) in enumerate(found):
+                    try:
+                        share = budget.check() / (len(found) - number)
+                        peer = socket.create_connection((str(address), port), share, source)
+                    except OSError as failure:
+                        error = failure
+                        continue
+                    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                    peer.settimeout(None)
+                    return peer
+            except OSError as failure:
+                error = failure
+            raise driver.err.OperationalError(2003, f"Can't connect to MySQL server on {self.host!r} ({error})") from error
+
         def _create_ssl_ctx(self, sslp: Any) -> Any:
             # Where nothing is to be checked it would read all certificates of the system for each connection (25 ms).
             return super()._create_ssl_ctx(sslp) if sslp else any_tls()

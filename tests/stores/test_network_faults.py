@@ -1,6 +1,7 @@
 """The whole middleware, on each store with a network, while that network fails: F-N1 to F-N5."""
 
 import logging
+import socket
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 
-from session_middleware import Session, SessionManager, open_store
+from session_middleware import Session, SessionManager, StoreUnavailable, open_store
 from session_middleware.stores.breaker import Breaker
 from session_middleware.testing import a_key
 from tests.backends.proxy import FaultProxy, Side
@@ -285,7 +286,7 @@ def test_a_failed_network_costs_the_budget_once_and_others_nothing(place: Place,
             assert len(others) > THREADS * 2, (name, figures)
 
 
-@pytest.mark.parametrize("rounds", [pytest.param(4, id="4"), pytest.param(30, id="30", marks=soak)])
+@pytest.mark.parametrize("rounds", [pytest.param(4, id="4"), pytest.param(60, id="60", marks=soak)])
 def test_a_network_that_comes_and_goes_loses_nothing(place: Place, rounds: int) -> None:
     """F-N5: nothing but right answers and 503s, whenever connections break; what was acknowledged is there."""
     crowd = Crowd(place.site, pause=0.02)
@@ -301,6 +302,43 @@ def test_a_network_that_comes_and_goes_loses_nothing(place: Place, rounds: int) 
         seen = crowd.since(began, touched=True)
         assert {each.served for each in seen} == {True, False}
     crowd.check(place.direct)
+
+
+def recover(store: Any) -> None:
+    """Ask until there is an answer."""
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            assert store.load(a_key()) is None
+            return
+        except StoreUnavailable:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize("budget", [BUDGET])
+@pytest.mark.parametrize("place", [kind for kind in SERVED if kind != "postgresql"], indirect=True)  # libpq asks no Python
+def test_a_name_with_several_addresses_has_one_budget(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F-N3: none of them answers, and it costs the budget once. With MariaDB the last one is found in time if it does."""
+    store: Any = place.site.store
+    last = FaultProxy(place.server.port)
+    with FaultProxy(place.server.port) as silent, last, Sleeper() as sleeper:
+        ports, resolve = [silent.port] * 3, socket.getaddrinfo
+
+        def resolved(host: Any, *arguments: Any, **options: Any) -> list[Any]:
+            (found, *_) = resolve(host, *arguments, **options)
+            return [(*found[:4], (host, port)) for port in ports] if found[4][1] == place.proxy.port else [found]
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolved)
+        silent.drop()
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            store.load(a_key())
+        assert time.monotonic() - began <= 1.1 * BUDGET + sleeper.late(began, time.monotonic())
+
+        if place.kind == "mariadb":
+            ports[:] = [silent.port, last.port]
+            recover(store)
 
 
 def samples(length: int, most: int | None) -> Iterable[int]:
