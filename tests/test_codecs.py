@@ -557,6 +557,7 @@ print(MsgpackCodec().decode(payload))
             with pytest.raises(PayloadError):
                 MSGPACK.decode(payload)
 
+    @pytest.mark.unmeasured
     @pytest.mark.parametrize("count", [20_000, pytest.param(300_000, marks=pytest.mark.soak)])
     def test_damaged_payloads_are_refused_or_mere_data(self, count: int) -> None:
         """Promise 10, V-32, F-L2: flipped bits, random bytes and spliced halves; what decodes can be encoded again."""

@@ -25,6 +25,8 @@ from tests.servers.direct import Answer, Site
 from tests.servers.gunicorn import Gunicorn
 from tests.servers.site import DATABASE
 
+pytestmark = pytest.mark.unmeasured
+
 SESSIONS = 1000
 USER = "alice"
 

@@ -33,6 +33,8 @@ from tests.backends.running import EMBEDDED, EVERY, LATER, Backends, a_store
 from tests.model import Conflict, Data, Facts, Request, Told, World, exact
 from tests.sites import AgedStore
 
+pytestmark = pytest.mark.unmeasured
+
 T = TypeVar("T")
 
 IDLE, ABSOLUTE = 600.0, 3000.0

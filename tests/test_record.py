@@ -183,6 +183,7 @@ class TestRecord:
 
         assert noticed == count
 
+    @pytest.mark.unmeasured
     @pytest.mark.parametrize("count", [20_000, pytest.param(200_000, marks=pytest.mark.soak)])
     def test_hostile_values_are_refused_or_mere_data(self, count: int) -> None:
         """Promise 10, V-32: the same damage under a check that matches reaches envelope and codec, and goes no further."""
@@ -254,6 +255,7 @@ def token_of(verdict: object) -> str:
 
 
 class TestADamagedRecord:
+    @pytest.mark.unmeasured
     @pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.soak)])
     def test_it_is_a_fresh_session_and_one_line(self, count: int, store: Watched, lines: list[str]) -> None:
         """Promise 10, F-L2: no exception; one line that names the session and not the token; the record is left alone, and
@@ -279,6 +281,7 @@ class TestADamagedRecord:
             assert manager.revoke(KEY)
             lines.clear()
 
+    @pytest.mark.unmeasured
     @pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.soak)])
     def test_a_hostile_one_makes_no_later_request_fail(self, count: int, store: Watched, lines: list[str]) -> None:
         """Promise 10, V-32: with a check that matches it is empty, or data that can be read, changed and stored again."""

@@ -55,6 +55,8 @@ class MariaDBServer(Server):
                 "--innodb-use-native-aio=0",
             ],
             cwd=self.directory,
+            # Each that starts removes the temporary tables that it finds, be they another one's.
+            env={**os.environ, "TMPDIR": str(self.directory)},
             user=self.user,
             check=True,
             capture_output=True,
@@ -62,7 +64,8 @@ class MariaDBServer(Server):
 
     def command(self) -> Sequence[str]:
         settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
-        return [self._mariadbd, "--no-defaults", f"--datadir={self.directory}/data", f"--port={self.port}", *settings]
+        places = [f"--datadir={self.directory}/data", f"--tmpdir={self.directory}"]
+        return [self._mariadbd, "--no-defaults", *places, f"--port={self.port}", *settings]
 
     def answers(self) -> bool:
         try:

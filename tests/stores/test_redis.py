@@ -369,7 +369,7 @@ def test_a_node_may_appear_while_the_others_are_asked() -> None:
     try:
         # Python has pairs in reserve, and only a new one may lead to a collection.
         taken += [(number, number) for number in range(10_000)]
-        gc.set_threshold(1)
+        gc.set_threshold(1, 100_000)
         with pytest.raises(StoreUnavailable, match="no node says which serves what"):
             cluster.server_of(b"key", time.monotonic() + PATIENT)
     finally:

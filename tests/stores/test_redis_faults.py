@@ -476,7 +476,7 @@ def test_a_user_who_may_not_is_told_so(server: RedisServer, raw: Any) -> None:
     assert writer.delete(key)
 
 
-def test_the_permissions_that_the_readme_names_are_enough(server: RedisServer, raw: Any) -> None:
+def test_the_permissions_that_the_readme_names_are_enough(server: RedisServer, raw: Any, prefix: str) -> None:
     """F-N7: for every verb, with replicas to wait for too."""
     paragraph = (ROOT / "README.md").read_text().partition("An ACL needs")[2].partition("- **")[0]
     commands = re.findall(r"\+[a-z]+(?![a-z|])", paragraph)
@@ -485,7 +485,8 @@ def test_the_permissions_that_the_readme_names_are_enough(server: RedisServer, r
     url = f"redis://site:s5word@127.0.0.1:{server.port}/0"
     with RedisServer() as replica:
         replica.follow(server)
-        for store in (RedisStore(url), RedisStore(url, wait_replicas=1, timeout=10)):
+        for replicas in (0, 1):
+            store = RedisStore(url, prefix=f"session:{prefix}", wait_replicas=replicas, timeout=10)
             keys = [a_key() for _ in range(3)]
             versions = [created(store, key, a_record(user_id="alice")).version for key in keys]
             assert store.update(keys[0], a_record(b"new", user_id="alice"), version=versions[0])
