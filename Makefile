@@ -7,6 +7,9 @@ READY := $(VENV)/.ready
 LAB_READY := $(VENV)/.ready-for-the-lab
 PYTEST := $(BIN)/python -m pytest --quiet --dist worksteal
 
+# Whoever has asked for no bytecode would have all of it compiled anew by every process that a test starts.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test soak check bench screenshots clean
 
 help:
