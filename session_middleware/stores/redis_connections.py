@@ -129,6 +129,7 @@ class _Parser:
     def __init__(self, deadline: float) -> None:
         self.reader = hiredis.Reader(replyError=Refusal, notEnoughData=_MORE)
         self.socket: Any = None
+        self.has_read = False
         self._deadline = deadline
 
     def on_connect(self, connection: Any) -> None:
@@ -144,6 +145,7 @@ class _Parser:
         while (answer := self.reader.gets()) is _MORE:
             self.socket.settimeout(left(self._deadline))
             self.reader.feed(_received(self.socket))
+        self.has_read = True
         return answer
 
 
@@ -167,6 +169,7 @@ class Connection:
         self._driver.deadline = deadline
         self._driver.connect()
         self._socket, self._reader = parser.socket, parser.reader
+        self.has_answered = parser.has_read
         # What a plain socket can take or has, it takes or gives at once, without asking the system first whether it would.
         self._file = self._socket.fileno() if os.name == "posix" and not hasattr(self._socket, "pending") else None
         self._usual = 0.98 * timeout
@@ -291,6 +294,9 @@ class Server:
 
     def _open(self, deadline: float) -> Connection:
         connection = self._connect(deadline)
+        if connection.has_answered and self.breaker.is_open:
+            # What is asked next may have to wait for replicas, and nobody else need wait for that.
+            self.breaker.answered()
         if not self._looked_at:
             self._looked_at = True
             try:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import cycle
 from threading import Event, Thread
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -18,6 +18,7 @@ from session_middleware.testing import a_key
 from tests.backends.proxy import FaultProxy, Side
 from tests.backends.running import PATIENT, SERVED, Backends
 from tests.servers.direct import Site
+from tests.stopwatch import Stopwatch
 
 pytestmark = pytest.mark.timed
 
@@ -177,33 +178,6 @@ class Crowd:
         assert served or touched
 
 
-class Sleeper:
-    """A thread that only sleeps, for as long as a ``with`` block runs: it is late whenever the machine is."""
-
-    _NAP = 0.02
-
-    def __enter__(self) -> Self:
-        self._over = Event()
-        self._naps: list[tuple[float, float]] = []
-        self._thread = Thread(target=self._sleep, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def late(self, start: float, end: float) -> float:
-        """Return by how much the worst of the naps in that time was too long (seconds)."""
-        return max(took - self._NAP for began, took in list(self._naps) if start <= began + took and began < end)
-
-    def _sleep(self) -> None:
-        while not self._over.is_set():
-            began = time.monotonic()
-            time.sleep(self._NAP)
-            self._naps.append((began, time.monotonic() - began))
-
-
 def percentile(seen: Iterable[Seen], part: float) -> float:
     took = sorted(each.took for each in seen)
     return took[min(len(took) - 1, int(part * len(took)))]
@@ -254,7 +228,7 @@ def test_a_failed_network_costs_the_budget_once_and_others_nothing(place: Place,
     machine's, and not counted.
     """
     crowd = Crowd(place.site)
-    with crowd.at_work(), Sleeper() as sleeper:
+    with crowd.at_work(), Stopwatch() as watch:
         began = wait(0.3)
         normal = percentile(crowd.since(began, touched=False), 0.95)
         for name in names:
@@ -274,7 +248,7 @@ def test_a_failed_network_costs_the_budget_once_and_others_nothing(place: Place,
                 "others": len(others),
                 "others p95": round(percentile(others, 0.95), 4),
                 "right again": round(again, 3),
-                "machine": round(sleeper.late(began, healed), 3),
+                "machine": round(watch.late(began, healed), 3),
             }
             print(place.kind, name, figures)  # noqa: T201 - for those who ask with -s
 
@@ -322,7 +296,7 @@ def test_a_name_with_several_addresses_has_one_budget(place: Place, monkeypatch:
     """F-N3: none of them answers, and it costs the budget once. With MariaDB the last one is found in time if it does."""
     store: Any = place.site.store
     last = FaultProxy(place.server.port)
-    with FaultProxy(place.server.port) as silent, last, Sleeper() as sleeper:
+    with FaultProxy(place.server.port) as silent, last, Stopwatch() as watch:
         ports, resolve = [silent.port] * 3, socket.getaddrinfo
 
         def resolved(host: Any, *arguments: Any, **options: Any) -> list[Any]:
@@ -334,7 +308,7 @@ def test_a_name_with_several_addresses_has_one_budget(place: Place, monkeypatch:
         began = time.monotonic()
         with pytest.raises(StoreUnavailable):
             store.load(a_key())
-        assert time.monotonic() - began <= 1.1 * BUDGET + sleeper.late(began, time.monotonic())
+        assert time.monotonic() - began <= 1.1 * BUDGET + watch.late(began, time.monotonic())
 
         if place.kind == "mariadb":
             ports[:] = [silent.port, last.port]

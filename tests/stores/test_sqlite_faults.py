@@ -21,6 +21,7 @@ from session_middleware.stores.base import Stored
 from session_middleware.stores.sqlite import _UPDATE_UNINDEXED
 from session_middleware.stores.sqlite_connections import Connection
 from session_middleware.testing import a_key, a_record, created, loaded, race
+from tests.stopwatch import Stopwatch
 from tests.stores.conftest import Script
 
 pytestmark = pytest.mark.timed
@@ -60,10 +61,11 @@ def test_a_foreign_writer_is_waited_for(verb: str, sqlite: SQLiteStore, raw: sql
     raw.execute("BEGIN IMMEDIATE")
     timer = Timer(0.1, raw.execute, ["ROLLBACK"])
     timer.start()
-    started = time.monotonic()
 
-    assert WRITES[verb](sqlite, key)
-    assert 0.05 < time.monotonic() - started < 1.1
+    with Stopwatch() as watch:
+        assert WRITES[verb](sqlite, key)
+    assert watch.took > 0.05
+    assert watch.own < 1.1
     timer.join()
 
 
@@ -73,11 +75,11 @@ def test_a_foreign_writer_is_not_waited_for_longer_than_the_timeout(verb: str, p
     store, key = SQLiteStore(path, timeout=0.5), a_key()
     created(store, key)
     raw.execute("BEGIN IMMEDIATE")
-    started = time.monotonic()
 
-    with pytest.raises(StoreUnavailable, match=f"{path}: database is locked"):
+    with Stopwatch() as watch, pytest.raises(StoreUnavailable, match=f"{path}: database is locked"):
         WRITES[verb](store, key)
-    assert 0.45 < time.monotonic() - started < 0.55
+    assert watch.took > 0.45
+    assert watch.own < 0.55
 
     raw.execute("ROLLBACK")
     assert WRITES[verb](store, key)
@@ -90,7 +92,7 @@ def test_the_timeout_covers_both_statements_of_an_update(
     key = a_key()
     version = created(sqlite, key).version
     raw.execute("BEGIN IMMEDIATE")
-    started, write = time.monotonic(), sqlite._write
+    write = sqlite._write
 
     def slow_first(sql: str, parameters: tuple[object, ...], since: float) -> int:
         if sql == _UPDATE_UNINDEXED:
@@ -101,19 +103,20 @@ def test_the_timeout_covers_both_statements_of_an_update(
         return write(sql, parameters, since)
 
     monkeypatch.setattr(sqlite, "_write", slow_first)
-    with pytest.raises(StoreUnavailable, match="database is locked"):
+    with Stopwatch() as watch, pytest.raises(StoreUnavailable, match="database is locked"):
         sqlite.update(key, a_record(user_id="alice"), version=version)
-    assert 0.9 < time.monotonic() - started < 1.1
+    assert watch.took > 0.9
+    assert watch.own < 1.1
 
 
 def test_opening_waits_for_the_same_time(path: Path, raw: sqlite3.Connection) -> None:
     """F-S4: a file that another process holds all for itself cannot be opened; when it lets go, it can."""
     raw.execute("BEGIN EXCLUSIVE")
     store = SQLiteStore(path, timeout=0.3)
-    started = time.monotonic()
-    with pytest.raises(StoreUnavailable, match=f"{path}: database is locked"):
+    with Stopwatch() as watch, pytest.raises(StoreUnavailable, match=f"{path}: database is locked"):
         store.load(a_key())
-    assert 0.25 < time.monotonic() - started < 0.35
+    assert watch.took > 0.25
+    assert watch.own < 0.35
 
     timer = Timer(0.1, raw.execute, ["ROLLBACK"])
     timer.start()
