@@ -22,25 +22,23 @@ class Stopwatch:
     def __enter__(self) -> Self:
         self._over = Event()
         self._naps: list[tuple[float, float]] = []
-        self._thread = Thread(target=self._sleep, daemon=True)
-        self._thread.start()
-        self._started = time.monotonic()
+        self._started = self._lay_down = time.monotonic()
+        Thread(target=self._sleep, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         end = time.monotonic()
-        self._over.set()
-        self._thread.join()
         self.took = end - self._started
         self.own = self.took - self.late(self._started, end)
+        self._over.set()
 
     def late(self, start: float, end: float) -> float:
         """Return by how much the worst of the naps in that time was too long (seconds)."""
-        naps = [took for began, took in list(self._naps) if start <= began + took and began < end]
-        return max(naps, default=self._NAP) - self._NAP
+        naps = [*self._naps, (self._lay_down, end)]
+        return max(0.0, *(up - down - self._NAP for down, up in naps if start <= up and down < end))
 
     def _sleep(self) -> None:
         while not self._over.is_set():
-            began = time.monotonic()
+            self._lay_down = time.monotonic()
             time.sleep(self._NAP)
-            self._naps.append((began, time.monotonic() - began))
+            self._naps.append((self._lay_down, time.monotonic()))
