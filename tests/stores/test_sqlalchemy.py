@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from threading import Event, Thread
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import pytest
 from sqlalchemy import Engine, MetaData, NullPool, Table, create_engine, text
@@ -46,7 +46,15 @@ PATIENCE = 10.0
 
 
 class Contract(StoreContract, SweepableContract, UserIndexContract, ScannableContract):
-    """What every store of this kind passes."""
+    """What every store of this kind passes; ``server`` is the fixture of what it is on."""
+
+    server: ClassVar[str]
+
+    @pytest.fixture
+    def store(self, request: pytest.FixtureRequest, table: str) -> Iterator[SQLAlchemyStore]:
+        store = SQLAlchemyStore(request.getfixturevalue(self.server).url(), table=table, timeout=PATIENCE)
+        yield store
+        store.close()
 
 
 @pytest.fixture(scope="module")
@@ -56,19 +64,11 @@ def pgbouncer(postgresql: PostgresServer) -> Iterator[PgBouncer]:
 
 
 class TestOnPostgreSQL(Contract):
-    @pytest.fixture
-    def store(self, postgresql: PostgresServer, table: str) -> Iterator[SQLAlchemyStore]:
-        store = SQLAlchemyStore(postgresql.url(), table=table, timeout=PATIENCE)
-        yield store
-        store.close()
+    server = "postgresql"
 
 
 class TestOnMariaDB(Contract):
-    @pytest.fixture
-    def store(self, mariadb: MariaDBServer, table: str) -> Iterator[SQLAlchemyStore]:
-        store = SQLAlchemyStore(mariadb.url(), table=table, timeout=PATIENCE)
-        yield store
-        store.close()
+    server = "mariadb"
 
 
 @pytest.mark.soak
@@ -82,29 +82,17 @@ class TestOnAnEngineOfTheApplication(Contract):
 
 @pytest.mark.soak
 class TestOnPostgreSQLByTLS(Contract):
-    @pytest.fixture
-    def store(self, secret_postgresql: SecretPostgresServer, table: str) -> Iterator[SQLAlchemyStore]:
-        store = SQLAlchemyStore(secret_postgresql.url(), table=table, timeout=PATIENCE)
-        yield store
-        store.close()
+    server = "secret_postgresql"
 
 
 @pytest.mark.soak
 class TestOnMariaDBByTLS(Contract):
-    @pytest.fixture
-    def store(self, secret_mariadb: SecretMariaDBServer, table: str) -> Iterator[SQLAlchemyStore]:
-        store = SQLAlchemyStore(secret_mariadb.url(), table=table, timeout=PATIENCE)
-        yield store
-        store.close()
+    server = "secret_mariadb"
 
 
 @pytest.mark.soak
 class TestOnPostgreSQLByPgBouncer(Contract):
-    @pytest.fixture
-    def store(self, pgbouncer: PgBouncer, table: str) -> Iterator[SQLAlchemyStore]:
-        store = SQLAlchemyStore(pgbouncer.url(), table=table, timeout=PATIENCE)
-        yield store
-        store.close()
+    server = "pgbouncer"
 
 
 @pytest.fixture(params=["postgresql", "mariadb"])
