@@ -70,9 +70,12 @@ if redis.pcall('SET', KEYS[1], ARGV[1], 'KEEPTTL').err then redis.call('DEL', KE
 return 1""")
 
 # Writes the mark once more, so that there is something to wait for: the replicas get it after what was written before.
+# -1 if something else is there: this is a new master, to which the end has not come.
 _MARK_AGAIN: Final = script("""\
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], math.max(redis.call('PTTL', KEYS[1]), 1000))""")
+local found = redis.call('GET', KEYS[1])
+if found ~= ARGV[1] then return found and -1 or 0 end
+local left = redis.call('PTTL', KEYS[1])
+return redis.call('PEXPIRE', KEYS[1], left < 0 and 86400000 or math.max(left, 1000))""")
 
 # Sent with its text: if it failed because the server does not know it, the record after it would be written without it.
 _INDEX: Final = """\
@@ -118,7 +121,8 @@ class RedisStore:
 
     ``wait_replicas``: a write is acknowledged when so many replicas have it, else it raises :exc:`StoreUnavailable`, and may
     or may not last. Nor is it said that a session has ended before they know, whoever asks. With 0 a failover can lose an
-    acknowledged write, or bring an ended session back.
+    acknowledged write, or bring an ended session back. So can it where Redis had no memory left for a mark of the end.
+    Stores with one prefix should agree on it.
     """
 
     def __init__(
@@ -238,7 +242,8 @@ class RedisStore:
             return None
         if len(found) < _HEAD:
             if found == _ENDED:
-                self._confirm_end(name, deadline)
+                if self._replicas:
+                    self._confirm_end(name, deadline)
                 return None
             return Stored(b"", found) if found else None
         end = _HEAD + found[_HEAD - 1]
@@ -275,7 +280,7 @@ class RedisStore:
         if self._replicas:
             remove = ("EVALSHA", _MARK, 1, name, _ENDED, *nonce)
         (found, *_), again = self._settled(name, (remove,), deadline)
-        if self._replicas and (again or found == 2):
+        if self._replicas and (found == 2 or (found == 0 and again)):
             self._confirm_end(name, deadline)
         elif self._replicas and found == 1:
             self._unmark(name, deadline)
@@ -283,7 +288,9 @@ class RedisStore:
 
     def _confirm_end(self, name: bytes, deadline: float) -> None:
         """Return when as many replicas know that a record has ended as are to be waited for, if there is its mark."""
-        self._settled(name, (("EVALSHA", _MARK_AGAIN, 1, name, _ENDED),), deadline)
+        (found, *_), _ = self._settled(name, (("EVALSHA", _MARK_AGAIN, 1, name, _ENDED),), deadline)
+        if found == -1:
+            raise StoreUnavailable(f"{self._servers.name}: a session that had ended is there again, after a failover")
         self._unmark(name, deadline)
 
     def _unmark(self, name: bytes, deadline: float) -> None:

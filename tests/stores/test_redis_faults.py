@@ -650,7 +650,36 @@ def test_marks_of_ends_are_gone_when_the_replicas_know(server: RedisServer, raw:
     assert raw.ttl(f"{prefix}{key}") > 0
     assert not alone.create(key, a_record())
     assert alone.load(key) is None
-    assert raw.get(f"{prefix}{key}") is None
-    assert created(alone, key)
+    fails(lambda: store.load(key))
+    with RedisServer() as replica:
+        replica.follow(server)
+        assert store.load(key) is None
+        assert raw.get(f"{prefix}{key}") is None
+        assert created(alone, key)
     alone.close()
+    store.close()
+
+
+def test_a_failover_while_an_end_is_confirmed_does_not_confirm_it(
+    server: RedisServer, raw: Any, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 5, F-N6: the new master may have the session still, and then nobody is told that it has ended."""
+    store, key = RedisStore(server.url, prefix=prefix, wait_replicas=1, timeout=10), a_key()
+    name, confirm = f"{prefix}{key}", store._confirm_end
+    with RedisServer() as replica:
+        replica.follow(server)
+        created(store, key)
+        alive = raw.get(name)
+        raw.set(name, bytes(8), keepttl=True)
+
+        def after_a_failover(name: bytes, deadline: float) -> None:
+            raw.set(name, alive, keepttl=True)
+            confirm(name, deadline)
+
+        monkeypatch.setattr(store, "_confirm_end", after_a_failover)
+        for ask in (lambda: store.load(key), lambda: store.delete(key)):
+            raw.set(name, bytes(8), keepttl=True)
+            fails(ask)
+        assert loaded(store, key).value == b"value"
+        assert store.delete(key)
     store.close()
