@@ -17,7 +17,7 @@ from redis.sentinel import Sentinel
 from session_middleware import ConfigurationError, Record, SessionManager, StoreUnavailable
 from session_middleware.stores import redis as module
 from session_middleware.stores.redis import RedisStore
-from session_middleware.stores.redis_deployments import Cluster
+from session_middleware.stores.redis.deployments import Cluster
 from session_middleware.testing import (
     ScannableContract,
     StoreContract,

@@ -10,7 +10,7 @@ import pytest
 
 from session_middleware import Record, StoreUnavailable
 from session_middleware.stores.redis import RedisStore
-from session_middleware.stores.redis_connections import slot_of
+from session_middleware.stores.redis.connections import slot_of
 from session_middleware.testing import a_key, a_record, created, loaded
 from tests.backends.redis import RedisCluster, RedisSentinels, RedisServer, role, until
 

@@ -18,9 +18,9 @@ from sqlalchemy.pool import AssertionPool, SingletonThreadPool, StaticPool
 
 from session_middleware import StoreUnavailable
 from session_middleware.exceptions import ConfigurationError
-from session_middleware.stores import sqlalchemy_connections
 from session_middleware.stores.sqlalchemy import SQLAlchemyStore
-from session_middleware.stores.sqlalchemy_database import fetch
+from session_middleware.stores.sqlalchemy import connections as module
+from session_middleware.stores.sqlalchemy.database import fetch
 from session_middleware.testing import (
     ScannableContract,
     StoreContract,
@@ -572,7 +572,7 @@ class TestSpeed:
         """Firewalls forget connections, and servers that were upgraded wait for the last of the old ones."""
         connections = store._database._connections
         for oldest, same in ((600, True), (0, False)):
-            monkeypatch.setattr(sqlalchemy_connections, "_OLDEST", oldest)
+            monkeypatch.setattr(module, "_OLDEST", oldest)
             store.close()
             store.load(a_key())
             before = connections.take()

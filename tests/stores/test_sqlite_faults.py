@@ -19,7 +19,7 @@ from session_middleware.record import Damaged, Envelope, pack, unpack
 from session_middleware.repository import Repository
 from session_middleware.stores.base import Stored
 from session_middleware.stores.sqlite import _UPDATE_UNINDEXED
-from session_middleware.stores.sqlite_connections import Connection
+from session_middleware.stores.sqlite.connections import Connection
 from session_middleware.testing import a_key, a_record, created, loaded, race
 from tests.stopwatch import Stopwatch
 from tests.stores.conftest import Script

@@ -155,7 +155,7 @@ def test_a_child_that_inherits_a_connection_never_closes_it(path: Path, script: 
     code = """
 import gc, os, sqlite3, sys
 from session_middleware import SQLiteStore
-from session_middleware.stores.sqlite_connections import Connection
+from session_middleware.stores.sqlite.connections import Connection
 import logging
 logging.disable()
 from session_middleware.testing import a_key, created, loaded

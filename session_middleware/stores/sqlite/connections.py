@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 from session_middleware.exceptions import StoreUnavailable
 from session_middleware.stores.forks import around_forks
-from session_middleware.stores.sqlite_files import PAGE_SIZE, DatabaseFiles, Identity
+from session_middleware.stores.sqlite.files import PAGE_SIZE, DatabaseFiles, Identity
 
 log = logging.getLogger("session_middleware")
 

@@ -9,9 +9,9 @@ from typing import Any, Final, Self, TypeAlias, cast
 
 from session_middleware.exceptions import ConfigurationError, StoreUnavailable
 from session_middleware.stores.base import Record, Stored, Version
-from session_middleware.stores.redis_connections import Command
-from session_middleware.stores.redis_deployments import script
-from session_middleware.stores.redis_settings import Client, deployment, own_options
+from session_middleware.stores.redis.connections import Command
+from session_middleware.stores.redis.deployments import script
+from session_middleware.stores.redis.settings import Client, deployment, own_options
 
 # A value in Redis, so that one string is all that a verb needs, and a version is its head:
 #

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.stores.base import Record, Stored, Version
-from session_middleware.stores.memcached_servers import Connection, Servers, is_plain
+from session_middleware.stores.memcached.servers import Connection, Servers, is_plain
 from session_middleware.stores.urls import number, options, refuse_unknown, split
 
 # item = nonce (8 random bytes, new with every write) | expires_at (8 bytes) | value

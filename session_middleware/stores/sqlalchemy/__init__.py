@@ -13,11 +13,11 @@ from sqlalchemy import URL, Engine
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.stores.base import Record, Stored, Version
 from session_middleware.stores.forks import around_forks
-from session_middleware.stores.sqlalchemy_connections import Connections, LentConnections, OwnConnections
-from session_middleware.stores.sqlalchemy_database import Database, execute, fetch
-from session_middleware.stores.sqlalchemy_drivers import Budget
-from session_middleware.stores.sqlalchemy_engines import fit_engine, own_engine, server_of, url_of, without_options
-from session_middleware.stores.sqlalchemy_sql import SLACK, statements
+from session_middleware.stores.sqlalchemy.connections import Connections, LentConnections, OwnConnections
+from session_middleware.stores.sqlalchemy.database import Database, execute, fetch
+from session_middleware.stores.sqlalchemy.drivers import Budget
+from session_middleware.stores.sqlalchemy.engines import fit_engine, own_engine, server_of, url_of, without_options
+from session_middleware.stores.sqlalchemy.sql import SLACK, statements
 from session_middleware.stores.urls import number
 
 # With "_by_sweep_at" at its end it is still a name for PostgreSQL (63 characters) and MariaDB (64).

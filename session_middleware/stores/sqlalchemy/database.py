@@ -10,9 +10,9 @@ from sqlalchemy import Engine
 
 from session_middleware.exceptions import StoreUnavailable
 from session_middleware.stores.breaker import Breaker
-from session_middleware.stores.sqlalchemy_connections import Connections
-from session_middleware.stores.sqlalchemy_drivers import Budget
-from session_middleware.stores.sqlalchemy_errors import Verdict, driver_error, reason, verdict
+from session_middleware.stores.sqlalchemy.connections import Connections
+from session_middleware.stores.sqlalchemy.drivers import Budget
+from session_middleware.stores.sqlalchemy.errors import Verdict, driver_error, reason, verdict
 
 T = TypeVar("T")
 Run: TypeAlias = Callable[[Any, str, tuple[object, ...]], T]

@@ -9,7 +9,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import AssertionPool, NullPool, SingletonThreadPool, StaticPool
 
 from session_middleware.exceptions import ConfigurationError
-from session_middleware.stores.sqlalchemy_drivers import Budget, psycopg_connect, pymysql_connect
+from session_middleware.stores.sqlalchemy.drivers import Budget, psycopg_connect, pymysql_connect
 from session_middleware.stores.urls import number
 
 _PSYCOPG: Final = "postgresql+psycopg"

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from sqlalchemy import Engine
 from sqlalchemy.pool import QueuePool
 
-from session_middleware.stores.sqlalchemy_errors import driver_error
+from session_middleware.stores.sqlalchemy.errors import driver_error
 
 # Firewalls drop connections that are idle for long, without a word: none of our own grows older than this (seconds).
 _OLDEST: Final = 600

@@ -13,7 +13,7 @@ from zlib import crc32
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.stores.base import Record, Stored, Version
 from session_middleware.stores.forks import around_forks
-from session_middleware.stores.sqlite_connections import Connections
+from session_middleware.stores.sqlite.connections import Connections
 from session_middleware.stores.urls import number, options, path_alone, refuse_unknown, split
 
 log = logging.getLogger("session_middleware")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from session_middleware.exceptions import StoreUnavailable
 from session_middleware.stores.breaker import Breaker
-from session_middleware.stores.redis_connections import (
+from session_middleware.stores.redis.connections import (
     FAILURES,
     Answer,
     Broken,
