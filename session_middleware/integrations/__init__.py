@@ -1,1 +1,1 @@
-"""The session in web frameworks: one module for each, which imports its framework. Nothing else imports them."""
+"""The session in web frameworks: one module or package for each, which imports its framework. Nothing else imports them."""

@@ -19,7 +19,7 @@ from webtest import TestApp
 
 from session_middleware import ConfigurationError, Lifetime, MemoryStore, SessionMiddleware, SQLiteStore
 from session_middleware.integrations.beaker import BeakerMiddleware, BeakerSession, Snapshot
-from session_middleware.integrations.beaker_settings import Settings
+from session_middleware.integrations.beaker.settings import Settings
 from session_middleware.testing import FakeClock
 from tests.apps import Gateway, visit
 from tests.backends.running import Backends

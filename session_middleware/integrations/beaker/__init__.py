@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from session_middleware.codecs import Codec
 from session_middleware.exceptions import ConfigurationError
-from session_middleware.integrations.beaker_settings import Settings
+from session_middleware.integrations.beaker.settings import Settings
 from session_middleware.manager import SessionInfo, SessionManager
 from session_middleware.middleware import SessionMiddleware, get_session
 from session_middleware.session import Session

@@ -5,7 +5,7 @@ from typing import Any, Final, cast
 
 import flask
 
-from session_middleware.integrations.flask_view import FlaskSession
+from session_middleware.integrations.flask.view import FlaskSession
 
 # What Flask-Login itself has put there when its signal comes; all else of another user goes.
 _LOGIN_KEYS: Final = ("_user_id", "_fresh", "_id", "_remember", "_remember_seconds")

@@ -27,8 +27,8 @@ from session_middleware.codecs import Codec
 from session_middleware.cookies import CookiePolicy, SessionCookie
 from session_middleware.exceptions import ConfigurationError, SessionError
 from session_middleware.headers import forbid_shared_caching, vary_on_cookie
-from session_middleware.integrations.flask_signin import follow
-from session_middleware.integrations.flask_view import FlaskSession, session
+from session_middleware.integrations.flask.signin import follow
+from session_middleware.integrations.flask.view import FlaskSession, session
 from session_middleware.lifetime import Lifetime
 from session_middleware.manager import Send, SessionManager
 from session_middleware.middleware import ENVIRON_KEY, SessionMiddleware
