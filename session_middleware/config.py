@@ -2,17 +2,12 @@
 
 import difflib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from session_middleware.codecs import JSONCodec, MsgpackCodec
 from session_middleware.cookies import CookiePolicy
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.lifetime import Lifetime
-
-if TYPE_CHECKING:
-    from wsgiref.types import WSGIApplication
-
-    from session_middleware.middleware import SessionMiddleware
 
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _CODECS = {"msgpack": MsgpackCodec, "json": JSONCodec}
@@ -71,10 +66,3 @@ def options(mapping: Mapping[str, str], prefix: str) -> dict[str, Any]:
     if groups["cookie"]:
         arguments["cookie"] = CookiePolicy(**groups["cookie"])
     return arguments
-
-
-def filter_app_factory(app: "WSGIApplication", global_conf: Mapping[str, str], **local_conf: str) -> "SessionMiddleware":
-    """The ``paste.filter_app_factory`` entry point: the options of an ini section, without a prefix."""
-    from session_middleware.middleware import SessionMiddleware
-
-    return SessionMiddleware.from_config(app, local_conf, prefix="")

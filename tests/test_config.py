@@ -185,7 +185,7 @@ lifetime.idle = none
 def ini(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """An ini file that wraps an application, by the entry point and by the factory's name."""
     path = tmp_path / "site.ini"
-    path.write_text(INI.format(use=request.param.format(module="session_middleware.config")))
+    path.write_text(INI.format(use=request.param.format(module="session_middleware.integrations.paste")))
     return path
 
 
