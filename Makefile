@@ -10,14 +10,15 @@ PYTEST := $(BIN)/python -m pytest --quiet --dist worksteal
 # Whoever has asked for no bytecode would have all of it compiled anew by every process that a test starts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test soak check bench screenshots clean
+.PHONY: help demo test soak check bench instructions screenshots clean
 
 help:
 	@echo "make demo   serve the session lab on http://127.0.0.1:8000 (on another store: make demo STORE=redis://...)"
 	@echo "make test   check types and style, run the tests, measure coverage (6 minutes on two processors)"
 	@echo "make soak   run the long tests (15 minutes on two processors)"
 	@echo "make check  check types and style only"
-	@echo "make bench  measure the speed against bare and raw"
+	@echo "make bench  measure the speed against an application without sessions and stores used by hand"
+	@echo "make instructions  count the instructions of a request and compare them with the kept counts; it needs Valgrind"
 	@echo "make screenshots  make the pictures in docs/ anew; it needs Chromium"
 	@echo "make clean  remove what these targets made"
 
@@ -60,10 +61,13 @@ soak: $(READY)
 bench: $(READY)
 	@$(BIN)/python -m benchmarks
 
+instructions: $(READY)
+	@$(BIN)/python -m benchmarks.instructions
+
 clean:
 	rm -rf $(VENV) demo build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 comma := ,
 empty :=
 space := $(empty) $(empty)
-CORE := $(subst $(space),$(comma),$(patsubst %,session_middleware/%.py,tokens lifetime refusals codecs carrying record merge session repository commits takeover manager cookies headers middleware config))
+CORE := $(subst $(space),$(comma),$(patsubst %,session_middleware/%.py,tokens lifetime refusals packing codecs carrying headers record rules values session repository commits takeover manager cookies config middleware))

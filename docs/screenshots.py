@@ -17,7 +17,8 @@ sys.path.insert(0, str(HERE.parent))
 
 from playwright.sync_api import sync_playwright  # noqa: E402
 
-from tests.lab.conftest import APPLICATION, FLAGS, SETTINGS  # noqa: E402
+from tests.chromium import FLAGS  # noqa: E402
+from tests.lab.conftest import APPLICATION, SETTINGS  # noqa: E402
 from tests.lab.visitor import LANGUAGES, Visitor  # noqa: E402
 from tests.servers.gunicorn import Gunicorn  # noqa: E402
 
@@ -83,7 +84,7 @@ def attacks(browser: "Browser", url: str) -> None:
     visitor.press("/try/break")
     visitor.page.locator("#parallel").screenshot(path=HERE / "parallel.png")
     visitor.go("/attacks")
-    for name in ("planted", "before-sign-in", "after-sign-out", "two-cookies"):
+    for name in ("planted", "before-sign-in", "after-sign-out", "thief", "two-cookies"):
         visitor.press(f"/try/{name}")
     visitor.page.click('[data-run="script"]')
     visitor.page.evaluate("scrollTo(0, 0)")

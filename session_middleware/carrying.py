@@ -22,7 +22,10 @@ class OldSession(Protocol):
 
     @property
     def secret(self) -> str:
-        """What names it, and nothing else: it opens the session there, so it is neither stored nor logged here."""
+        """What opens it there, always the same, and known to the browser alone: of a signed cookie the whole value.
+
+        Our token is made of it, so it must be as hard to guess as a token. It is neither stored nor logged here.
+        """
         ...
 
     def read(self, now: float) -> Carried | None:

@@ -1,4 +1,4 @@
-"""A mapping to bytes and back, exactly. Bytes from a store are data: nothing in them is ever run.
+"""A value to bytes and back, exactly. Bytes from a store are data: nothing in them is ever run.
 
 One rule for subclasses: a value whose type is a subclass of a supported one is kept as that supported type (Markup and
 StrEnum as str, IntEnum as int, OrderedDict and defaultdict as dict, a named tuple as tuple), a bytearray or memoryview as
@@ -10,7 +10,7 @@ Whatever decodes can be encoded again, so a hostile record cannot make a later r
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from functools import partial
@@ -21,23 +21,24 @@ from zoneinfo import ZoneInfo
 from msgpack import ExtType, packb, unpackb
 
 from session_middleware.exceptions import PayloadError
+from session_middleware.packing import Packers
 from session_middleware.refusals import REFUSALS, explained
 
 _LONGEST_MESSAGE = 200
 
 
 class Codec(Protocol):
-    """How the application's mapping becomes bytes. A codec keeps no state and may be used by any number of threads."""
+    """How a value of the session becomes bytes. A codec keeps no state and may be used by any number of threads."""
 
-    def encode(self, data: Mapping[str, Any]) -> bytes:
-        """Return *data*, whose keys are ``str``, as bytes; the same data always gives the same bytes.
+    def encode(self, value: Any) -> bytes:
+        """Return *value* as bytes; the same value always gives the same bytes.
 
-        Raise :exc:`PayloadError`, naming the path, for a value that :meth:`decode` would not give back as it is.
+        Raise :exc:`PayloadError`, its path beginning at *value*, for one that :meth:`decode` would not give back as it is.
         """
         ...
 
-    def decode(self, payload: bytes) -> dict[str, Any]:
-        """Return the mapping, built anew; raise :exc:`PayloadError`, and nothing else, for bytes that hold none."""
+    def decode(self, encoded: bytes) -> Any:
+        """Return the value, built anew; raise :exc:`PayloadError`, and nothing else, for bytes that hold none."""
         ...
 
 
@@ -49,20 +50,19 @@ class MsgpackCodec:
     A ``zoneinfo`` zone is kept by its name. Sets may stand in sets, eight deep; everything else, a thousand deep.
     """
 
-    def encode(self, data: Mapping[str, Any]) -> bytes:
+    def encode(self, value: Any) -> bytes:
         try:
-            return _pack(data)
+            return _pack(value)
         except REFUSALS:
             pass  # tried once more outside of this clause, so that the traceback shows one error and not three
-        return explained(_packed, data)
+        return explained(_packed, value)
 
-    def decode(self, payload: bytes) -> dict[str, Any]:
+    def decode(self, encoded: bytes) -> Any:
         try:
-            data = unpackb(payload, strict_map_key=False, list_hook=_sequence, ext_hook=_read)
+            return unpackb(encoded, strict_map_key=False, list_hook=_sequence, ext_hook=_read)
         # The bytes choose which constructors run, and with what: any of them may raise anything, and quote the data in it.
         except Exception as error:
-            raise PayloadError(f"not a MessagePack payload ({type(error).__name__})") from error
-        return _checked(data)
+            raise PayloadError(f"no MessagePack ({type(error).__name__})") from error
 
 
 class JSONCodec:
@@ -72,25 +72,16 @@ class JSONCodec:
     changing it.
     """
 
-    def encode(self, data: Mapping[str, Any]) -> bytes:
-        return explained(_to_json, data)
+    def encode(self, value: Any) -> bytes:
+        return explained(_to_json, value)
 
-    def decode(self, payload: bytes) -> dict[str, Any]:
+    def decode(self, encoded: bytes) -> Any:
         try:
-            data = json.loads(payload.decode(), parse_constant=_no_constant, parse_float=_finite)
-            _to_json(data)  # a lone surrogate in an escape, or too deep a nesting, could never be written again
+            value = json.loads(encoded.decode(), parse_constant=_no_constant, parse_float=_finite)
+            _to_json(value)  # a lone surrogate in an escape, or too deep a nesting, could never be written again
         except (ValueError, RecursionError) as error:
-            raise PayloadError(f"not a JSON payload: {error}") from error
-        return _checked(data)
-
-
-def _checked(data: object) -> dict[str, Any]:
-    if type(data) is not dict:
-        raise PayloadError(f"the payload holds a {type(data).__name__}, not a dict")
-    for key in data:
-        if key.__class__ is not str:
-            raise PayloadError(f"the payload has a key of type {type(key).__name__}")
-    return data
+            raise PayloadError(f"no JSON: {error}") from error
+        return value
 
 
 # MessagePack: how the types that it lacks are written. A tuple is an array that starts with a mark, so that the library's
@@ -114,7 +105,7 @@ _TUPLE_NEXT = bytes(bytearray(b"tuple"))
 _DEEPEST_SET = 8
 
 # The library's buffers are larger than this by default, so that each call would ask the system for memory.
-_BUFFER, _SMALL_BUFFER = 32 * 1024, 256
+_SMALL_BUFFER = 256
 
 
 def _sequence(items: list[Any]) -> object:
@@ -268,13 +259,7 @@ def _packer(plain: Callable[[object], Any], sets: int = 0) -> Callable[[object],
             write = writers.get(type(value))
         return value if write is None else write(value)
 
-    size = _SMALL_BUFFER if sets else _BUFFER
-
-    def pack(value: object) -> bytes:
-        packed: bytes = packb(value, strict_types=True, default=written, buf_size=size)
-        return packed
-
-    return pack
+    return Packers(written).pack
 
 
 def _refuse_set(_: object) -> NoReturn:

@@ -1,263 +1,329 @@
-"""Stores what a request did to its session, and merges it with what others did meanwhile. It knows no HTTP."""
+"""Stores what a request did to its session, on top of what others did meanwhile. It knows no HTTP.
+
+Each act is one compare-and-set on the one record of the session. If it is refused, the record is loaded again and what to do
+is decided again, by the rules in :mod:`session_middleware.rules`.
+"""
 
 import logging
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, MutableMapping
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
-from session_middleware import tokens
+from session_middleware import rules
 from session_middleware.codecs import Codec
-from session_middleware.exceptions import ConflictError, StoreError
+from session_middleware.exceptions import ConflictError, SessionTooLarge, StoreError
 from session_middleware.lifetime import touch_interval
-from session_middleware.merge import Changes, bring_up_to_date, changes, envelope_over
-from session_middleware.record import Envelope, Moved
-from session_middleware.repository import Repository, tries
-from session_middleware.session import Origin, State, checked_keys
+from session_middleware.record import Encoded, Envelope, pack_values
+from session_middleware.repository import TRIES, Repository
+from session_middleware.rules import Opens
+from session_middleware.session import Found, Login, State
+from session_middleware.tokens import Proof, Token
+from session_middleware.values import Changes, Values
 
 log = logging.getLogger("session_middleware")
 
 T = TypeVar("T")
-R = TypeVar("R")
+Change: TypeAlias = Callable[[MutableMapping[str, Any]], Any]
+_SignedIn: TypeAlias = tuple[Envelope, Encoded, Token, Any]
 
-
-class _Move(NamedTuple):
-    """What is to be stored under a new token, and what it replaces; ``None`` if that is no more."""
-
-    old: Origin | None
-    envelope: Envelope
-    data: dict[str, Any]
+_UNCHANGED: Final = Changes({}, {}, frozenset())
 
 
 class Committer:
-    """Creates, updates, moves and ends sessions as their states ask for, whatever other requests do at the same time."""
+    """Creates, updates and ends sessions as their states ask for, whatever other requests do at the same time."""
 
-    def __init__(self, sessions: Repository, codec: Codec, key_of: Callable[[str], str], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        sessions: Repository,
+        codec: Codec,
+        proof_of: Proof,
+        new: Callable[[], Envelope],
+        id_of_mark: Callable[[str], str],
+        clock: Callable[[], float],
+    ) -> None:
         self._sessions = sessions
         self._codec = codec
-        self._key_of = key_of
+        self._proof_of = proof_of
+        self._new = new
+        self._id_of_mark = id_of_mark
         self._now = clock
 
-    def store(self, state: State, *, late: bool) -> str | None:
-        """Store what changed; return the token that the browser must learn, ``None`` if there is none.
+    def store(self, state: State, *, late: bool) -> None:
+        """Store what a request did; *late*: the response has started, so the browser can learn of nothing."""
+        if state.opens is Opens.SESSION and state.login is None:
+            self._write(state, late)
+        elif state.login is not None:
+            self._sign_in(state, state.login)
+        elif state.gone or state.opens is Opens.SNAPSHOT:
+            self._drop(state)
+        elif not late and (state.wanted or state.values):
+            self._create(state)
 
-        *late*: the response has started, so the browser can learn of nothing.
-        """
-        if state.gone:
-            if state.origin is None and state.data:
-                log.info("a request came with a token that has just been replaced; what it changed is dropped")
-            return None
-        if state.origin is None:
-            return None if late else self._create(state)
-        if state.token is None or late:
-            self._update(state, state.origin, late)
-            return None
-        return self._move(state, state.origin, state.token)
+    def transact(self, state: State, change: Callable[[MutableMapping[str, Any]], T], late: bool) -> T:
+        """Apply *change* to the stored values under compare-and-set; see :meth:`Session.transact`."""
+        result: T
+        if state.login is not None:
+            self.end(state)
+            result = self._sign_in(state, state.login, change)
+        elif state.opens is Opens.SESSION:
+            result = self._write(state, late, change)
+        else:
+            result = change(Values({}, self._codec) if state.gone else state.values)
+        return result
 
     def end(self, state: State) -> None:
         """End the sessions that a request has ended; in their order."""
         while state.ending:
-            self._sessions.end(state.ending[0])
+            self._end(state.ending[0])
             state.ending = state.ending[1:]
 
-    def transact(self, state: State, change: Callable[[dict[str, Any]], T]) -> T:
-        """Apply *change* to the stored data under compare-and-set; see :meth:`Session.transact`."""
-        if state.gone:
-            return change({})
-        base = state.origin
-        if base is None:
-            return self._transact_unstored(state, change)
-        pending = self._changes(state, base)
-
-        def step(theirs: Origin, data: dict[str, Any]) -> tuple[Envelope, dict[str, Any], tuple[T, dict[str, Any]]]:
-            if theirs.envelope.user_id != base.envelope.user_id:
-                raise ConflictError(
-                    f"session {base.key}: someone signed in meanwhile; what they have is not for this request"
-                )
-            payload = self._codec.encode(pending.over(data))
-            before, view = self._codec.decode(payload), self._codec.decode(payload)
-            result = change(view)
-            checked_keys(view)
-            stored = changes(self._codec.encode, before, view).over(data)
-            return theirs.envelope.used(self._now()), stored, (result, view)
-
-        done = self._compare_and_set(base.key, step)
-        if done is None:
-            self._lose(state, base)
-            return change({})
-        origin, stored, (result, view) = done
-        if origin.key != base.key and not state.signed_in:
-            state.token = None  # another request has moved the session, and its response carries the cookie
-        state.envelope = envelope_over(base.envelope, state.envelope, origin.envelope)
-        self._go_on_from(state, origin, stored, view)
-        return result
-
-    def _transact_unstored(self, state: State, change: Callable[[dict[str, Any]], T]) -> T:
-        view = self._codec.decode(self._codec.encode(state.data))
-        result = change(view)
-        checked_keys(view)
-        bring_up_to_date(self._codec.encode, state.data, view)
-        state.suspect = True
-        return result
-
-    def _create(self, state: State) -> str | None:
-        """Store a new session if it holds anything, or is wanted in any case; return its token."""
-        if not state.data and state.envelope.user_id is None and not state.wanted:
-            return None
-        payload = self._codec.encode(state.data)
-        token = state.token or tokens.new()
-        while not self._sessions.create(self._key_of(token), state.envelope, payload):
-            token = tokens.new()
-        self._settle(state, Origin(self._key_of(token), None, state.envelope, payload))
-        return token
-
-    def _update(self, state: State, base: Origin, late: bool) -> None:
-        """Store what changed in a loaded session; if nothing did, note now and then that it was used."""
-        payload = self._codec.encode(state.data) if state.suspect else base.payload
-        if payload != base.payload or state.envelope != base.envelope:
-            self._write(state, base, payload)
-        elif not late:
-            self.touch(base)
-
-    def touch(self, base: Origin) -> None:
-        """Note that the session was used, if that is due. If it fails or loses a race, nothing happens."""
-        now, seen = self._now(), base.envelope
-        if now - seen.last_seen_at < touch_interval(seen.idle) or seen.expires_at <= now:
-            return
+    def note(self, state: State) -> None:
+        """A request has only read. Note that its secret has come, or that the session was used, or renew the secret, where
+        one of these is due; if it fails, nothing happens."""
+        found, now = _found(state), self._now()
+        envelope = found.envelope
+        is_due = rules.renewal_is_due(envelope, state.proof, now, state.renew)
         try:
-            self._sessions.replace(base.key, base.version, seen.used(now), base.payload)
-        except StoreError as error:
-            log.warning("session %s: its use could not be noted: %s", base.key, error)
+            if is_due or rules.noted(envelope, state.proof, now) is not envelope:
+                self._replace(state, _UNCHANGED, late=False, asked=False)
+            elif now - envelope.last_seen_at >= touch_interval(envelope.idle) and envelope.expires_at > now:
+                self._sessions.replace(found, rules.used(envelope, now), found.values)
+        except (StoreError, SessionTooLarge) as error:
+            log.warning("session %s: its use could not be noted: %s", found.id, error)
 
-    def _write(self, state: State, base: Origin, payload: bytes) -> None:
+    def _at(self, number: int, base: Found, now: float) -> Found | None:
+        """Return the session for the try of that number: as it was opened, for the first, and as it is now for the others.
+
+        One whose time is over by what was opened is looked at, too: another request may have used it meanwhile.
+        """
+        if number > 0 or base.version is None or base.envelope.expires_at <= now:
+            return self._sessions.find_again(base.id, number)
+        return base
+
+    # Changes
+
+    def _write(self, state: State, late: bool, change: Change | None = None) -> Any:
+        """Store what the request has changed in its session; if that is nothing, it has only read."""
+        own = state.values.changes()
+        if any(own) or state.acted or change is not None:
+            return self._replace(state, own, late, asked=True, change=change)
+        if not late:
+            self.note(state)
+        return None
+
+    def _replace(self, state: State, own: Changes, late: bool, *, asked: bool, change: Change | None = None) -> Any:
         """Replace the record; if another request was faster, lay our changes over theirs."""
-        now = self._now()
-        envelope = state.envelope.used(now)
-        in_time = base.envelope.expires_at > now
-        if in_time and self._sessions.replace(base.key, base.version, envelope, payload):
-            return self._settle(state, Origin(base.key, None, envelope, payload))
-        found = self._lay_over(base.key, base, envelope, self._changes(state, base))
-        if found is None:
-            return self._lose(state, base)
-        return self._settle(state, *found)
+        base = _found(state)
+        for number in TRIES:
+            now = self._now()
+            found = self._at(number, base, now)
+            if found is None or found.envelope.era != base.envelope.era:
+                return self._lose(state, found, asked, change)
+            before = found.envelope
+            envelope, token = self._next(state, before, now, renews=number == 0 and not late)
+            if number > 0 and not asked and envelope is before:
+                return None  # what there was to note, another request has noted
+            values, result = own.over(found.values), None
+            if change is not None:
+                values, result = self._changed(values, change)
+            alone = found is base and change is None
+            # What is alone has been compared with what is there already.
+            same = values is found.values or (not alone and values == found.values)
+            if same and not state.wanted and (envelope is before or envelope == before):
+                if change is not None and found is base:
+                    continue  # there is nothing to store, but it saw the session as it was when the request began
+                if now - before.last_seen_at < touch_interval(before.idle):
+                    self._settle(state, base.id, own, before, found.values, token)
+                    return result
+            envelope = rules.used(envelope, now)
+            if self._sessions.replace(found, envelope, values):
+                self._settle(state, base.id, None if alone else own, envelope, values, token)
+                return result
+        if asked:
+            raise ConflictError(f"session {base.id} keeps changing")
+        return None
 
-    def _move(self, state: State, base: Origin, token: str) -> str | None:
-        """Store the session under its new token and leave a pointer under the old one; return the token.
+    def _next(self, state: State, before: Envelope, now: float, *, renews: bool) -> tuple[Envelope, Token | None]:
+        """Return what the envelope is to be, now that it is as it was found, and the token that the browser must learn."""
+        envelope, token = rules.noted(before, state.proof, now), None
+        if state.regenerates:
+            # If another request has taken our own secret out of service, its response carries the cookie.
+            if state.token is not None and rules.in_service(envelope, state.proof):
+                token = state.token
+                envelope = rules.regenerated(envelope, self._proof_of(token), now)
+        elif renews and rules.renewal_is_due(envelope, state.proof, now, state.renew):
+            token = Token.new(_found(state).id)
+            envelope = rules.renewed(envelope, self._proof_of(token), now)
+        if state.amended:
+            envelope = envelope._replace(**state.amended)
+            if token is None and state.resends:
+                return self._resent(state, envelope, now)
+        return envelope, token
 
-        The new record is there before the old one goes, so a failure in between loses nothing. ``None``: nothing was
-        moved, and no cookie is to be sent.
-        """
-        now = self._now()
-        mine = state.envelope.used(now)
-        old: Origin | None = base if base.envelope.expires_at > now else base._replace(version=None)
-        move: _Move | None = _Move(old, mine, state.data)
-        for number in tries():
-            if number > 0:
-                move = self._move_again(state, base, mine, old)
-            if move is None:
-                return None
-            old, key, payload = move.old, self._key_of(token), self._codec.encode(move.data)
-            if not self._sessions.create(key, move.envelope, payload):
-                token = tokens.new()
-            elif old is None or self._moved(old, key):
-                self._settle(state, Origin(key, None, move.envelope, payload), move.data)
-                return token
-            else:
-                self._sessions.discard(key)
-        raise ConflictError(f"session {base.key} keeps changing")
+    def _resent(self, state: State, envelope: Envelope, now: float) -> tuple[Envelope, Token | None]:
+        """Send the cookie again. Not if another request has replaced it: its response carries the new one."""
+        is_current = state.proof in envelope.current
+        if state.renew is None:
+            return envelope, state.own if is_current else None
+        # Where secrets are renewed, a new one: the same may arrive after its successor, and be dead soon; and a cookie of
+        # another library is not the one to be sent again.
+        if is_current or (state.own is None and rules.renewal_is_due(envelope, state.proof, now, 0)):
+            token = Token.new(_found(state).id)
+            return rules.renewed(envelope, self._proof_of(token), now), token
+        return envelope, None
 
-    def _moved(self, old: Origin, key: str) -> bool:
-        """Leave the pointer. If the store fails over it, leave no session behind that nobody has the token of."""
-        try:
-            return self._sessions.move(old.key, old.version, key)
-        except StoreError:
-            with suppress(StoreError):
-                if self._sessions.find(old.key) != Moved(key):
-                    self._sessions.discard(key)
-            raise
+    def _changed(self, values: Encoded, change: Change | None) -> tuple[Encoded, Any]:
+        if change is None:
+            return values, None
+        view = Values(values, self._codec)
+        result = change(view)
+        return view.changes().over(values), result
 
-    def _move_again(self, state: State, base: Origin, mine: Envelope, old: Origin | None) -> "_Move | None":
-        """Say what to move now that the session is not as it was; ``None`` if there is nothing left to do.
+    def _create(self, state: State) -> None:
+        """Store a new session: what this request has set."""
+        values = state.values.assigned()
+        envelope, token = self._begin(state, state.envelope, values)
+        self._settle(state, token.id, None, envelope, values, token)
 
-        If it has ended, a regenerate has nothing to keep; a sign-in starts anew. If another request has moved it, a
-        regenerate adds its changes there and leaves the cookie to the other response; a sign-in ends the session that it
-        came from, but not that of another sign-in: it shares what both did if the user is the same.
-        """
-        old = old or base
-        found = self._sessions.pursue(old.key)
-        moved = found is not None and found[0].key != old.key
-        if found is None and not state.signed_in:
-            self._lose(state, base)
+    def _begin(self, state: State, envelope: Envelope, values: Encoded) -> tuple[Envelope, Token]:
+        token = state.token or Token.new()
+        while True:
+            state.proof = self._proof_of(token)
+            started = envelope._replace(current=(state.proof,), **state.amended)
+            if self._sessions.create(token.id, started, values):
+                state.opens = Opens.SESSION
+                return started, token
+            token = Token.new()
+
+    # Signing in
+
+    def _sign_in(self, state: State, login: Login, change: Change | None = None) -> Any:
+        """Store a sign-in: on the session that the request came with or, if that cannot be, as a new one."""
+        own = state.values.changes()
+        signed_in = self._sign_in_there(state, login, own, change)
+        if signed_in is None:
+            signed_in = self._sign_in_anew(state, login, change)
+        envelope, values, token, result = signed_in
+        if rules.revoked_since(self._sessions.mark(self._id_of_mark(login.user_id)), login.mark, token.id):
+            log.info("session %s: its user was signed out everywhere while signing in", token.id)
+            self._remove(token.id, envelope)
+            self._drop_all(state)
+            return result
+        for rival in state.rivals:
+            self._end(rival)
+        state.rivals = ()
+        self._settle(state, token.id, own, envelope, values, token)
+        return result
+
+    def _sign_in_anew(self, state: State, login: Login, change: Change | None) -> _SignedIn:
+        """Sign in as a new session, which holds what this request has set, and nothing that it has read."""
+        if state.found is not None:
+            state.found, state.token = None, Token.new()
+        values, result = self._changed(state.values.assigned(), change)
+        envelope = self._new()._replace(user_id=login.user_id, mark=login.mark, era=1)
+        envelope, token = self._begin(state, envelope, values)
+        return envelope, values, token, result
+
+    def _sign_in_there(self, state: State, login: Login, own: Changes, change: Change | None) -> _SignedIn | None:
+        """Sign in on the record that the request came with; ``None`` if it is gone, or belongs to another sign-in."""
+        base, token = state.found, state.token
+        if base is None or token is None:
             return None
-        if moved and not state.signed_in:
-            state.token = None
-            self._write(state, base, self._codec.encode(state.data))
-            return None
-        own = self._changes(state, base)
-        if found is None:
-            return _Move(None, mine, own.values)
-        theirs, data = found
-        if not moved or theirs.envelope.user_id is None:
-            return _Move(theirs, envelope_over(base.envelope, mine, theirs.envelope), own.over(data))
-        if theirs.envelope.user_id != mine.user_id:
-            return _Move(None, mine, state.data)
-        self._lay_over(theirs.key, base, theirs.envelope, own)
-        return _Move(None, mine, own.over(data))
-
-    def _lay_over(self, key: str, base: Origin, mine: Envelope, own: Changes) -> tuple[Origin, dict[str, Any]] | None:
-        """Store our own changes on top of what is under the key now; return what is there then, ``None`` if it is gone."""
-
-        def step(theirs: Origin, data: dict[str, Any]) -> tuple[Envelope, dict[str, Any], None]:
-            if theirs.envelope.user_id == base.envelope.user_id:
-                return envelope_over(base.envelope, mine, theirs.envelope), own.over(data), None
-            # A request from before a sign-in overwrites nothing that came with it, such as a role or a lifetime.
-            came_with_it = changes(self._codec.encode, self._codec.decode(base.payload), data)
-            return theirs.envelope, own.but_for(came_with_it).over(data), None
-
-        done = self._compare_and_set(key, step)
-        return None if done is None else done[:2]
-
-    def _compare_and_set(
-        self, key: str, step: Callable[[Origin, dict[str, Any]], tuple[Envelope, dict[str, Any], R]]
-    ) -> tuple[Origin, dict[str, Any], R] | None:
-        """Load, let *step* say what to store, store it if nothing changed meanwhile; else again.
-
-        Return what is stored then, its data, and what else *step* returned; ``None`` if the session is gone.
-        """
-        for _ in tries():
-            found = self._sessions.pursue(key)
+        fresh = self._proof_of(token)
+        for number in TRIES:
+            now = self._now()
+            found = self._at(number, base, now)
             if found is None:
                 return None
-            theirs = found[0]
-            envelope, data, result = step(*found)
-            key, payload = theirs.key, self._codec.encode(data)
-            if payload == theirs.payload and envelope.used(0) == theirs.envelope.used(0):
-                return theirs, data, result
-            if self._sessions.replace(key, theirs.version, envelope, payload):
-                return Origin(key, None, envelope, payload), data, result
-        raise ConflictError(f"session {key} keeps changing")
+            signed_in = self._signed_in(state, base, login, found, fresh, now)
+            if signed_in is None:
+                return None
+            values, result = self._changed(own.over(signed_in[1]), change)
+            envelope = rules.used(signed_in[0]._replace(**state.amended), now)
+            if self._sessions.replace(found, envelope, values):
+                return envelope, values, token, result
+        raise ConflictError(f"session {base.id} keeps changing")
 
-    def _changes(self, state: State, base: Origin) -> Changes:
-        return changes(self._codec.encode, self._codec.decode(base.payload), state.data)
+    def _signed_in(
+        self, state: State, base: Found, login: Login, found: Found, fresh: bytes, now: float
+    ) -> tuple[Envelope, Encoded] | None:
+        """Return what a sign-in makes of the session as it was found, and which of its values go on; ``None`` if nothing."""
+        theirs, user, mark = found.envelope, login.user_id, login.mark
+        if state.opens is Opens.SESSION and theirs.era == base.envelope.era and theirs.user_id in (None, user):
+            if theirs.user_id == user:
+                return rules.signed_in(theirs, user, mark, fresh, now, b""), found.values
+            snapshot = pack_values(found.values) if found.values else b""
+            kept = {key: value for key, value in found.values.items() if login.keep is None or key in login.keep}
+            return rules.signed_in(theirs, user, mark, fresh, now, snapshot), kept
+        if rules.is_second_click(theirs, user, mark, state.proof):
+            return rules.joined(theirs, fresh), found.values
+        return None
 
-    def _settle(self, state: State, origin: Origin, stored: dict[str, Any] | None = None) -> None:
-        """All that the request did is in the store, as *origin*; *stored* is its data, if that is not ``state.data``."""
-        state.token, state.signed_in = None, False
-        if origin.envelope.user_id != state.envelope.user_id:
-            state.gone = True  # someone signed in meanwhile: what they have is not for this request to see
+    # What becomes of a session
+
+    def _end(self, one: Found) -> None:
+        """End a session that was opened. Who was signed in may end it in any case; an anonymous one is ended as long as
+        nobody has signed in."""
+        if one.envelope.user_id is not None:
+            self._remove(one.id, one.envelope)
             return
-        state.envelope = origin.envelope
-        if stored is None or stored is state.data:
-            state.origin = origin
+        for number in TRIES:
+            found = self._at(number, one, self._now())
+            if found is None or found.envelope.era != one.envelope.era or self._sessions.remove(found):
+                return
+        raise ConflictError(f"session {one.id} keeps changing and could not be ended")
+
+    def _remove(self, key: str, envelope: Envelope) -> None:
+        """End a session, whatever others make of it meanwhile."""
+        if envelope.carried:
+            self._sessions.end(key)
         else:
-            self._go_on_from(state, origin, stored, stored)
+            self._sessions.delete(key)
 
-    def _go_on_from(self, state: State, origin: Origin, stored: dict[str, Any], view: dict[str, Any]) -> None:
-        """Let the request see *view*, and measure its later changes by what is *stored*."""
-        bring_up_to_date(self._codec.encode, state.data, view)
-        # In the order of ours, so that comparing the two finds the changes and nothing else.
-        aligned = {key: stored[key] for key in [*state.data, *stored] if key in stored}
-        state.origin = origin._replace(payload=self._codec.encode(aligned))
+    def _settle(
+        self, state: State, key: str, own: Changes | None, envelope: Envelope, values: Encoded, token: Token | None
+    ) -> None:
+        """All that the request did is in the store; *own*: its changes, ``None`` if nothing of others is there.
 
-    def _lose(self, state: State, base: Origin) -> None:
-        log.info("session %s ended while a request was using it; what the request changed is dropped", base.key)
-        state.gone = True
+        *token*: what the browser has to learn.
+        """
+        found = state.found
+        if found is None or envelope is not found.envelope or values is not found.values:
+            # Half the time of Found(...), on every write.
+            state.found = tuple.__new__(Found, (key, None, envelope, values))
+        if token is not None:
+            # Not after a renewal: the browser has not come with that secret yet.
+            if state.opens is not Opens.SESSION or token is state.token:
+                state.opens, state.proof = Opens.SESSION, self._proof_of(token)
+            state.to_tell = state.own = token
+        elif state.to_tell is not None and not rules.in_service(envelope, self._proof_of(state.to_tell)):
+            # Another request has replaced what this one had stored: its response carries the cookie.
+            state.to_tell = None
+        state.envelope, state.token = envelope, None
+        state.values.rebase(values, own)
+        if state.acted:
+            state.login, state.amended = None, {}
+            state.regenerates = state.wanted = state.acted = False
+
+    def _lose(self, state: State, found: Found | None, asked: bool, change: Change | None) -> Any:
+        base = _found(state)
+        self._drop_all(state)
+        if change is not None and found is not None:
+            raise ConflictError(f"session {base.id}: someone signed in meanwhile; what they have is not for this request")
+        why = "ended" if found is None else "was signed in to"
+        level = logging.INFO if asked else logging.DEBUG
+        log.log(level, "session %s %s while a request was using it; what the request changed is dropped", base.id, why)
+        return None if change is None else change(Values({}, self._codec))
+
+    def _drop_all(self, state: State) -> None:
+        """What the request changes from now on has nowhere to go, and no token that it has made opens anything."""
+        state.opens, state.gone = Opens.NOTHING, True
+        state.login = state.token = state.to_tell = None
+
+    def _drop(self, state: State) -> None:
+        if state.opens is Opens.SNAPSHOT and not state.gone and (state.acted or state.values.differ()):
+            log.info("a request came with a secret that has just been replaced; what it changed is dropped")
+            state.acted, state.gone = False, True
+
+
+def _found(state: State) -> Found:
+    return cast("Found", state.found)

@@ -30,6 +30,7 @@ _OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "store": ("", str, "a URL"),
     "codec": ("", lambda text: _CODECS[text.lower()](), "msgpack or json"),
     "max_bytes": ("", int, "a whole number"),
+    "namespace": ("", str, "a text"),
     "environ_key": ("", str, "a text"),
     "lifetime.idle": ("lifetime", _idle, "seconds, or none"),
     "lifetime.absolute": ("lifetime", float, "seconds"),

@@ -7,16 +7,15 @@ characters for white space that browsers do not, and so lets one cookie pass for
 import logging
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Final, Literal
 
-from webob.cookies import make_cookie
-
 from session_middleware.carrying import CarryOver, OldSession
 from session_middleware.exceptions import ConfigurationError
-from session_middleware.tokens import FORM
+from session_middleware.tokens import FORM, LENGTH, Token, well_formed
 
 log = logging.getLogger("session_middleware")
 
@@ -29,7 +28,8 @@ _DOMAIN: Final = re.compile(r"\.?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-
 _LONGEST_ATTRIBUTE: Final = 1024  # octets; a browser ignores a longer one (RFC 6265bis, 5.6)
 _LONGEST_MAX_AGE: Final = 400 * 86400  # seconds; a browser keeps no cookie longer (RFC 6265bis, 5.6.2)
 _LONGEST_HEADER: Final = 64 * 1024  # characters; a longer Cookie header is not searched
-_MOST_CANDIDATES: Final = 3
+_MOST_CANDIDATES: Final = 8
+_LOG_INTERVAL: Final = 60.0  # seconds
 
 _PLACEHOLDER: Final = "x"
 _LONG_AGO: Final = "Thu, 01 Jan 1970 00:00:00 GMT"
@@ -98,7 +98,7 @@ class CookiePolicy:
         secure = scheme == "https" if self.secure == "auto" else self.secure
         prefix = "" if not secure else "__Host-" if self.path == "/" and self.domain is None else "__Secure-"
         name = prefix + self.name
-        header = make_cookie(
+        header = _make_cookie()(
             name,
             _PLACEHOLDER,
             path=self.path,
@@ -124,37 +124,52 @@ class SessionCookie:
         # backtracking beyond a run of blanks.
         self._tokens = re.compile(rf"(?:^|;)[ \t]*{re.escape(name)}[ \t]*=[ \t]*({FORM})[ \t]*(?=[;,]|\Z)").findall
 
+        self._start = f"{name}="
+        self._next_log = 0.0
+
     def named(self, name: str) -> "SessionCookie":
         """Return the same cookie under *name*, for a framework whose settings say what the cookie is called."""
         return self if name == self.name else SessionCookie(name, self._attributes)
 
-    def read(self, header: object) -> tuple[str, ...]:
-        """Return the distinct well-formed tokens in a ``Cookie`` header; none if there are more than three of them.
+    def read(self, header: object) -> tuple[Token, ...]:
+        """Return the distinct well-formed tokens in a ``Cookie`` header, the last eight of them.
 
         Never raises. RFC 6265bis, 5.8.3 lets a browser send several cookies of one name; which one is meant is for the
-        store to tell.
+        store to tell. Those for longer paths come first: whoever can plant any number of cookies has no more of them behind
+        ours, or beside it, than the host has parent domains.
         """
         if not isinstance(header, str) or len(header) > _LONGEST_HEADER:
             if header is not None:
                 log.info("a Cookie header is too long, or is no text: it is not read")
             return ()
-        found = self._tokens(header)
-        if len(found) < 2:
-            return tuple(found)
-        distinct = tuple(dict.fromkeys(found))
-        if len(distinct) > _MOST_CANDIDATES:
-            log.info("%d distinct cookies of one name in a request: none of them is used", len(distinct))
+        at = header.find(self.name)
+        if at < 0:
             return ()
-        return distinct
+        # The common header, as every browser writes it, without the pattern; whatever is odd about another is left to that.
+        value = at + len(self._start)
+        end = value + LENGTH
+        if (
+            header.startswith(self._start, at)
+            and (at == 0 or header.startswith("; ", at - 2))
+            and (end == len(header) or header.startswith(";", end))
+            and header.find(self.name, value) < 0
+            and well_formed(header, value, end)
+        ):
+            return (Token(header[value:end]),)
+        distinct = tuple(dict.fromkeys(self._tokens(header)))
+        if len(distinct) > _MOST_CANDIDATES and time.monotonic() >= self._next_log:
+            self._next_log = time.monotonic() + _LOG_INTERVAL
+            log.warning("%d distinct cookies of one name in a request: %d are looked at", len(distinct), _MOST_CANDIDATES)
+        return tuple([Token(text) for text in distinct[-_MOST_CANDIDATES:]])
 
-    def header(self, token: str, *, max_age: int | None = None) -> str:
+    def header(self, token: Token, *, max_age: int | None = None) -> str:
         """Return the value of the ``Set-Cookie`` that tells the browser *token*, for *max_age* seconds if given."""
         if max_age is None:
-            return f"{self.name}={token}{self._attributes}"
+            return f"{self._start}{token.reveal()}{self._attributes}"
         if max_age > _LONGEST_MAX_AGE:
             max_age = _LONGEST_MAX_AGE
             log.warning("the session may last longer than the 400 days that a browser keeps a cookie")
-        return f"{self.name}={token}{self._attributes}; Max-Age={max_age}; Expires={_http_date(max_age)}"
+        return f"{self._start}{token.reveal()}{self._attributes}; Max-Age={max_age}; Expires={_http_date(max_age)}"
 
     def deletion_header(self) -> str:
         """Return the value of the ``Set-Cookie`` that removes the cookie: it needs the attributes that set it."""
@@ -165,7 +180,7 @@ class SessionCookie:
         return header.partition("=")[0].strip(" \t") == self.name
 
 
-def reader(cookie: SessionCookie, carry_over: CarryOver | None) -> Callable[[object], tuple[str | OldSession, ...]]:
+def reader(cookie: SessionCookie, carry_over: CarryOver | None) -> Callable[[object], tuple[Token | OldSession, ...]]:
     """Return what finds in a ``Cookie`` header the tokens, or else the session of another library.
 
     Where both cookies have one name, either may be meant: the store tells.
@@ -173,7 +188,7 @@ def reader(cookie: SessionCookie, carry_over: CarryOver | None) -> Callable[[obj
     if carry_over is None:
         return cookie.read
 
-    def read(header: object) -> tuple[str | OldSession, ...]:
+    def read(header: object) -> tuple[Token | OldSession, ...]:
         own = cookie.read(header)
         if own and cookie.name != carry_over.name:
             return own
@@ -181,6 +196,15 @@ def reader(cookie: SessionCookie, carry_over: CarryOver | None) -> Callable[[obj
         return own if old is None else (*own, old)
 
     return read
+
+
+def _make_cookie() -> Callable[..., str]:
+    """Return WebOb's function. It is imported when a cookie is built, for few who import this package build one at once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # WebOb imports cgi, and nothing here needs that
+        from webob.cookies import make_cookie
+    found: Callable[..., str] = make_cookie
+    return found
 
 
 def _http_date(seconds_from_now: int) -> str:

@@ -1,6 +1,9 @@
 """Every error that the package raises, in one tree."""
 
 from collections.abc import Mapping
+from typing import TypeVar
+
+F = TypeVar("F", bound=Exception)
 
 
 class SessionError(Exception):
@@ -22,11 +25,13 @@ class StoreUnavailable(StoreError):
 class PayloadError(SessionError):
     """A value cannot be encoded, or stored bytes cannot be decoded.
 
-    ``path`` names the value (``session['cart'][3].price``); it is empty for bytes that cannot be decoded.
+    ``path`` names the value (``session['cart'][3].price``); it is empty for bytes that cannot be decoded. ``reason`` is what
+    is wrong with it.
     """
 
-    def __init__(self, message: str, *, path: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, reason: str, *, path: str = "") -> None:
+        super().__init__(f"{path}: {reason}" if path else reason)
+        self.reason = reason
         self.path = path
 
 
@@ -49,6 +54,14 @@ class ConflictError(SessionError):
 
 class HeadersAlreadySent(SessionError):
     """The call needs a new cookie, and the response headers have already left."""
+
+
+def anew(fault: F) -> F:
+    """Return the same error to be kept or raised: without its traceback, which would keep every frame alive that saw it."""
+    new: F = fault.__class__.__new__(fault.__class__, *fault.args)
+    new.__dict__.update(fault.__dict__)
+    new.__cause__ = fault.__cause__
+    return new
 
 
 def sizes(by_key: Mapping[str, int], most: int = 8) -> str:

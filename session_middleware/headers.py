@@ -29,11 +29,12 @@ def forbid_shared_caching(headers: Headers) -> None:
     RFC 9111, 5.2.2: ``no-store`` and ``private`` forbid it; ``private`` with field names covers these fields only. A header
     that is for some caches alone (RFC 9213) goes in any case, for they would heed it and not this one.
     """
-    headers[:] = [header for header in headers if not _is_for_some_caches(header[0].lower())]
-    own = [value for name, value in headers if name.lower() == "cache-control"]
-    if any(not {"no-store", "private"}.isdisjoint(_members(value)) for value in own):
-        return
-    headers[:] = [header for header in headers if header[0].lower() != "cache-control"]
+    if any(name.lower().endswith("-control") for name, _ in headers):
+        headers[:] = [header for header in headers if not _is_for_some_caches(header[0].lower())]
+        own = [value for name, value in headers if name.lower() == "cache-control"]
+        if any(not {"no-store", "private"}.isdisjoint(_members(value)) for value in own):
+            return
+        headers[:] = [header for header in headers if header[0].lower() != "cache-control"]
     headers.append(("Cache-Control", "private, no-store"))
 
 

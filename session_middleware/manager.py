@@ -3,34 +3,39 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
-from weakref import WeakValueDictionary
 
-from session_middleware import tokens
+from session_middleware import rules, tokens
 from session_middleware.carrying import OldSession
 from session_middleware.codecs import Codec, MsgpackCodec
 from session_middleware.commits import Committer
-from session_middleware.exceptions import ConfigurationError, ConflictError, PayloadError
-from session_middleware.lifetime import Lifetime
-from session_middleware.record import Envelope, Moved
-from session_middleware.repository import Found, Repository
-from session_middleware.session import Candidates, Origin, Session, State, checked_user_id
+from session_middleware.exceptions import ConfigurationError
+from session_middleware.lifetime import Lifetime, touch_interval
+from session_middleware.record import Damaged, Envelope, unpack_values
+from session_middleware.repository import Repository
+from session_middleware.rules import Opens
+from session_middleware.session import Candidates, Found, Session, State, checked_user_id
 from session_middleware.stores import open_store
-from session_middleware.stores.base import Store, UserIndexed
-from session_middleware.takeover import Takeover
+from session_middleware.stores.base import Scannable, Store, UserIndexed
+from session_middleware.takeover import RENEW, Takeover
+from session_middleware.tokens import Token
+from session_middleware.values import Values
 
 log = logging.getLogger("session_middleware")
 
 T = TypeVar("T")
+
+MAX_BYTES = 256 * 1024
+"""The largest session, unless an option says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
     """The browser must learn this token; ``max_age`` is in seconds, ``None`` for a cookie that ends with the browser."""
 
-    token: str = field(repr=False)
+    token: Token
     max_age: int | None
 
 
@@ -44,11 +49,12 @@ Verdict: TypeAlias = Send | Forget
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """One session in a listing. Times are epoch seconds; ``data`` is a copy of what the application keeps in it."""
+    """One session in a listing. Times are epoch seconds; ``data`` is what the application keeps in it, to be read."""
 
     id: str
     user_id: str | None
     created_at: float
+    signed_in_at: float | None
     last_seen_at: float
     expires_at: float
     persistent: bool
@@ -59,7 +65,8 @@ class SessionManager:
     """Everything about sessions but HTTP: for the middleware, for other integrations, for scripts and consoles.
 
     ``store`` is a store, or a URL for :func:`open_store`; ``lifetime`` that of new sessions. ``namespace`` keeps apart the
-    tokens of installations that share one store. ``max_bytes`` bounds a record. ``clock`` returns epoch seconds.
+    tokens of installations that share one store. ``max_bytes`` bounds what a session keeps. ``clock`` returns epoch
+    seconds.
     """
 
     def __init__(
@@ -69,7 +76,7 @@ class SessionManager:
         lifetime: Lifetime = Lifetime.AAL2,
         codec: Codec | None = None,
         namespace: str = "session",
-        max_bytes: int = 1024 * 1024,
+        max_bytes: int = MAX_BYTES,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if isinstance(store, str):
@@ -78,8 +85,8 @@ class SessionManager:
             raise ConfigurationError(f"store={store!r}: write a URL, or a store such as SQLiteStore(path)")
         if not callable(clock):
             raise ConfigurationError(f"clock={clock!r}: write a function that returns epoch seconds, such as time.time")
-        if not isinstance(namespace, str):
-            raise ConfigurationError(f"namespace={namespace!r}: write a text")
+        if not isinstance(namespace, str) or not namespace or not namespace.isprintable():
+            raise ConfigurationError(f"namespace={namespace!r}: write a text, the same in all processes of the site")
         if not isinstance(lifetime, Lifetime):
             raise ConfigurationError(f"lifetime={lifetime!r}: write Lifetime(idle=..., absolute=...)")
         if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1024:
@@ -88,79 +95,86 @@ class SessionManager:
             raise ConfigurationError(f"codec={codec!r}: write MsgpackCodec(), JSONCodec() or a codec of your own")
         self.store = store
         self.lifetime = lifetime
+        self.namespace = namespace
         self.codec: Codec = MsgpackCodec() if codec is None else codec
         self.now = clock
-        self._key_of = tokens.key_function(namespace)
-        self._sessions = Repository(store, self.codec, max_bytes, clock)
-        self._committer = Committer(self._sessions, self.codec, self._key_of, clock)
-        self._takeover = Takeover(self._sessions, self.codec, self._key_of, clock)
-        self._moving: WeakValueDictionary[str, Session] = WeakValueDictionary()
+        self._proof_of = tokens.proof_function(namespace)
+        self._sessions = Repository(store, max_bytes, clock)
+        self._committer = Committer(self._sessions, self.codec, self._proof_of, self.new, self._mark_id, clock)
+        self._takeover = Takeover(self._sessions, self.codec, self._proof_of, namespace)
 
     # Opening
 
-    def open(self, token: str | None = None) -> Session:
+    def open(self, token: Token | str | None = None) -> Session:
         """Return the session of *token*, loaded at its first use; a new one if there is none alive, or no token."""
         return Session(self, _candidates, token)
 
     def load(self, candidates: Candidates) -> State:
-        """Return the state that a request starts from. Of several well-formed tokens, exactly one must be alive.
-        If none of them opened anything, a session of another library is carried over.
+        """Return the state that a request starts from.
 
-        A token that was replaced a moment ago opens nothing, but neither may this request start another session: its
-        cookie would overwrite the one that the browser is being told.
+        Of several tokens that open something, the one is used whose session is signed in; else the one that is alive; else
+        the one that opens a snapshot. Where two have the same rank, none is. If none of them opened anything, a session of
+        another library is carried over.
         """
-        found: dict[str, Found | Moved | None] = {}
-        alive: list[Found] = []
+        if len(candidates) == 1 and candidates[0].__class__ is Token:
+            opened = self._judged(candidates[0])
+            return opened or State(self.empty(), self.new(), has_cookie=True)
+        best: dict[str, State] = {}
         old: OldSession | None = None
         for token in candidates:
-            if not isinstance(token, str):
+            if not isinstance(token, Token):
                 old = token
-                continue
-            key = self._key_of(token)
-            session = found[key] = self._sessions.find(key)
-            if isinstance(session, tuple):
-                alive.append(session)
-        if len(alive) == 1:
-            origin, data = alive[0]
-            return State(data, origin.envelope, origin, True)
-        if alive:
-            log.warning("%d live sessions in one request: none of them is used", len(alive))
-        rivals = [key for key, session in found.items() if session is not None]
-        if old is not None and not rivals:
+            elif (state := self._judged(token)) and (state.opens is Opens.SESSION or token.id not in best):
+                best[token.id] = state
+        if old is not None and not best:
             return self._carried_over(old)
-        return State({}, self.new(), None, bool(candidates), rivals=rivals, gone=bool(rivals) and not alive)
+        return self._chosen(list(best.values())) or State(self.empty(), self.new(), has_cookie=bool(candidates))
+
+    def _judged(self, token: Token, found: Found | None = None) -> State | None:
+        """Return the state that a token opens; ``None`` if it opens nothing. *found*: its session, if that is known."""
+        if found is None:
+            found = self._sessions.find(token.id)
+            if found is None:
+                return None
+        proof = self._proof_of(token)
+        opens = rules.opens(found.envelope, proof, self.now())
+        if opens is Opens.SESSION:
+            return State(Values(found.values, self.codec), found.envelope, found, opens, proof, token, has_cookie=True)
+        if opens is Opens.SNAPSHOT:
+            values = Values(_unpacked(found.envelope.snapshot), self.codec)
+            return State(values, self.new(), found, opens, proof, has_cookie=True)
+        return None
+
+    def _chosen(self, opened: list[State]) -> State | None:
+        living = [state for state in opened if state.opens is Opens.SESSION]
+        signed_in = [state for state in living if state.envelope.user_id is not None]
+        group = signed_in or living or opened
+        if len(group) > 1:
+            log.warning("%d sessions of the same rank in one request: none of them is used", len(group))
+        state = group[0] if len(group) == 1 else State(self.empty(), self.new(), has_cookie=True) if group else None
+        if state is not None:
+            state.rivals = tuple([other.found for other in living if other is not state and other.found is not None])
+        return state
 
     def _carried_over(self, old: OldSession) -> State:
-        found = self._takeover.open(old, self.new())
-        if isinstance(found, tuple):
-            origin, data = found
-            return State(data, origin.envelope, origin, True, token=tokens.new())
-        moved = found is not None
-        return State({}, self.new(), None, True, rivals=[self._takeover.mark_of(old)] if moved else (), gone=moved)
+        token = self._takeover.token_of(old)
+        found = self._takeover.open(token, old, self.new())
+        state = None if found is None else self._judged(token, found)
+        if state is None:
+            return State(self.empty(), self.new(), has_cookie=True)
+        # Nobody but the old cookie has this token, and it is not what the browser is to keep.
+        state.own, state.renew = None, RENEW
+        return state
 
     def new(self) -> Envelope:
         """Return the envelope of a session that begins now."""
-        now = self.now()
-        return Envelope(None, now, now, self.lifetime.idle, self.lifetime.absolute, False)
+        now, lifetime = self.now(), self.lifetime
+        fields = (None, now, now, now, lifetime.idle, lifetime.absolute, False, 0, (), now, (), None, b"", False)
+        return tuple.__new__(Envelope, fields)
 
-    def id_of(self, session: Session, token: str) -> str:
-        """Return the id that *session* will have under *token*; :meth:`revoke_all` knows it from now on."""
-        key = self._key_of(token)
-        self._moving[key] = session
-        return key
-
-    def differs(self, state: State) -> bool:
-        """Tell whether a commit would store or end anything."""
-        if state.ending or (state.token is not None and state.origin is not None):
-            return True
-        if state.origin is None:
-            return bool(state.data) or state.envelope.user_id is not None or state.wanted
-        if state.envelope != state.origin.envelope:
-            return True
-        try:
-            return state.suspect and self.codec.encode(state.data) != state.origin.payload
-        except PayloadError:
-            return True
+    def empty(self) -> Values:
+        """Return the values of a session that begins now."""
+        return Values({}, self.codec)
 
     # Storing
 
@@ -170,32 +184,51 @@ class SessionManager:
         *failed*: the request changes nothing, but what it ended stays ended. Raise :exc:`StoreUnavailable`,
         :exc:`ConflictError`, :exc:`PayloadError` or :exc:`SessionTooLarge` when a change could not be stored.
         """
-        state = session.progress
+        state = session.state
         if state is None:
             return None
-        if state.origin is not None and state.only_read:
-            if not (failed or session.announced):
-                self._committer.touch(state.origin)
+        if state.opens is Opens.SESSION and not (state.acted or state.values.suspect):
+            if not (failed or session.announced) and self._is_due(state):
+                self._committer.note(state)
+        else:
+            if state.ending:
+                self._committer.end(state)
+            if not failed:
+                self._committer.store(state, late=session.announced)
+        if session.announced:
             return None
-        if state.ending:
-            self._committer.end(state)
-        token = None if failed else self._committer.store(state, late=session.announced)
-        if token is not None:
+        if state.to_tell is not None:
+            token, state.to_tell = state.to_tell, None
             return Send(token, self._max_age(state.envelope))
         return Forget() if state.forget else None
+
+    def is_current(self, session: Session) -> bool:
+        """Tell whether the token that the request came with, or was told since, is still the one to keep, as of the last
+        load or commit. It is not if the session has ended, or if another request has given it a new secret."""
+        state = session.state
+        if state is None or state.own is None or state.opens is not Opens.SESSION:
+            return False
+        return self._proof_of(state.own) in state.envelope.current
 
     def end(self, state: State) -> None:
         """End what a request has ended, at once."""
         self._committer.end(state)
 
-    def transact(self, state: State, change: Callable[[dict[str, Any]], T]) -> T:
+    def transact(self, state: State, change: Callable[[MutableMapping[str, Any]], T], *, late: bool = False) -> T:
         """See :meth:`Session.transact`."""
-        return self._committer.transact(state, change)
+        return self._committer.transact(state, change, late)
+
+    def _is_due(self, state: State) -> bool:
+        """Tell whether there may be something to note of a session that was only read."""
+        envelope = state.envelope
+        if envelope.previous or state.renew is not None:
+            return True
+        return self.now() - envelope.last_seen_at >= touch_interval(envelope.idle)
 
     def _max_age(self, envelope: Envelope) -> int | None:
         if not envelope.persistent:
             return None
-        return max(0, math.ceil(envelope.created_at + envelope.absolute - self.now()))
+        return max(0, math.ceil(envelope.signed_in_at + envelope.absolute - self.now()))
 
     # Listing and revoking
 
@@ -204,55 +237,77 @@ class SessionManager:
 
         Raise :exc:`ConfigurationError` if the store keeps no index of users, :exc:`StoreUnavailable` if it fails.
         """
-        found = [self._sessions.pursue(key) for key in self._index().keys_of(checked_user_id(user_id))]
-        # By their ids: one that has just moved may be there under both its keys.
-        sessions = {session[0].key: _info(*session) for session in found if session is not None}
-        own = [info for info in sessions.values() if info.user_id == user_id]
+        found = [self._sessions.find(key) for key in dict.fromkeys(self._index().keys_of(checked_user_id(user_id)))]
+        own = [self._info(session) for session in found if session is not None and session.envelope.user_id == user_id]
         return sorted(own, key=lambda info: info.last_seen_at, reverse=True)
 
     def find(self, session_id: str) -> SessionInfo | None:
         """Return what is known of a session by its id (``session.id``); ``None`` if it does not live."""
-        if not isinstance(session_id, str) or not tokens.well_formed(session_id):
-            return None
-        found = self._sessions.find(session_id)
-        return _info(*found) if isinstance(found, tuple) else None
+        found = self._sessions.find(session_id) if tokens.well_formed_id(session_id) else None
+        return None if found is None else self._info(found)
 
     def revoke(self, session_id: str) -> bool:
         """End a session by its id (``session.id``), at once; return whether there was one."""
-        return isinstance(session_id, str) and tokens.well_formed(session_id) and self._sessions.end(session_id)
+        return tokens.well_formed_id(session_id) and self._sessions.end(session_id)
 
     def revoke_all(self, user_id: str, *, keep: str | None = None) -> int:
         """End all sessions of a user, at once, but the one with the id *keep*; return how many were ended.
 
-        Raise :exc:`ConflictError` if one keeps changing for so long that it could not be ended; the others are.
-        *keep* may be the id of a session that :meth:`Session.regenerate` or :meth:`Session.login` is giving a new token
-        in the request that asks.
+        A sign-in of the user that is under way ends, too, if it began before (:meth:`Session.login` was called, or
+        :meth:`mark_of`), unless *keep* is its id.
         """
-        spare = set() if keep is None else {keep}
-        moving = self._moving.get(keep) if keep is not None else None
-        if moving is not None and (state := moving.progress) is not None and state.origin is not None:
-            spare.add(state.origin.key)
-        ended, conflict = 0, None
-        for key in self._index().keys_of(checked_user_id(user_id)):
-            if key not in spare:
-                try:
-                    ended += self._sessions.end(key, spare=spare)
-                except ConflictError as error:
-                    conflict = error  # one that keeps changing does not protect the others
-        if conflict is not None:
-            raise conflict
-        return ended
+        index = self._index()
+        kept = keep if tokens.well_formed_id(keep) else None
+        self._sessions.leave_mark(self._mark_id(checked_user_id(user_id)), kept)
+        return sum(self._sessions.end(key) for key in index.keys_of(user_id) if key != keep)
+
+    def revoke_everybody(self) -> int:
+        """End all sessions, anonymous ones, too; return how many were ended. Sign-ins under way are not among them.
+
+        Raise :exc:`ConfigurationError` if the store cannot list what it holds.
+        """
+        if not isinstance(self.store, Scannable):
+            raise ConfigurationError(f"{type(self.store).__name__} cannot list its sessions; use a store that can")
+        return sum(map(self._sessions.end, self.store.keys()))
+
+    def mark_of(self, user_id: str) -> str | None:
+        """Return what tells :meth:`Session.login` of a :meth:`revoke_all` since now; ``None`` if there was none lately.
+
+        For who wants it read before the password is checked. It is no secret.
+        """
+        if not isinstance(self.store, UserIndexed):
+            return None  # nobody can be signed out everywhere
+        return rules.newest(self._sessions.mark(self._mark_id(checked_user_id(user_id))))
+
+    def _mark_id(self, user_id: str) -> str:
+        return tokens.id_of_mark(self.namespace, user_id)
 
     def _index(self) -> UserIndexed:
         if not isinstance(self.store, UserIndexed):
             raise ConfigurationError(f"{type(self.store).__name__} keeps no index of users; use a store that does")
         return self.store
 
+    def _info(self, found: Found) -> SessionInfo:
+        envelope = found.envelope
+        return SessionInfo(
+            found.id,
+            envelope.user_id,
+            envelope.created_at,
+            None if envelope.user_id is None else envelope.signed_in_at,
+            envelope.last_seen_at,
+            envelope.expires_at,
+            envelope.persistent,
+            Values(found.values, self.codec),
+        )
 
-def _info(origin: Origin, data: dict[str, Any]) -> SessionInfo:
-    key, (user_id, created_at, last_seen_at, _, _, persistent) = origin.key, origin.envelope
-    return SessionInfo(key, user_id, created_at, last_seen_at, origin.envelope.expires_at, persistent, data)
+
+def _unpacked(snapshot: bytes) -> dict[str, bytes]:
+    try:
+        return unpack_values(snapshot) if snapshot else {}
+    except Damaged:
+        return {}
 
 
-def _candidates(token: str | None) -> Sequence[str]:
-    return (token,) if isinstance(token, str) and tokens.well_formed(token) else ()
+def _candidates(token: Token | str | None) -> Candidates:
+    found = token if isinstance(token, Token) else Token.read(token)
+    return () if found is None else (found,)

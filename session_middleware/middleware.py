@@ -10,11 +10,11 @@ from session_middleware.carrying import CarryOver
 from session_middleware.codecs import Codec
 from session_middleware.config import options
 from session_middleware.cookies import CookiePolicy, SessionCookie, reader
-from session_middleware.exceptions import ConfigurationError, ConflictError, SessionError, StoreError
+from session_middleware.exceptions import ConfigurationError, ConflictError, SessionError, StoreError, anew
 from session_middleware.headers import Headers, forbid_shared_caching, vary_on_cookie
 from session_middleware.lifetime import Lifetime
-from session_middleware.manager import Send, SessionManager, Verdict
-from session_middleware.session import Session
+from session_middleware.manager import MAX_BYTES, Send, SessionManager, Verdict
+from session_middleware.session import Candidates, Session
 from session_middleware.stores.base import Store
 
 if TYPE_CHECKING:
@@ -54,8 +54,9 @@ class SessionMiddleware:
 
     *store*: a :class:`Store`, a URL for :func:`open_store`, or ``None`` for ``./sessions.sqlite3``.
     *lifetime*: the timeouts of new sessions. *cookie*: name and attributes. *codec*: how data become bytes;
-    :class:`MsgpackCodec` by default. *max_bytes*: the largest record. *environ_key*: where the session is put; give
-    another one when two middlewares are nested. *clock* returns epoch seconds. *carry_over*: opens the sessions of another
+    :class:`MsgpackCodec` by default. *max_bytes*: the largest session. *namespace*: keeps the tokens of two sites apart that
+    share one store; without it the name of the cookie. *environ_key*: where the session is put; give another one when two
+    middlewares are nested. *clock* returns epoch seconds. *carry_over*: opens the sessions of another
     library, once each, so that users stay signed in through a move; see :mod:`session_middleware.integrations.moving`.
 
     Raise :exc:`ConfigurationError` for options that cannot work. Attributes that it lacks are those of the application.
@@ -69,7 +70,8 @@ class SessionMiddleware:
         lifetime: Lifetime = Lifetime.AAL2,
         cookie: CookiePolicy = CookiePolicy(),  # noqa: B008  # frozen
         codec: Codec | None = None,
-        max_bytes: int = 1024 * 1024,
+        max_bytes: int = MAX_BYTES,
+        namespace: str | None = None,
         environ_key: str = ENVIRON_KEY,
         clock: Callable[[], float] = time.time,
         carry_over: CarryOver | None = None,
@@ -89,14 +91,14 @@ class SessionMiddleware:
             "sqlite:///sessions.sqlite3" if store is None else store,
             lifetime=lifetime,
             codec=codec,
-            namespace=cookie.name,
+            namespace=cookie.name if namespace is None else namespace,
             max_bytes=max_bytes,
             clock=clock,
         )
         self.environ_key = environ_key
         self.carry_over = carry_over
-        self._http, self._https = cookie.for_scheme("http"), cookie.for_scheme("https")
-        self._read_http, self._read_https = reader(self._http, carry_over), reader(self._https, carry_over)
+        self.http, self.https = cookie.for_scheme("http"), cookie.for_scheme("https")
+        self._read_http, self._read_https = reader(self.http, carry_over), reader(self.https, carry_over)
         self._warn_of_processes = getattr(self.manager.store, "single_process", False)
         self._warn_of_proxy = cookie.secure == "auto"
 
@@ -112,29 +114,32 @@ class SessionMiddleware:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         https = environ.get("wsgi.url_scheme") == "https"
-        cookie, read = (self._https, self._read_https) if https else (self._http, self._read_http)
+        cookie, read = (self.https, self._read_https) if https else (self.http, self._read_http)
         if (self.environ_key in environ or cookie.environ_key in environ) and self._is_inner(environ, cookie):
             return self.app(environ, start_response)
-        session = Session(self.manager, read, environ.get("HTTP_COOKIE"))
-        environ[self.environ_key] = environ[cookie.environ_key] = session
+        exchange = _Exchange(self, cookie, read, environ.get("HTTP_COOKIE"), start_response, environ.get("REQUEST_METHOD"))
+        environ[self.environ_key] = environ[cookie.environ_key] = exchange
+        if self._warn_of_proxy and not https and "HTTP_X_FORWARDED_PROTO" in environ:
+            exchange.forwarded = environ["HTTP_X_FORWARDED_PROTO"]
         if self._warn_of_processes and environ.get("wsgi.multiprocess"):
             self._warn_of_processes = False
             log.warning("the store keeps sessions in this process alone, and there are several: requests will miss them")
-        exchange = _Exchange(self, environ, start_response, session, cookie)
         result: Iterable[bytes] = ()
         try:
             result = self.app(environ, exchange.start_response)
             if result.__class__ is not list and not _is_complete(result, environ):
                 return _Body(exchange, result)
-            # No code of the application runs after this, so its own object can go on to the server.
-            written = exchange.announced
-            exchange.begin()
+            # No code of the application runs after this, so its own object can go on to the server. The environ has the
+            # cookie, and a traceback of what fails from here on may be shown with its locals.
+            del environ
+            is_over = exchange.complete()
         except BaseException as error:
             if not exchange.fail(error, result):
                 raise
             return exchange.unavailable(error)
-        if written or not exchange.announced:
+        if not is_over:
             exchange.end()
+            exchange.let_go()
         return result
 
     def __getattr__(self, name: str) -> Any:
@@ -158,16 +163,17 @@ class SessionMiddleware:
             " give one of them another environ_key and CookiePolicy(name=...), or take one away"
         )
 
-    def note_proxy(self, environ: "WSGIEnvironment") -> None:
-        """Warn once if a proxy ended TLS and the server was not told: the cookie would go out without Secure."""
-        if self._warn_of_proxy and environ.get("wsgi.url_scheme") == "http":
-            proto = environ.get("HTTP_X_FORWARDED_PROTO")
-            if isinstance(proto, str) and "https" in proto.lower():
-                self._warn_of_proxy = False
-                log.warning(
-                    "a proxy says https, the server http, so the session cookie is not Secure: let the server trust the"
-                    " proxy (gunicorn: forwarded_allow_ips), or set CookiePolicy(secure=True)"
-                )
+    def note_proxy(self, forwarded: object) -> None:
+        """Warn once if a proxy ended TLS and the server was not told: the cookie would go out without Secure.
+
+        *forwarded*: the ``X-Forwarded-Proto`` of a request that came by http.
+        """
+        if self._warn_of_proxy and isinstance(forwarded, str) and "https" in forwarded.lower():
+            self._warn_of_proxy = False
+            log.warning(
+                "a proxy says https, the server http, so the session cookie is not Secure: let the server trust the"
+                " proxy (gunicorn: forwarded_allow_ips), or set CookiePolicy(secure=True)"
+            )
 
 
 def _refuse_collision(cookie: CookiePolicy, carry_over: CarryOver) -> None:
@@ -187,7 +193,8 @@ def _refuse_collision(cookie: CookiePolicy, carry_over: CarryOver) -> None:
 def _check(status: str, headers: Headers) -> None:
     """Refuse what no server would send, while nothing is stored: the browser would never learn of a new token."""
     try:
-        sendable = not _NOT_IN_HEADERS.search(status + "".join([name + value for name, value in headers]))
+        text = status + "".join(["".join(header) for header in headers])
+        sendable = text.isprintable() or not _NOT_IN_HEADERS.search(text)
     except TypeError:
         sendable = False
     if not sendable:
@@ -204,42 +211,56 @@ def _close(result: Iterable[bytes]) -> None:
         close()
 
 
-class _Exchange:
-    """One request's way out: holds the status and headers back until the session is stored."""
+def _nobody(*_: object) -> None:
+    """What stands for the server once it is not listening any more."""
+
+
+class _Exchange(Session):
+    """One request: the session that the application sees, and the way out, which holds the status and headers back until it
+    is stored. It keeps no reference to the environ, which has one to it: nothing is left for the garbage collector."""
 
     _status: str | None = None
     _headers: Headers
     _exc_info: Any = None
-    _write: Callable[[bytes], object]
+    _server_write: Any = None
     _verdict: Verdict | None = None
     _escaped = False
-    _fault: SessionError | None = None
+    _failure: StoreError | ConflictError | None = None
     _over = False
-    announced = False
+    is_sent = False
+    """Whether status and headers have gone to the server."""
+    forwarded: object = None
+    """The ``X-Forwarded-Proto`` of a request that came by http."""
 
     def __init__(
         self,
         middleware: SessionMiddleware,
-        environ: "WSGIEnvironment",
-        start_response: "StartResponse",
-        session: Session,
         cookie: SessionCookie,
+        read: Callable[[object], Candidates],
+        header: object,
+        start_response: "StartResponse",
+        method: object,
     ) -> None:
+        # What Session's own __init__() does, without the call: it is on the way of every request, touched or not.
+        self._keeper = middleware.manager
+        self._read = read
+        self._source: Any = header
         self._middleware = middleware
-        self._environ = environ
-        self._send = start_response
-        self._session = session
         self._cookie = cookie
+        self._send: Any = start_response
+        self._method = method
 
     def start_response(self, status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], object]:
         """Note what the application wants to send; it leaves with the first block (PEP 3333, start_response())."""
         if self._status is not None and exc_info is None:
             raise AssertionError("start_response() was called a second time without exc_info")
-        self._status, self._headers, self._exc_info = status, list(headers), exc_info
-        if self.announced:
-            # The server raises exc_info if bytes have left; if none have, these headers replace the first ones.
-            exc_info = None  # no cycle through the frames of the traceback
-            self._pass_on()
+        self._status, self._headers = status, list(headers)
+        if exc_info is not None:
+            self._exc_info = exc_info
+            if self.is_sent:
+                # The server raises exc_info if bytes have left; if none have, these headers replace the first ones.
+                exc_info = None  # no cycle through the frames of the traceback
+                self._pass_on()
         return self.write
 
     def write(self, data: bytes) -> None:
@@ -247,17 +268,28 @@ class _Exchange:
         if not isinstance(data, bytes):
             raise TypeError(f"write() takes bytes, not {type(data).__name__}")
         self.begin()
-        self._write(data)
+        self._server_write(data)
 
     def begin(self) -> None:
         """Store the session, then let status and headers go; nothing if they have gone, or if there are none yet."""
-        if self.announced or self._status is None:
+        if self.is_sent or self._status is None:
             return
-        session = self._session
-        if session.accessed:
-            self._commit(session)
-        session.announced = self.announced = True
+        if self.accessed:
+            self._commit()
+        self.announced = self.is_sent = True
         self._pass_on()
+
+    def complete(self) -> bool:
+        """The application has returned its whole response: let it go. Return whether nothing is left to do then."""
+        if not (self.accessed or self.is_sent or self._status is None or self._exc_info):
+            self.announced = self.is_sent = self.is_over = True
+            send, self._send = self._send, _nobody
+            send(self._status, self._headers)
+            return True
+        has_written = self.is_sent
+        self.begin()
+        self._over = self.is_sent and not has_written
+        return False
 
     def fail(self, error: BaseException, result: Iterable[bytes] = ()) -> bool:
         """An exception escapes, so the request changes nothing but what it ended. Close what the server will not see.
@@ -265,88 +297,101 @@ class _Exchange:
         Return whether the error is to be answered with a 503: a failed store, in a response that has not started.
         """
         self._escaped = True
-        self.end()
-        _close(result)
-        if self.announced or not isinstance(error, _FAULTS):
-            return False
-        self._fault = error
-        return True
+        is_answered = False
+        try:
+            self.end()
+            _close(result)
+            if not self.is_sent and isinstance(error, _FAULTS):
+                self._failure, is_answered = anew(error), True
+        finally:
+            if not is_answered:
+                self.let_go()
+        return is_answered
 
     def unavailable(self, error: BaseException) -> list[bytes]:
         """Answer 503 in place of the application (RFC 9110, 15.6.4); none of its bytes leave."""
         log.error("the session could not be loaded or stored: %s", error)
-        self.announced = True
-        self._send("503 Service Unavailable", list(_UNAVAILABLE_HEADERS))
-        return [] if self._environ.get("REQUEST_METHOD") == "HEAD" else [_UNAVAILABLE]
+        self.is_sent = True
+        send = self._send
+        self.let_go()
+        send("503 Service Unavailable", list(_UNAVAILABLE_HEADERS))
+        return [] if self._method == "HEAD" else [_UNAVAILABLE]
 
     def end(self) -> None:
         """The request is over. Store what a started response changed since; of one that never started, only the end."""
-        if not self.announced:
+        if not self.is_sent:
             self._exc_info = None
-            self._session.announced = True
+            self.announced = True
         self.settle()
         self._over = True
 
     def settle(self) -> None:
         """Store what has changed since the response started, before the client can see its end."""
-        session = self._session
-        if not session.accessed or self._over:
+        if not self.accessed or self._over:
             return
         try:
-            self._middleware.manager.commit(session, failed=not self.announced or self._is_failed())
+            self._middleware.manager.commit(self, failed=not self.is_sent or self._is_failed())
         except SessionError as error:
             self._over = True
-            log.error("%r: what was left to store when the request ended is lost: %s", session, error)
+            log.error("%r: what was left to store when the request ended is lost: %s", self, error)
 
-    def _commit(self, session: Session) -> None:
+    def let_go(self) -> None:
+        """Nothing of the request is left to do. Forget the server, which may have a reference to the environ."""
+        self._send = self._server_write = _nobody
+        self.is_over = True
+
+    def _commit(self) -> None:
         failed = self._is_failed()
-        if self._fault is None and failed:
-            self._fault = session.fault  # the framework has made an error page of it
-        if self._fault is not None:
-            raise self._fault
-        if session.progress is not None and not session.progress.only_read:
+        if self._failure is None and failed:
+            self._failure = self.fault  # the framework has made an error page of it
+        if self._failure is not None:
+            raise anew(self._failure)
+        state = self._state
+        if state is not None and (state.acted or state.values.suspect or state.renew is not None):
             _check(self._status or "", self._headers)
         try:
-            self._verdict = self._middleware.manager.commit(session, failed=failed)
+            self._verdict = self._middleware.manager.commit(self, failed=failed)
         except _FAULTS as error:
-            self._fault, self._over = error, True
+            self._failure, self._over = anew(error), True
             raise
 
     def _is_failed(self) -> bool:
         return self._escaped or self._status is None or self._status[:1] == "5"
 
     def _pass_on(self) -> None:
-        headers, exc_info = self._headers, self._exc_info
-        self._exc_info = None
-        session = self._session
-        if session.accessed:
-            vary_on_cookie(headers)
+        """Let status and headers go. No local has the headers, nor the cookie: tracebacks may be shown with their locals."""
+        exc_info, self._exc_info = self._exc_info, None
+        if self.accessed:
+            vary_on_cookie(self._headers)
             if self._verdict is not None:
-                self._set_cookie(headers, self._verdict)
-            elif session.progress is None:
-                forbid_shared_caching(headers)  # the session could not be loaded, and the application went on without
-        status = self._status or ""
+                self._set_cookie(self._verdict)
+            elif self._state is None:
+                # The session could not be loaded, and the application went on without.
+                forbid_shared_caching(self._headers)
+        status, send = self._status or "", self._send
         try:
-            self._write = self._send(status, headers, exc_info) if exc_info else self._send(status, headers)
+            self._server_write = send(status, self._headers, exc_info) if exc_info else send(status, self._headers)
         finally:
             exc_info = None
 
-    def _set_cookie(self, headers: Headers, verdict: Verdict) -> None:
-        self._middleware.note_proxy(self._environ)
-        if isinstance(verdict, Send):
-            cookie = self._cookie.header(verdict.token, max_age=verdict.max_age)
-        else:
-            cookie = self._cookie.deletion_header()
-        theirs = [header for header in headers if self._is_same_cookie(header)]
+    def _set_cookie(self, verdict: Verdict) -> None:
+        if self.forwarded is not None:
+            self._middleware.note_proxy(self.forwarded)
+        theirs = [header for header in self._headers if self._is_same_cookie(header)]
         if theirs:
             # RFC 6265bis, 4.1.1: no two Set-Cookie of one name in a response.
             log.warning("the application sets a cookie named %s itself; it is left out", self._cookie.name)
-            headers[:] = [header for header in headers if header not in theirs]
-        headers.append(("Set-Cookie", cookie))
+            self._headers[:] = [header for header in self._headers if header not in theirs]
+        self._headers.append(("Set-Cookie", self._set_cookie_text(verdict)))
         old = self._middleware.carry_over
-        if old is not None and old.name != self._cookie.name and old.find(self._environ.get("HTTP_COOKIE")) is not None:
-            headers.append(("Set-Cookie", old.deletion_header()))
-        forbid_shared_caching(headers)
+        if old is not None and old.name != self._cookie.name and old.find(self._source) is not None:
+            self._headers.append(("Set-Cookie", old.deletion_header()))
+        forbid_shared_caching(self._headers)
+
+    def _set_cookie_text(self, verdict: Verdict) -> str:
+        if isinstance(verdict, Send):
+            return self._cookie.header(verdict.token, max_age=verdict.max_age)
+        return self._cookie.deletion_header()
 
     def _is_same_cookie(self, header: tuple[str, str]) -> bool:
         return header[0].lower() == "set-cookie" and self._cookie.is_set_by(header[1])
@@ -370,7 +415,7 @@ class _Body:
         block: Any
         try:
             block = next(self._iterator, _END)
-            if not exchange.announced:
+            if not exchange.is_sent:
                 exchange.begin()
         except BaseException as error:
             if not exchange.fail(error):
@@ -391,6 +436,7 @@ class _Body:
             self._exchange.fail(error)
             raise
         self._exchange.end()
+        self._exchange.let_go()
 
     def _close(self) -> None:
         iterable, self._iterable = self._iterable, ()

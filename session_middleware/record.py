@@ -1,125 +1,268 @@
-"""The envelope around a payload, to bytes and back. It knows the format and nothing of what the payload means.
+"""What a store keeps under an id, to bytes and back. It knows the format and nothing of what the values mean.
 
 ::
 
-    value    = format(1) check(4) body
-    format   = 0x01
-    check    = CRC-32 of (key body), so that a damaged record, or one found under another key, is seen
-    body     = session | moved
-    session  = 0x01 flags(1) created_at(8) last_seen_at(8) idle(8) absolute(8) n(2) user_id(n) payload
-    flags    = 1 persistent + 2 has an idle timeout + 4 has a user id
-    moved    = 0x02 successor(43)
+    value     = format(1) check(4) body
+    format    = 0x01
+    check     = CRC-32 of body, so that damage is seen; the proofs bind the record to its id
+    body      = session | ended | mark
+    session   = 0x01 flags(1) created_at(8) signed_in_at(8) last_seen_at(8) issued_at(8) idle(8) absolute(8) era(4)
+                c(1) p(1) u(1) s(4)  current(16 c)  previous(25 p)  user_id(u)  mark(12)?  snapshot(s)  values
+    flags     = 1 persistent + 2 has a mark + 4 was carried over
+    c, p, u   = at most 4, 3 and 255; 0 for nobody              idle = 0 for none
+    previous  = proof(16) kind(1) at(8, -1 for none)
+    snapshot, values = a MessagePack map from key (str) to encoded value (bin); an empty snapshot has no bytes
+    ended     = 0x02
+    mark      = 0x03 expires_at(8) entry+                      entry = nonce(12) kept id (12, or 12 times "." for none)
 
-Numbers are big-endian; times are IEEE doubles, epoch seconds or seconds.
+Numbers are big-endian; times are IEEE doubles, epoch seconds or seconds. What nobody would write is no record, though its
+check matches: whatever is read can be written again, to every store.
 """
 
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from enum import IntEnum
+from typing import Final, NamedTuple, cast
 from zlib import crc32
 
-from session_middleware.lifetime import deadline
-from session_middleware.tokens import FORM
+from msgpack import unpackb
+
+from session_middleware.packing import Packers
+from session_middleware.tokens import well_formed_id
+
+MOST_CURRENT: Final = 4
+MOST_PREVIOUS: Final = 3
+MOST_ENTRIES: Final = 4
 
 _FORMAT = 1
-_SESSION = 1
-_MOVED = 2
-_PERSISTENT, _IDLE, _USER = 1, 2, 4
+_SESSION, _ENDED, _MARK = 1, 2, 3
+_PERSISTENT, _HAS_MARK, _CARRIED = 1, 2, 4
 
 _PREFIX = struct.Struct(">BI")
-_SESSION_HEAD = struct.Struct(">BBddddH")
-_WHOLE_HEAD = struct.Struct(">BIBBddddH")
+_SESSION_HEAD = struct.Struct(">BBddddddIBBBI")
+_WHOLE_HEAD = struct.Struct(">BIBBddddddIBBBI")
+_PREVIOUS = struct.Struct(">16sBd")
+_MARK_HEAD = struct.Struct(">Bd")
 _BODY = _PREFIX.size
-_SUCCESSOR = re.compile(FORM.encode()).fullmatch
-_LATEST = 1e12
+_START = _WHOLE_HEAD.size
+_ALL_FLAGS = _PERSISTENT | _HAS_MARK | _CARRIED
+_PROOF, _ID = 16, 12
+LEAST = _START + _PROOF
+"""The bytes that a session takes beside its values."""
+
+MORE = 512
+"""So many more it takes at most, a snapshot not counted: for a user id, and for the proofs of other secrets."""
+
+# Of two such times the sum, which is when a session ends, has room in the five bytes that it gets in an index, with slack.
+_LATEST = 5e11
+_LAST_ERA = 2**31
+_NO_ID = "." * _ID
+_ENTRY = re.compile(rb"([A-Za-z0-9_-]{12})([A-Za-z0-9_-]{12}|\.{12})")
+
+Encoded = dict[str, bytes]
+"""A session's values by key, each as the codec has encoded it."""
+
+_BYTES = {bytes}
+
+pack_values: Callable[[Encoded], bytes] = Packers().pack
+"""Return encoded values as one piece."""
+
+
+class Kind(IntEnum):
+    """What took a secret out of service."""
+
+    RENEWED = 1
+    SIGNED_IN = 2
+    REPLACED = 3
+
+
+class Previous(NamedTuple):
+    """A secret that is not current any more. ``at`` (epoch seconds) is when it was taken out of service; of a renewed one,
+    when a request came with a later one, ``None`` if none has."""
+
+    proof: bytes
+    kind: Kind
+    at: float | None
 
 
 class Envelope(NamedTuple):
-    """What the middleware itself knows of a session. Times are epoch seconds, durations seconds."""
+    """What the record holds beside the application's values. Times are epoch seconds, durations seconds."""
 
     user_id: str | None
     created_at: float
+    signed_in_at: float
+    """When the latest sign-in was; of an anonymous session, when it was created."""
     last_seen_at: float
     idle: float | None
     absolute: float
     persistent: bool
+    era: int
+    current: tuple[bytes, ...]
+    issued_at: float
+    previous: tuple[Previous, ...] = ()
+    mark: str | None = None
+    """The nonce of the user's mark as it was when ``login()`` was called."""
+    snapshot: bytes = b""
+    carried: bool = False
+    """Whether the session comes from another library, so that its id is made of a secret that others may have."""
 
     @property
     def expires_at(self) -> float:
         """The moment (epoch seconds) from which the session has ended."""
-        return deadline(self.created_at, self.last_seen_at, self.idle, self.absolute)
-
-    def used(self, now: float) -> "Envelope":
-        """Return the envelope of the same session, last seen *now*."""
-        return Envelope(self.user_id, self.created_at, now, self.idle, self.absolute, self.persistent)
+        _, _, began, seen, idle, absolute, *_ = self
+        end = began + absolute
+        return end if idle is None or end < seen + idle else seen + idle
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
-    """What is left under the key of a regenerated session: requests still running on it find its successor."""
+class Ended:
+    """What is left of a session that nobody may bring back: nothing."""
 
-    successor: str
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What signing a user out everywhere leaves for sign-ins in flight: the latest (nonce, id kept), newest last."""
+
+    entries: tuple[tuple[str, str | None], ...]
+    expires_at: float
 
 
 class Damaged(ValueError):
-    """The bytes are not a value that was written under this key in this format."""
+    """The bytes are not a value that was written in this format."""
 
 
-def pack(key: str, envelope: Envelope, payload: bytes) -> bytes:
+def pack(envelope: Envelope, values: bytes) -> bytes:
     """Return the value of a session."""
-    user_id, created_at, last_seen_at, idle, absolute, persistent = envelope
-    flags, user = (_PERSISTENT if persistent else 0), b""
-    if idle is not None:
-        flags |= _IDLE
-    if user_id is not None:
-        flags, user = flags | _USER, user_id.encode()
-    head = _SESSION_HEAD.pack(_SESSION, flags, created_at, last_seen_at, idle or 0.0, absolute, len(user))
-    return _sealed(key, head + user + payload)
+    user_id, created, signed_in, seen, idle, absolute, persistent, era, current, issued = envelope[:10]
+    previous, mark, snapshot, carried = envelope[10:]
+    user = b"" if user_id is None else user_id.encode()
+    flags = (_PERSISTENT if persistent else 0) | (0 if mark is None else _HAS_MARK) | (_CARRIED if carried else 0)
+    head = _SESSION_HEAD.pack(
+        _SESSION, flags, created, signed_in, seen, issued, idle or 0.0, absolute, era,
+        len(current), len(previous), len(user), len(snapshot),
+    )  # fmt: skip
+    before = [_PREVIOUS.pack(proof, kind, -1.0 if at is None else at) for proof, kind, at in previous] if previous else ()
+    return _sealed(b"".join((head, *current, *before, user, b"" if mark is None else mark.encode(), snapshot, values)))
 
 
-def pack_moved(key: str, moved: Moved) -> bytes:
-    """Return the value that stands under the old key after a regenerate."""
-    return _sealed(key, bytes((_MOVED,)) + moved.successor.encode())
+def pack_ended() -> bytes:
+    """Return the value that keeps an id from being used again."""
+    return _sealed(bytes((_ENDED,)))
 
 
-def unpack(key: str, value: bytes) -> tuple[Envelope, bytes] | Moved:
-    """Return the envelope and the payload, or the successor; raise :exc:`Damaged` for anything else."""
+def pack_mark(mark: Mark) -> bytes:
+    """Return the value of a user's mark."""
+    entries = "".join([nonce + (keep or _NO_ID) for nonce, keep in mark.entries])
+    return _sealed(_MARK_HEAD.pack(_MARK, mark.expires_at) + entries.encode())
+
+
+def unpack(value: bytes) -> tuple[Envelope, bytes] | Ended | Mark:
+    """Return the envelope and the packed values, or what else it is; raise :exc:`Damaged` for anything else."""
     try:
-        form, check, kind, flags, created_at, last_seen_at, idle, absolute, size = _WHOLE_HEAD.unpack_from(value)
+        head = _WHOLE_HEAD.unpack_from(value)
     except struct.error:
-        raise Damaged("too short") from None
+        return _unpack_other(value)
+    form, check, kind, flags, created, signed_in, seen, issued, idle, absolute, era, c, p, u, s = head
+    if kind != _SESSION or form != _FORMAT or check != crc32(value[_BODY:]):
+        return _unpack_other(value)
+    # A NaN compares false with everything, so it fails this, too.
+    if not (0 <= created < _LATEST and 0 <= signed_in < _LATEST and 0 <= seen < _LATEST and 0 <= issued < _LATEST):
+        raise Damaged("not a time")
+    if not (0 <= idle < _LATEST and 0 < absolute < _LATEST):
+        raise Damaged("not a duration")
+    if flags > _ALL_FLAGS or era > _LAST_ERA:
+        raise Damaged("not known")
+    at = _START + _PROOF * c
+    current = (value[_START:at],) if c == 1 else _unpack_current(value[_START:at])
+    previous: tuple[Previous, ...] = ()
+    if p:
+        end = at + _PREVIOUS.size * p
+        previous = _unpack_previous(value[at:end])
+        at = end
+    user_id = mark = None
+    if u:
+        user_id = _text(value[at : at + u])
+        at += u
+    if flags & _HAS_MARK:
+        mark = _text(value[at : at + _ID])
+        if not well_formed_id(mark):
+            raise Damaged("not a mark")
+        at += _ID
+    snapshot = value[at : at + s] if s else b""
+    at += s
+    if at > len(value):
+        raise Damaged("too short")
+    fields = (
+        user_id, created, signed_in, seen, idle or None, absolute, flags & _PERSISTENT != 0, era,
+        current, issued, previous, mark, snapshot, flags & _CARRIED != 0,
+    )  # fmt: skip
+    # Half the time of Envelope(*fields), on every load.
+    return tuple.__new__(Envelope, fields), value[at:]
+
+
+def unpack_values(packed: bytes) -> Encoded:
+    """Return the encoded values by key; raise :exc:`Damaged` for anything that is no such piece."""
+    try:
+        values = unpackb(packed, max_array_len=0)
+        "".join(values)
+        if values.__class__ is dict and {*map(type, values.values())} <= _BYTES:
+            return cast("Encoded", values)
+    # msgpack raises whatever its parts raise, and so does what comes of other keys than text.
+    except Exception as error:
+        raise Damaged(f"the values are no map ({type(error).__name__})") from None
+    raise Damaged("the values are no map from text to bytes")
+
+
+def _unpack_other(value: bytes) -> Ended | Mark:
+    if len(value) <= _BODY:
+        raise Damaged("too short")
+    form, check = _PREFIX.unpack_from(value)
     if form != _FORMAT:
         raise Damaged(f"format {form} is not known")
-    if check != crc32(value[_BODY:], crc32(key.encode())):
+    if check != crc32(value[_BODY:]):
         raise Damaged("the check does not match")
-    if kind == _MOVED:
-        return _unpack_moved(value[_BODY + 1 :])
-    # A NaN compares false with everything, so it fails this too.
-    if kind != _SESSION or not (created_at < _LATEST and last_seen_at < _LATEST and idle < _LATEST and absolute < _LATEST):
+    body = value[_BODY:]
+    if body == bytes((_ENDED,)):
+        return Ended()
+    if body[0] != _MARK or len(body) < _MARK_HEAD.size:
         raise Damaged("not a session")
-    start = _WHOLE_HEAD.size
-    user_id = None
-    if flags & _USER:
-        user_id = _text(value[start : start + size])
-        start += size
-    fields = (user_id, created_at, last_seen_at, idle if flags & _IDLE else None, absolute, flags & _PERSISTENT != 0)
-    # Half the time of Envelope(*fields), on every load.
-    return tuple.__new__(Envelope, fields), value[start:]
+    expires_at = _MARK_HEAD.unpack_from(body)[1]
+    found = [match.groups() for match in _ENTRY.finditer(body, _MARK_HEAD.size)]
+    whole = len(found) * 2 * _ID == len(body) - _MARK_HEAD.size
+    if not (whole and 0 < len(found) <= MOST_ENTRIES and 0 <= expires_at < _LATEST):
+        raise Damaged("not a mark")
+    entries = [(nonce.decode(), None if keep.decode() == _NO_ID else keep.decode()) for nonce, keep in found]
+    return Mark(tuple(entries), expires_at)
 
 
-def _unpack_moved(body: bytes) -> Moved:
-    if not _SUCCESSOR(body):
-        raise Damaged("not a successor")
-    return Moved(body.decode())
+def _unpack_current(packed: bytes) -> tuple[bytes, ...]:
+    if len(packed) > _PROOF * MOST_CURRENT:
+        raise Damaged("too many secrets")
+    return tuple([packed[at : at + _PROOF] for at in range(0, len(packed), _PROOF)])
+
+
+def _unpack_previous(packed: bytes) -> tuple[Previous, ...]:
+    if len(packed) > _PREVIOUS.size * MOST_PREVIOUS:
+        raise Damaged("too many secrets")
+    found = []
+    try:
+        for proof, kind, at in _PREVIOUS.iter_unpack(packed):
+            if not (at == -1 or 0 <= at < _LATEST):
+                raise Damaged("not a time")
+            found.append(Previous(proof, Kind(kind), None if at < 0 else at))
+    except (struct.error, ValueError) as error:
+        raise Damaged(str(error)) from None
+    return tuple(found)
 
 
 def _text(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise Damaged("the user id is no text") from None
+        raise Damaged("the user id, or the mark, is no text") from None
 
 
-def _sealed(key: str, body: bytes) -> bytes:
-    return _PREFIX.pack(_FORMAT, crc32(body, crc32(key.encode()))) + body
+def _sealed(body: bytes) -> bytes:
+    return _PREFIX.pack(_FORMAT, crc32(body)) + body

@@ -1,6 +1,6 @@
 """What to tell when encoding failed: the innermost value that is at fault, and the way to it. It knows no format."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, cast
 
 from session_middleware.exceptions import PayloadError
@@ -20,32 +20,43 @@ _ITERATORS: dict[type, Callable[[Any], Iterator[Any]]] = {
 }
 
 
-def explained(encode: Callable[[Any], bytes], data: Mapping[str, Any]) -> bytes:
-    """Return what *encode* makes of *data*, or raise a :exc:`PayloadError`."""
+def explained(encode: Callable[[Any], bytes], value: object) -> bytes:
+    """Return what *encode* makes of *value*, or raise a :exc:`PayloadError` whose path begins at *value*."""
     try:
-        return encode(data)
+        return encode(value)
     except REFUSALS as error:
-        _explain(data, encode, error)
+        _explain(value, encode, error)
 
 
-def _explain(data: Mapping[str, Any], encode: Callable[[Any], bytes], cause: Exception) -> NoReturn:
-    """Raise the :exc:`PayloadError` that names the value in *data* which *encode* refuses."""
-    path, value, error = "session", cast("Any", data), cause
+def step(key: object, *, at_top: bool = False) -> str:
+    """Return the step to what is under a key: ``['cart']`` at the top of a session, ``.price`` further down."""
+    try:
+        if not at_top and isinstance(key, str) and len(key) <= _LONGEST_KEY and str.isidentifier(key):
+            return f".{str.__str__(key)}"
+        text = repr(key)
+    # The key is the application's own object, or an int of more digits than Python writes.
+    except Exception:
+        text = type(key).__qualname__
+    return f"[{text}]" if len(text) <= _LONGEST_KEY else f"[{text[:_LONGEST_KEY]}...]"
+
+
+def _explain(value: object, encode: Callable[[Any], bytes], cause: Exception) -> NoReturn:
+    """Raise the :exc:`PayloadError` that names what *encode* refuses in *value*."""
+    path, error = "", cause
     above: set[int] = set()
     while len(path) < _LONGEST_PATH:
         above.add(id(value))
-        steps = _inside(value, at_top=value is data)
-        found = next(((step, inner, refusal) for step, inner in steps if (refusal := _refusal(inner, encode))), None)
+        found = next(((way, inner, refusal) for way, inner in _inside(value) if (refusal := _refusal(inner, encode))), None)
         if found is None:
             break
-        step, value, error = found
-        path += step
+        way, value, error = found
+        path += way
         if id(value) in above:
             error = ValueError(f"{type(value).__qualname__} contains itself")
             break
     if isinstance(error, UnicodeEncodeError):
         error = ValueError("str with a lone surrogate")
-    raise PayloadError(f"{path}: {error}", path=path) from cause
+    raise PayloadError(str(error), path=path) from cause
 
 
 def _refusal(value: object, encode: Callable[[Any], bytes]) -> Exception | None:
@@ -56,25 +67,14 @@ def _refusal(value: object, encode: Callable[[Any], bytes]) -> Exception | None:
     return None
 
 
-def _inside(value: object, *, at_top: bool) -> Iterator[tuple[str, object]]:
-    """Yield what *value* contains, each with the step that leads there: ``['cart']``, ``.price``, ``[3]``."""
+def _inside(value: object) -> Iterator[tuple[str, object]]:
+    """Yield what *value* contains, each with the step that leads there: ``['a b']``, ``.price``, ``[3]``."""
     kind = type(value)
     if issubclass(kind, dict):
         for key, inner in dict.items(cast("dict[Any, Any]", value)):
             yield ", a key", key
-            yield _step(key, at_top=at_top), inner
+            yield step(key), inner
     for base, iterate in _ITERATORS.items():
         if issubclass(kind, base):
             for index, inner in enumerate(iterate(value)):
                 yield (f"[{index}]" if base in (list, tuple) else ", a member"), inner
-
-
-def _step(key: object, *, at_top: bool) -> str:
-    try:
-        if not at_top and isinstance(key, str) and len(key) <= _LONGEST_KEY and str.isidentifier(key):
-            return f".{str.__str__(key)}"
-        text = repr(key)
-    # The key is the application's own object, or an int of more digits than Python writes.
-    except Exception:
-        text = type(key).__qualname__
-    return f"[{text}]" if len(text) <= _LONGEST_KEY else f"[{text[:_LONGEST_KEY]}...]"

@@ -1,30 +1,43 @@
-"""Sessions in a store: bytes on one side, envelope and data on the other. It decides nothing about requests."""
+"""Sessions in a store: bytes on one side, envelope and encoded values on the other. It decides nothing about requests."""
 
 import logging
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable
 from itertools import count
 from secrets import SystemRandom
-from typing import Any, NoReturn, TypeAlias
+from typing import NoReturn
 
-from session_middleware.codecs import Codec
-from session_middleware.exceptions import ConflictError, PayloadError, SessionTooLarge, StoreError, sizes
-from session_middleware.record import Damaged, Envelope, Moved, pack, pack_moved, unpack
-from session_middleware.session import Origin
-from session_middleware.stores.base import Record, Store, Sweepable, Version
+from session_middleware import rules
+from session_middleware.exceptions import ConflictError, SessionTooLarge, StoreError, sizes
+from session_middleware.record import (
+    LEAST,
+    MORE,
+    Damaged,
+    Encoded,
+    Ended,
+    Envelope,
+    Mark,
+    pack,
+    pack_ended,
+    pack_mark,
+    pack_values,
+    unpack,
+    unpack_values,
+)
+from session_middleware.session import Found
+from session_middleware.stores.base import Record, Store, Stored, Sweepable, Version
+from session_middleware.tokens import new_id
 
 log = logging.getLogger("session_middleware")
 
 LARGE = 64 * 1024
 
-# How long a session that got a new token can be found by requests that were running then, and how long requests that
-# still come with the old one leave the browser's cookie alone (seconds): as long as servers let a request run by default.
-_MOVED_FOR = 30
-_MOST_MOVES = 100
+# A user's mark stays for so long (seconds): a sign-in that takes longer is not told that the user was signed out meanwhile.
+_MARKED_FOR = 86400
 
 # A session that keeps changing under us is tried this often, for less than two seconds.
-_TRIES = 42
+TRIES = range(42)
 _LONGEST_PAUSE = 0.09
 _random = SystemRandom()
 
@@ -34,49 +47,47 @@ _SWEEP_LIMIT = 100
 _NOTHING = Record(b"", 0, None)
 
 
-Found: TypeAlias = tuple[Origin, dict[str, Any]]
-
-
 class Repository:
-    """Finds, writes, moves and ends sessions by their keys."""
+    """Finds, writes and ends sessions by their ids."""
 
-    def __init__(self, store: Store, codec: Codec, max_bytes: int, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, max_bytes: int, clock: Callable[[], float]) -> None:
         self._store = store
-        self._codec = codec
         self._max_bytes = max_bytes
         self._now = clock
         self._creations = count()
 
-    def find(self, key: str) -> Found | Moved | None:
-        """Return the live session under the key, or where it has moved; ``None`` for absent, expired or damaged."""
+    def find(self, key: str) -> Found | None:
+        """Return the live session with that key; ``None`` for absent, ended, expired or damaged."""
+        found = self.look(key)
+        return None if isinstance(found, Ended) else found
+
+    def look(self, key: str) -> Found | Ended | None:
+        """Return the live session with that key, or what keeps the key from being used again; ``None`` for all else."""
         stored = self._store.load(key)
         if stored is None:
             return None
         value, version = stored
         try:
-            found = unpack(key, value) if len(value) <= self._max_bytes else _too_large(value)
-            if isinstance(found, Moved):
-                return found
-            envelope, payload = found
+            unpacked = unpack(value) if len(value) <= self._max_bytes + MORE else _too_large(value)
+            if not isinstance(unpacked, tuple):
+                return unpacked if isinstance(unpacked, Ended) else None
+            envelope, packed = unpacked
             if envelope.expires_at <= self._now():
                 return None
-            return tuple.__new__(Origin, (key, version, envelope, payload)), self._codec.decode(payload)
-        except (Damaged, PayloadError) as error:
+            # Half the time of Found(...), on every load.
+            return tuple.__new__(Found, (key, version, envelope, unpack_values(packed)))
+        except Damaged as error:
             log.error("session %s: the record is damaged and is left alone: %s", key, error)
             return None
 
-    def pursue(self, key: str) -> Found | None:
-        """Return the live session under the key or where it has moved. Only for who had it before it moved, or its owner."""
-        for _ in range(_MOST_MOVES):
-            found = self.find(key)
-            if not isinstance(found, Moved):
-                return found
-            key = found.successor
-        return None
+    def find_again(self, key: str, number: int) -> Found | None:
+        """Return the session as it is now, for a compare-and-set that was refused *number* times; the next comes at once."""
+        _pause(number)
+        return self.find(key)
 
-    def create(self, key: str, envelope: Envelope, payload: bytes) -> bool:
+    def create(self, key: str, envelope: Envelope, values: Encoded) -> bool:
         """Store a new session; return ``False`` if the key is taken. Now and then, remove some that have expired."""
-        created = self._store.create(key, self._record(key, envelope, payload))
+        created = self._store.create(key, self._record(key, envelope, values))
         if next(self._creations) % _SWEEP_EVERY == 0 and isinstance(self._store, Sweepable):
             try:
                 self._store.sweep(_SWEEP_LIMIT)
@@ -84,72 +95,100 @@ class Repository:
                 log.warning("could not remove expired sessions: %s", error)
         return created
 
-    def replace(self, key: str, version: Version | None, envelope: Envelope, payload: bytes) -> bool:
-        """Store a session over its record at *version*; return ``False`` if it is not there or not known any more."""
-        return version is not None and self._store.update(key, self._record(key, envelope, payload), version=version)
+    def replace(self, found: Found, envelope: Envelope, values: Encoded) -> bool:
+        """Store a session over what was found; return ``False`` if that is not there or not known any more."""
+        version, key = found.version, found.id
+        return version is not None and self._store.update(key, self._record(key, envelope, values), version=version)
 
-    def move(self, key: str, version: Version | None, successor: str) -> bool:
-        """Leave a pointer to the successor in place of the record at *version*; return ``False`` as :meth:`replace`."""
-        moved = Record(pack_moved(key, Moved(successor)), math.ceil(self._now()) + _MOVED_FOR, None)
-        return version is not None and self._store.update(key, moved, version=version)
+    def remove(self, found: Found) -> bool:
+        """End the session if it is as it was found; return ``False`` if not."""
+        return found.version is not None and self._put_end(found.id, found.envelope, found.version)
 
-    def mark(self, key: str, successor: str, expires_at: float) -> bool:
-        """Leave a pointer to the successor under a key that has nothing; return ``False`` if the key is taken."""
-        moved = Record(pack_moved(key, Moved(successor)), math.ceil(expires_at), None)
-        return self._store.create(key, moved)
+    def delete(self, key: str) -> bool:
+        """Remove a session, as it may be; return whether it was there."""
+        return self._store.delete(key)
 
-    def discard(self, key: str) -> None:
-        """Remove a record that nobody was told of."""
-        self._store.delete(key)
-
-    def end(self, key: str, *, spare: Collection[str] = ()) -> bool:
-        """End the session under the key, or where it has moved, unless that is in *spare*; return whether it was there.
-
-        It is removed under compare-and-set: a plain delete would miss a session that is getting a new token just now.
-        Raise :exc:`ConflictError` if it keeps changing for so long that it could not be ended.
-        """
-        for _ in tries():
+    def end(self, key: str) -> bool:
+        """End the session, whatever others make of it meanwhile; return whether it was there."""
+        for number in TRIES:
+            _pause(number)
             stored = self._store.load(key)
             if stored is None:
                 return False
-            if successor := _successor(key, stored.value):
-                if successor in spare:
-                    return False
-                key = successor
-            elif self._store.update(key, _NOTHING, version=stored.version):
+            try:
+                found = self._unpacked(stored)
+            except Damaged:
+                break
+            if isinstance(found, Ended | Mark):
+                return False
+            if self._put_end(key, found[0], stored.version):
                 return True
-        raise ConflictError(f"session {key} keeps changing and could not be ended")
+        return self._store.delete(key)
 
-    def _record(self, key: str, envelope: Envelope, payload: bytes) -> Record:
-        value = pack(key, envelope, payload)
-        if len(value) > self._max_bytes:
-            raise SessionTooLarge(len(value), self._max_bytes, self._sizes(payload))
-        if len(value) > LARGE:
-            log.warning("session %s takes %s bytes: %s", key, f"{len(value):,}", sizes(self._sizes(payload)))
-        return Record(value, math.ceil(envelope.expires_at), envelope.user_id)
+    def mark(self, key: str) -> Mark | None:
+        """Return a user's mark; ``None`` if there is none."""
+        return self._mark(key)[0]
 
-    def _sizes(self, payload: bytes) -> Mapping[str, int]:
-        return {key: len(self._codec.encode({key: value})) for key, value in self._codec.decode(payload).items()}
+    def leave_mark(self, key: str, keep: str | None) -> None:
+        """Note that the user is being signed out everywhere, but for the session *keep*."""
+        for number in TRIES:
+            _pause(number)
+            mark, version = self._mark(key)
+            expires_at = math.ceil(self._now()) + _MARKED_FOR
+            record = Record(pack_mark(rules.marked(mark, new_id(), keep, expires_at)), expires_at, None)
+            if self._store.create(key, record) if version is None else self._store.update(key, record, version=version):
+                return
+        raise ConflictError("the user is being signed out everywhere by too many requests at once")
+
+    def _put_end(self, key: str, envelope: Envelope, version: Version) -> bool:
+        """Replace a session that ends if it is at *version*: by nothing, or by what keeps its id from being used again.
+
+        A session of another library has an id that a straggler with the old cookie would make again.
+        """
+        if envelope.carried:
+            record = Record(pack_ended(), math.ceil(envelope.signed_in_at + envelope.absolute), None)
+            try:
+                return self._store.update(key, record, version=version)
+            except StoreError as error:
+                # To end a session is possible when the store is full, and so refuses whatever it would have to keep.
+                log.warning("session %s: only its removal is stored, not its end: %s", key, error)
+        return self._store.update(key, _NOTHING, version=version)
+
+    def _mark(self, key: str) -> tuple[Mark | None, Version | None]:
+        stored = self._store.load(key)
+        if stored is None:
+            return None, None
+        try:
+            found = self._unpacked(stored)
+        except Damaged as error:
+            log.error("the mark of a user is damaged and is left alone: %s", error)
+            found = None
+        return (found if isinstance(found, Mark) and found.expires_at > self._now() else None), stored.version
+
+    def _unpacked(self, stored: Stored) -> tuple[Envelope, bytes] | Ended | Mark:
+        value = stored.value
+        return unpack(value) if len(value) <= self._max_bytes + MORE else _too_large(value)
+
+    def _record(self, key: str, envelope: Envelope, values: Encoded) -> Record:
+        packed = pack_values(values)
+        # What a sign-in or a new secret adds does not count: nobody is to be kept from signing in or out by that.
+        size = LEAST + len(packed)
+        if size > LARGE or size > self._max_bytes:
+            by_key = {name: len(encoded) for name, encoded in values.items()}
+            if size > self._max_bytes:
+                raise SessionTooLarge(size, self._max_bytes, by_key)
+            log.warning("session %s takes %s of max_bytes=%s: %s", key, f"{size:,}", self._max_bytes, sizes(by_key))
+        value = pack(envelope, packed)
+        if envelope.snapshot and len(value) > self._max_bytes:
+            value = pack(envelope._replace(snapshot=b""), packed)
+        return tuple.__new__(Record, (value, math.ceil(envelope.expires_at), envelope.user_id))
 
 
-def tries() -> Iterator[int]:
-    """Count the tries of a compare-and-set. The first two come at once, the others after a random pause, which grows.
-
-    To be read: load, then compare and set, in each of them; the pause is never between the two.
-    """
-    for number in range(_TRIES):
-        if number > 1:
-            time.sleep(_random.uniform(0, min(_LONGEST_PAUSE, 0.001 * 2**number)))
-        yield number
+def _pause(number: int) -> None:
+    """Wait before the try of that number: from the third on, for a random time, which grows."""
+    if number > 1:
+        time.sleep(_random.uniform(0, min(_LONGEST_PAUSE, 0.001 * 2**number)))
 
 
 def _too_large(value: bytes) -> NoReturn:
     raise Damaged(f"{len(value):,} bytes are over the limit")
-
-
-def _successor(key: str, value: bytes) -> str | None:
-    try:
-        found = unpack(key, value)
-    except Damaged:
-        return None
-    return found.successor if isinstance(found, Moved) else None

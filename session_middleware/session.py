@@ -1,85 +1,110 @@
 """What the application touches. It notes what was read and changed; loading and storing are its keeper's work."""
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from enum import Enum
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
-from uuid import UUID
 
-from session_middleware import tokens
 from session_middleware.carrying import OldSession
-from session_middleware.exceptions import ConflictError, HeadersAlreadySent, PayloadError, StoreError
+from session_middleware.exceptions import ConflictError, HeadersAlreadySent, StoreError, anew
 from session_middleware.lifetime import Duration, seconds
-from session_middleware.record import Envelope
+from session_middleware.record import Encoded, Envelope
+from session_middleware.rules import Opens, renewal_is_due
 from session_middleware.stores.base import Version
+from session_middleware.tokens import Token
+from session_middleware.values import Values
 
+S = TypeVar("S")
 T = TypeVar("T")
-
-# A value of one of these types cannot change once it has been handed out.
-_IMMUTABLE: Final = frozenset(
-    {type(None), bool, int, float, str, bytes, date, datetime, time, timedelta, Decimal, UUID, frozenset}
-)
 
 _LONGEST_USER_ID: Final = 255
 
 
-class _Unchanged(Enum):
+class Default(Enum):
+    """Stands for an argument that was left out."""
+
     UNCHANGED = "unchanged"
+    READ_NOW = "read now"
 
 
-_UNCHANGED: Final = _Unchanged.UNCHANGED
+_UNCHANGED: Final = Default.UNCHANGED
+READ_NOW: Final = Default.READ_NOW
 
 
-class Origin(NamedTuple):
-    """What the store held when it was last asked; ``version`` is ``None`` once we have written over it."""
+class Found(NamedTuple):
+    """A live session as the store held it; ``version`` is ``None`` once we have written over it."""
 
-    key: str
+    id: str
     version: Version | None
     envelope: Envelope
-    payload: bytes
+    values: Encoded
 
 
-@dataclass(slots=True)
+class Login(NamedTuple):
+    """A sign-in that is to be stored; ``mark`` as the user's mark was when it was called."""
+
+    user_id: str
+    mark: str | None
+    keep: frozenset[str] | None
+
+
 class State:
-    """One session as this request sees it. The session changes it, the manager stores it."""
+    """One session as this request sees it. The session changes it, the committer stores it."""
 
-    data: dict[str, Any]
-    envelope: Envelope
-    origin: Origin | None
-    """What it was loaded from; ``None`` if the store holds no such session."""
-    has_cookie: bool = False
-    """Whether the request came with a token, alive or not."""
-    suspect: bool = False
-    """Whether ``data`` may differ from what was loaded: a key was set, or a mutable value handed out."""
-    token: str | None = field(default=None, repr=False)
-    """The token that the browser is to learn: of a new session, or of a regenerated one."""
-    signed_in: bool = False
-    wanted: bool = False
-    """Whether a new session is to be stored even if there is nothing in it."""
-    ending: Sequence[str] = ()
-    """Keys of the sessions that this request has ended."""
-    rivals: Sequence[str] = ()
-    """Keys of sessions that the request came with and could not use: several at once, or one that has moved."""
-    forget: bool = False
+    token: Token | None = None
+    """What the browser is to have once the session is stored: of a new session, a sign-in or a new secret."""
+    to_tell: Token | None = None
+    """A token that is stored, and that the response has to tell the browser."""
+    login: Login | None = None
+    regenerates = False
+    amended: Mapping[str, Any] = {}
+    """What :meth:`Session.set_lifetime` has changed in the envelope."""
+    wanted = False
+    """Whether it is to be stored even if there is nothing in it, or nothing has changed."""
+    forget = False
     """Whether the browser is to drop its cookie."""
-    gone: bool = False
-    """The record vanished while the request was running, or has just moved: changes have nowhere to go."""
+    gone = False
+    """The session has ended, or belongs to a sign-in that this request knows nothing of: changes have nowhere to go."""
+    ending: tuple[Found, ...] = ()
+    """Sessions that this request has ended."""
+    rivals: tuple[Found, ...] = ()
+    """Live sessions that other cookies of the request have opened."""
+    renew: float | None = None
+    """The secret is to be renewed so long (seconds) after it was issued."""
+
+    def __init__(
+        self,
+        values: Values,
+        envelope: Envelope,
+        found: Found | None = None,
+        opens: Opens = Opens.NOTHING,
+        proof: bytes = b"",
+        own: Token | None = None,
+        *,
+        has_cookie: bool = False,
+    ) -> None:
+        self.values = values
+        self.envelope = envelope
+        self.found = found
+        self.opens = opens
+        self.proof = proof
+        self.own = own
+        """The token that the request came with and that has opened the session."""
+        self.has_cookie = has_cookie
+        self.acted = False
+        """Whether anything was asked for but reading and changing values."""
 
     @property
-    def only_read(self) -> bool:
-        """Whether there is nothing to store, to end or to tell: the session was loaded, and nothing happened to it."""
-        return (
-            self.origin is not None
-            and not self.suspect
-            and self.envelope is self.origin.envelope
-            and self.token is None
-            and not (self.ending or self.forget or self.gone)
-        )
+    def is_new(self) -> bool:
+        return self.found is None
+
+    @property
+    def resends(self) -> bool:
+        """Whether the browser is to be sent the token that it has, because the cookie's attributes change."""
+        amended = self.amended
+        return "persistent" in amended or ("absolute" in amended and self.envelope.persistent)
 
 
-Candidates: TypeAlias = Sequence[str | OldSession]
+Candidates: TypeAlias = "tuple[Token | OldSession, ...]"
 """What a request came with that may open a session: tokens, and perhaps one session of another library."""
 
 
@@ -90,10 +115,10 @@ class Keeper(Protocol):
     def now(self) -> Callable[[], float]: ...
     def load(self, candidates: Candidates) -> State: ...
     def new(self) -> Envelope: ...
-    def id_of(self, session: "Session", token: str) -> str: ...
-    def differs(self, state: State) -> bool: ...
+    def empty(self) -> Values: ...
+    def mark_of(self, user_id: str) -> str | None: ...
     def end(self, state: State) -> None: ...
-    def transact(self, state: State, change: Callable[[dict[str, Any]], T]) -> T: ...
+    def transact(self, state: State, change: Callable[[MutableMapping[str, Any]], T], *, late: bool) -> T: ...
 
 
 class Session(MutableMapping[str, Any]):
@@ -109,54 +134,53 @@ class Session(MutableMapping[str, Any]):
     announced = False
     """Whether the response has started: from then on no cookie can be sent."""
 
+    is_over = False
+    """Whether the request is over: from then on nobody stores what is changed, so it is refused."""
+
     fault: StoreError | ConflictError | None = None
     """What kept this request from loading or changing the session, if anything did."""
 
     _state: State | None = None
 
-    def __init__(self, keeper: Keeper, read: Callable[[T], Candidates], source: T) -> None:
+    def __init__(self, keeper: Keeper, read: Callable[[S], Candidates], source: S) -> None:
         """The keeper is asked, at the first use, for the session of the tokens that ``read(source)`` returns."""
         self._keeper = keeper
         self._read: Callable[[Any], Candidates] = read
-        self._source = source
+        self._source: Any = source
 
     # The mapping
 
     def __getitem__(self, key: str) -> Any:
-        state = self._state or self._open()
-        value = state.data[key]
-        if value.__class__ not in _IMMUTABLE:
-            state.suspect = True
-        return value
+        return (self._state or self._open()).values[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        state = self._writable()
-        state.data[_checked_key(key)] = value
-        state.suspect = True
+        self._writable().values[key] = value
 
     def __delitem__(self, key: str) -> None:
-        state = self._state or self._open()
-        del state.data[key]
-        state.suspect = True
+        del self._changeable().values[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter((self._state or self._open()).data)
+        return iter((self._state or self._open()).values)
 
     def __len__(self) -> int:
-        return len((self._state or self._open()).data)
+        return len((self._state or self._open()).values)
+
+    def __bool__(self) -> bool:
+        return bool((self._state or self._open()).values)
 
     def __contains__(self, key: object) -> bool:
-        return key in (self._state or self._open()).data
+        return key in (self._state or self._open()).values
 
     def get(self, key: str, default: Any = None) -> Any:
-        state = self._state or self._open()
-        return self[key] if key in state.data else default
+        return (self._state or self._open()).values.get(key, default)
+
+    def update(self, other: Any = (), /, **others: Any) -> None:
+        """See :meth:`dict.update`."""
+        self._writable().values.update(other, **others)
 
     def popitem(self) -> tuple[str, Any]:
         """Remove and return the newest key and its value; raise ``KeyError`` if there is none."""
-        state = self._state or self._open()
-        state.suspect = True
-        return state.data.popitem()
+        return self._changeable().values.popitem()
 
     def __ior__(self, other: Mapping[str, Any]) -> "Session":
         self.update(other)
@@ -164,17 +188,17 @@ class Session(MutableMapping[str, Any]):
 
     def clear(self) -> None:
         """Remove all data. The session itself, its user and its lifetimes stay; to end it, call :meth:`invalidate`."""
-        state = self._state or self._open()
-        state.data.clear()
-        state.suspect = True
+        self._changeable().values.clear()
+
+    def revert(self) -> None:
+        """Undo what this request has changed in the data and not stored yet."""
+        (self._state or self._open()).values.revert()
 
     def __repr__(self) -> str:
         state = self._state
         if state is None:
             return "<Session, not loaded>"
-        if state.origin is None:
-            return "<Session, new>"
-        return f"<Session {state.origin.key}>"
+        return "<Session, new>" if state.found is None else f"<Session {state.found.id}>"
 
     # What is known of it
 
@@ -182,14 +206,14 @@ class Session(MutableMapping[str, Any]):
     def id(self) -> str:
         """The public name of the session: safe to log, to list and to revoke by; useless as a cookie.
 
-        It changes when the token does: at once after :meth:`regenerate` and :meth:`login`.
+        It stays the same from now to the end of the session, whatever new secrets it gets.
         """
         state = self._state or self._open()
-        if state.origin is not None and state.token is None:
-            return state.origin.key
+        if state.found is not None:
+            return state.found.id
         if state.token is None:
-            state.token = tokens.new()
-        return self._keeper.id_of(self, state.token)
+            state.token = Token.new()
+        return state.token.id
 
     @property
     def user_id(self) -> str | None:
@@ -199,12 +223,18 @@ class Session(MutableMapping[str, Any]):
     @property
     def is_new(self) -> bool:
         """Whether the store holds no such session (yet)."""
-        return (self._state or self._open()).origin is None
+        return (self._state or self._open()).is_new
 
     @property
     def created_at(self) -> float:
-        """When the session was created or last signed in with :meth:`login` (epoch seconds)."""
+        """When the session was created (epoch seconds)."""
         return (self._state or self._open()).envelope.created_at
+
+    @property
+    def signed_in_at(self) -> float | None:
+        """When :meth:`login` was called last (epoch seconds); ``None`` if nobody signed in."""
+        envelope = (self._state or self._open()).envelope
+        return None if envelope.user_id is None else envelope.signed_in_at
 
     @property
     def last_seen_at(self) -> float:
@@ -224,98 +254,127 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def modified(self) -> bool:
-        """Whether there is anything to store: data, user, lifetimes or token changed, or the session was ended."""
-        return self._state is not None and self._keeper.differs(self._state)
+        """Whether there is anything to store: data, user, lifetimes or secret changed, or the session was ended."""
+        state = self._state
+        if state is None:
+            return False
+        if state.ending or state.login or state.wanted:
+            return True
+        if state.found is None:
+            return bool(state.values)
+        return bool(state.regenerates or state.amended) or state.values.differ()
 
     # What can be done with it
 
-    def transact(self, change: Callable[[dict[str, Any]], T]) -> T:
+    def transact(self, change: Callable[[MutableMapping[str, Any]], T]) -> T:
         """Read, change and store in one atomic step, at once; return what *change* returns.
 
-        *change* gets the data as stored now, with this request's own changes on top, as a ``dict`` to modify. It may be
-        called several times, so it should do nothing else. Only the keys that it changes are stored, and they are stored
-        whatever becomes of the request. On a session that the store does not hold yet it changes the data like any
-        other code; on one that was ended meanwhile it sees an empty ``dict`` and stores nothing. Raise
+        *change* gets the data as stored now, with this request's own changes on top, as a mapping to modify. It may be
+        called several times, so it should do nothing else. What it changes is stored whatever becomes of the request, and
+        with it what the request has changed and asked for so far. On a session that the store does not hold yet it changes
+        the data like any other code; on one that was ended meanwhile it sees an empty mapping and stores nothing. Raise
         :exc:`ConflictError`, having stored nothing, when others keep changing the session or someone has signed in.
         """
         state = self._writable()
         try:
-            return self._keeper.transact(state, change)
+            return self._keeper.transact(state, change, late=self.announced)
         except (StoreError, ConflictError) as fault:
-            self.fault = fault
+            self.fault = anew(fault)
             raise
 
     def regenerate(self) -> None:
-        """Keep the session and give it a new token; the old one is dead when the response starts.
+        """Keep the session and give it a new secret; the old one is dead when the response starts.
 
         The absolute timeout is not extended. Raise :exc:`HeadersAlreadySent` when the response has started.
         """
         state = self._state or self._open()
         self._refuse_if_announced("regenerate()")
-        if state.token is None:
-            state.token = tokens.new()
+        if state.login is None and state.opens is Opens.SESSION and state.found is not None:
+            state.token = Token.new(state.found.id)
+            state.regenerates = state.acted = True
 
-    def login(self, user_id: str) -> None:
-        """Record who signed in, under a new token, and start both timeouts anew; call it at each sign-in.
+    def login(self, user_id: str, *, keep: Iterable[str] | None = None, mark: str | None | Default = READ_NOW) -> None:
+        """Record who signed in, under a new secret, and start both timeouts anew; call it at each sign-in.
 
-        An anonymous session keeps its data; one that belongs to another user is ended first, with its data. The session
-        that the browser had is dead when the response starts (OWASP ASVS 5.0, 7.2.4). Raise ``TypeError`` or
-        ``ValueError`` unless *user_id* is 1 to 255 bytes of text, :exc:`HeadersAlreadySent` when the response has started.
+        Nothing that was there before a sign-in opens what comes after it (OWASP ASVS 5.0, 7.2.4). An anonymous session goes
+        on with its data, or with those under the keys in *keep* alone. One that belongs to another user is ended first,
+        with its data. *mark*: what :meth:`SessionManager.mark_of` returned before the password was checked, so that signing
+        out everywhere meanwhile ends this sign-in, too; without it, it is read now. Raise ``TypeError`` or ``ValueError``
+        unless *user_id* is 1 to 255 bytes of text, :exc:`HeadersAlreadySent` when the response has started.
         """
         user_id = checked_user_id(user_id)
+        kept = None if keep is None else _checked_keys(keep)
         state = self._state or self._open()
         self._refuse_if_announced("login()")
         if state.envelope.user_id not in (None, user_id):
             self.invalidate()
+        if isinstance(mark, Default):
+            try:
+                mark = self._keeper.mark_of(user_id)
+            except StoreError as fault:
+                self.fault = anew(fault)
+                raise
+        if state.envelope.user_id is None and kept is not None:
+            state.values.keep_only(kept)
+        if state.opens is Opens.NOTHING:
+            state.found = None
+        if state.token is None or state.found is not None:
+            state.token = Token.new(None if state.found is None else state.found.id)
         now = self._keeper.now()
-        state.envelope = state.envelope._replace(user_id=user_id, created_at=now, last_seen_at=now)
-        state.signed_in, state.gone = True, False
-        self.regenerate()
+        state.envelope = state.envelope._replace(user_id=user_id, signed_in_at=now, last_seen_at=now)
+        state.login = Login(user_id, mark, kept)
+        state.acted, state.regenerates, state.gone = True, False, False
 
     def invalidate(self) -> None:
         """End the session: the store forgets it, the browser is told to. Whatever is written afterwards is a new session.
 
         It holds even if the request fails. After the response has started it happens at once, and only the cookie stays.
+        A request that came with a secret from just before a sign-in ends nothing.
         """
         state = self._state or self._open()
-        ended = state.rivals if state.origin is None else (state.origin.key,)
-        state.ending, state.rivals = (*state.ending, *ended), ()
-        state.data.clear()
-        state.envelope = self._keeper.new()
-        state.origin = state.token = None
-        state.suspect = state.signed_in = state.wanted = state.gone = False
-        state.forget = state.has_cookie
+        stale = state.opens is Opens.SNAPSHOT or (state.gone and state.is_new)
+        if state.opens is Opens.SESSION and state.found is not None:
+            # The others stay for a login() that follows: that ends them.
+            state.ending = (*state.ending, state.found)
+        elif not stale:
+            state.ending, state.rivals = (*state.ending, *state.rivals), ()
+        state.values, state.envelope = self._keeper.empty(), self._keeper.new()
+        state.found = state.token = state.to_tell = state.login = state.own = None
+        state.opens, state.amended, state.renew = Opens.NOTHING, {}, None
+        state.wanted = state.regenerates = False
+        state.gone, state.acted, state.forget = stale, True, state.has_cookie and not stale
+        state.to_tell = None
         if self.announced:
             self._keeper.end(state)
 
     def set_lifetime(
         self,
         *,
-        idle: Duration | None | _Unchanged = _UNCHANGED,
-        absolute: Duration | _Unchanged = _UNCHANGED,
-        persistent: bool | _Unchanged = _UNCHANGED,
+        idle: Duration | None | Default = _UNCHANGED,
+        absolute: Duration | Default = _UNCHANGED,
+        persistent: bool | Default = _UNCHANGED,
     ) -> None:
         """Give this session timeouts of its own (``timedelta`` or seconds; ``idle=None``: no idle timeout).
 
         ``persistent=True`` keeps the cookie when the browser closes, until the absolute timeout. What is left out stays.
-        The browser can only learn of a changed cookie with a new token, so then the session is regenerated too, and
-        :exc:`HeadersAlreadySent` is raised when the response has started.
+        The browser is sent its token once more if the cookie changes, so then :exc:`HeadersAlreadySent` is raised when the
+        response has started.
         """
         state = self._state or self._open()
         was = state.envelope
         now = was._replace(
-            idle=was.idle if idle is _UNCHANGED else None if idle is None else seconds("idle", idle),
-            absolute=was.absolute if absolute is _UNCHANGED else seconds("absolute", absolute),
-            persistent=was.persistent if persistent is _UNCHANGED else bool(persistent),
+            idle=was.idle if isinstance(idle, Default) else None if idle is None else seconds("idle", idle),
+            absolute=was.absolute if isinstance(absolute, Default) else seconds("absolute", absolute),
+            persistent=was.persistent if isinstance(persistent, Default) else bool(persistent),
         )
         if now.persistent != was.persistent or (now.persistent and now.absolute != was.absolute):
-            self.regenerate()
-        state.envelope = now
+            self._refuse_if_announced("set_lifetime()")
+        self.amend(idle=now.idle, absolute=now.absolute, persistent=now.persistent)
 
-    # For the manager and whoever sends the response
+    # For the manager, the integrations and whoever sends the response
 
     @property
-    def progress(self) -> State | None:
+    def state(self) -> State | None:
         """What this request has done so far; ``None`` if nothing, or if the session could not be loaded."""
         return self._state
 
@@ -324,33 +383,94 @@ class Session(MutableMapping[str, Any]):
         """Who opened this session."""
         return self._keeper
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether what this request changes has nowhere to go: the session has ended, or someone has signed in.
+
+        It has somewhere to go once this request itself has called :meth:`login`.
+        """
+        state = self._state or self._open()
+        return state.login is None and (state.gone or state.opens is Opens.SNAPSHOT)
+
+    @property
+    def tells(self) -> bool:
+        """Whether the response will have to tell the browser something, as far as is known by now."""
+        state = self._state
+        if state is None:
+            return False
+        if state.forget or state.to_tell is not None:
+            return True
+        if state.is_new:
+            return self.modified
+        if state.renew is not None and renewal_is_due(state.envelope, state.proof, self._keeper.now(), state.renew):
+            return True
+        return state.login is not None or ((state.token is not None or state.resends) and not self.is_gone)
+
+    def use(self) -> None:
+        """Store a new session even if there is nothing in it; let the idle timeout of another one start anew."""
+        state = self._changeable()
+        state.wanted = state.acted = True
+
+    def amend(self, **fields: Any) -> None:
+        """Change fields of the envelope."""
+        state = self._changeable()
+        changed = {name: value for name, value in fields.items() if getattr(state.envelope, name) != value}
+        if changed:
+            state.envelope = state.envelope._replace(**changed)
+            state.amended = {**state.amended, **changed}
+            state.acted = True
+
     def belongs_to(self, keeper: Keeper) -> bool:
         """Tell whether *keeper* opened this session."""
         return self._keeper is keeper
 
     def start_over(self) -> None:
-        """Forget what was read and changed, for the request is tried again. What it ended stays ended."""
+        """Forget what was read and changed, for the request is tried again. What it ended stays ended.
+
+        It goes on with a secret that it has stored already: no other opens the session, and the browser is to be told.
+        """
         self.fault = None
-        if self._state is not None and self._state.ending:
+        state = self._state
+        if state is not None and state.to_tell is not None:
+            self._go_on(state, state.to_tell)
+        elif state is not None and state.ending:
+            rivals, state.rivals = state.rivals, ()
             self.invalidate()
+            state.rivals = rivals
         else:
             self._state = None
+
+    def _go_on(self, before: State, token: Token) -> None:
+        self._state, self._read = None, lambda _: (token,)
+        try:
+            state = self._open()
+        except StoreError:
+            self._state = before
+            raise
+        state.ending, state.acted, state.has_cookie = before.ending, bool(before.ending), before.has_cookie
+        state.to_tell = token if state.opens is Opens.SESSION else None
 
     def _open(self) -> State:
         self.accessed = True
         if self.fault is not None:
             # Once is enough: a store that does not answer would cost its whole time at each use.
-            raise type(self.fault)(*self.fault.args) from self.fault.__cause__
+            raise anew(self.fault)
         try:
             self._state = state = self._keeper.load(self._read(self._source))
         except StoreError as fault:
-            self.fault = fault
+            self.fault = anew(fault)
             raise
         return state
 
-    def _writable(self) -> State:
+    def _changeable(self) -> State:
         state = self._state or self._open()
-        if self.announced and state.origin is None and not state.gone:
+        if self.is_over:
+            raise HeadersAlreadySent("the request is over, so nobody stores a change any more")
+        return state
+
+    def _writable(self) -> State:
+        state = self._changeable()
+        if self.announced and state.opens is Opens.NOTHING and not state.gone:
             raise HeadersAlreadySent("the response has started, so a new session cannot reach the browser any more")
         return state
 
@@ -369,13 +489,7 @@ def checked_user_id(user_id: object) -> str:
     return plain
 
 
-def checked_keys(data: Mapping[str, Any]) -> None:
-    """Raise :exc:`PayloadError` unless every key of *data* is a ``str``."""
-    for key in data:
-        _checked_key(key)
-
-
-def _checked_key(key: object) -> str:
-    if not isinstance(key, str):
-        raise PayloadError(f"a key of type {type(key).__name__}: keys at the top level are str")
-    return key if type(key) is str else str.__str__(key)
+def _checked_keys(keep: Iterable[str]) -> frozenset[str]:
+    if isinstance(keep, str):
+        raise TypeError(f"keep={keep!r}: write the keys as a tuple, such as ({keep!r},)")
+    return frozenset(keep)

@@ -1,24 +1,27 @@
 """Carries a session of another library over, once, whatever other requests do at the same time. It knows no format.
 
-It is stored under a key that nobody has a token of, and a mark under a key made of the name that it had there leads to it.
-The mark is created atomically, so that of parallel requests one carries it over; the others find the mark. It lasts as long
-as the session could, so that no straggler brings back what has been ended since. From then on it is a session like any
-other that is about to get a new token: the first request that succeeds moves it, and the browser learns the token.
+Its token is made of the secret that it had there, so of parallel requests one creates the session and the others find it.
+The first request that succeeds renews the secret, by the rules for every renewal: the old cookie goes on until the browser
+has come with the new one. What ends such a session keeps its id, so that no straggler brings it back.
+
+Where a session times out here and is still there, because its removal failed, its own timeout decides about it once more.
 """
 
 import logging
-from collections.abc import Callable
-from contextlib import suppress
 
-from session_middleware import tokens
 from session_middleware.carrying import Carried, OldSession
 from session_middleware.codecs import Codec
-from session_middleware.exceptions import PayloadError, SessionTooLarge, StoreError
-from session_middleware.record import Envelope, Moved
-from session_middleware.repository import Found, Repository
-from session_middleware.session import checked_keys
+from session_middleware.exceptions import PayloadError, SessionTooLarge
+from session_middleware.record import Ended, Envelope
+from session_middleware.repository import Repository
+from session_middleware.session import Found
+from session_middleware.tokens import Proof, Token
+from session_middleware.values import encoded
 
 log = logging.getLogger("session_middleware")
+
+RENEW = 60.0
+"""The secret made of the old one is renewed at once, and again so long (seconds) after a renewal that was not heard of."""
 
 # Of so many sessions that could not be carried over it is remembered that the log has them.
 _MOST_TOLD = 10_000
@@ -27,70 +30,64 @@ _MOST_TOLD = 10_000
 class Takeover:
     """Opens sessions of another library, and removes them there."""
 
-    def __init__(self, sessions: Repository, codec: Codec, key_of: Callable[[str], str], clock: Callable[[], float]) -> None:
+    def __init__(self, sessions: Repository, codec: Codec, proof_of: Proof, namespace: str) -> None:
         self._sessions = sessions
         self._codec = codec
-        self._key_of = key_of
-        self._now = clock
+        self._proof_of = proof_of
+        self._namespace = namespace
         self._told: set[str] = set()
 
-    def mark_of(self, old: OldSession) -> str:
-        """Return the key under which it is noted that *old* has been carried over. No token has that key."""
-        return self._key_of(f"carried over\0{old.secret}")
+    def token_of(self, old: OldSession) -> Token:
+        """Return the token that *old* has here, whether it was carried over or not: always the same."""
+        return Token.derived(self._namespace, "carried over", old.secret)
 
-    def open(self, old: OldSession, beginning: Envelope) -> Found | Moved | None:
-        """Return the session that *old* has become, or where that has moved; ``None`` if there is none.
+    def open(self, token: Token, old: OldSession, beginning: Envelope) -> Found | None:
+        """Return the live session that *old*, with its *token*, has become; ``None`` if there is none.
 
-        *beginning* is the envelope of a session that begins now. What is returned is not in the other library's store any
-        more. Raise :exc:`StoreUnavailable` if one of the stores fails; then nothing is lost, and it can be tried again.
+        *beginning* is the envelope of a session that begins now. What has been carried over, alive or ended, is not in the
+        other library's store any more. Raise :exc:`StoreUnavailable` if one of the stores fails; then nothing is lost, and
+        it can be tried again.
         """
-        mark = self.mark_of(old)
-        found = self._sessions.find(mark)
+        found = self._sessions.look(token.id)
         if found is None:
-            self._carry(old, mark, beginning)
+            self._carry(old, token, beginning)
             # If it was not there, another request may have carried it over between the two looks.
-            found = self._sessions.find(mark)
-        if not isinstance(found, Moved):
-            return None
-        session = self._sessions.find(found.successor)
-        if isinstance(session, tuple):
+            found = self._sessions.look(token.id)
+        if found is not None:
             old.remove()
-        return session
+        return None if isinstance(found, Ended) else found
 
-    def _carry(self, old: OldSession, mark: str, beginning: Envelope) -> None:
-        """Store what *old* holds, and the mark, unless there is nothing, or another request is faster."""
+    def _carry(self, old: OldSession, token: Token, beginning: Envelope) -> None:
+        """Store what *old* holds, unless there is nothing, or another request is faster."""
         try:
-            carried = old.read(self._now())
+            carried = old.read(beginning.created_at)
             if carried is not None:
-                checked_keys(carried.data)
-                self._store(carried, mark, beginning)
+                envelope = self._envelope(carried, token, beginning)
+                self._sessions.create(token.id, envelope, encoded(carried.data, self._codec))
         except (PayloadError, SessionTooLarge) as error:
-            self._tell(mark, error)
+            self._tell(token.id, error)
 
-    def _tell(self, mark: str, error: Exception) -> None:
+    def _envelope(self, carried: Carried, token: Token, beginning: Envelope) -> Envelope:
+        idle, absolute = beginning.idle, beginning.absolute
+        if carried.idle is not None:
+            idle, absolute = carried.idle, max(absolute, carried.idle)
+        if carried.absolute is not None:
+            idle, absolute = carried.idle, carried.absolute
+        return beginning._replace(
+            user_id=carried.user_id,
+            persistent=carried.persistent,
+            idle=idle,
+            absolute=absolute,
+            era=0 if carried.user_id is None else 1,
+            current=(self._proof_of(token),),
+            issued_at=0.0,
+            carried=True,
+        )
+
+    def _tell(self, key: str, error: Exception) -> None:
         """Log that a session is not carried over, once: its cookie comes with every request."""
-        if mark not in self._told:
+        if key not in self._told:
             if len(self._told) >= _MOST_TOLD:
                 self._told.clear()
-            self._told.add(mark)
-            log.warning("session %s is not carried over, and is left where it is: %s", mark, error)
-
-    def _store(self, carried: Carried, mark: str, beginning: Envelope) -> None:
-        envelope = beginning._replace(user_id=carried.user_id, persistent=carried.persistent)
-        if carried.idle is not None:
-            envelope = envelope._replace(idle=carried.idle, absolute=max(envelope.absolute, carried.idle))
-        if carried.absolute is not None:
-            envelope = envelope._replace(idle=carried.idle, absolute=carried.absolute)
-        payload = self._codec.encode(carried.data)
-        key = self._key_of(tokens.new())
-        while not self._sessions.create(key, envelope, payload):
-            key = self._key_of(tokens.new())
-        try:
-            marked = self._sessions.mark(mark, key, envelope.created_at + envelope.absolute)
-        except StoreError:
-            with suppress(StoreError):
-                if self._sessions.find(mark) != Moved(key):
-                    self._sessions.discard(key)
-            raise
-        if not marked:
-            self._sessions.discard(key)
+            self._told.add(key)
+            log.warning("session %s is not carried over, and is left where it is: %s", key, error)

@@ -14,9 +14,9 @@ import math
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from threading import Barrier, Event, Lock, Thread
+from threading import Barrier, Lock, Thread
 from typing import Protocol, TypeVar
 
 from session_middleware.exceptions import StoreUnavailable
@@ -25,6 +25,7 @@ from session_middleware.stores.base import Record, Scannable, Store, Stored, Swe
 T = TypeVar("T")
 
 _THREADS = 8
+_MANY = 5000
 _HOUR = 3600
 _DAY = 86400
 
@@ -43,7 +44,7 @@ class ScannableStore(Store, Scannable, Protocol):
 
 def a_key() -> str:
     """Return a key that nothing else uses."""
-    return secrets.token_urlsafe(32)
+    return secrets.token_urlsafe(9)
 
 
 def a_record(value: bytes = b"value", *, expires_in: float = _HOUR, user_id: str | None = None) -> Record:
@@ -67,6 +68,23 @@ def loaded(store: Store, key: str) -> Stored:
     stored = store.load(key)
     assert stored is not None
     return stored
+
+
+def filled(store: Store, count: int, *, user_id: str | None = None) -> list[str]:
+    """Create so many records, in several threads, and return their keys."""
+    keys = [a_key() for _ in range(count)]
+
+    def create(some: list[str]) -> None:
+        for key in some:
+            assert store.create(key, a_record(user_id=user_id))
+
+    race(*(partial(create, keys[number::_THREADS]) for number in range(_THREADS)))
+    return keys
+
+
+def listed(store: UserIndexed, user_id: str) -> list[str]:
+    """Return the keys that the store lists for a user, in alphabetical order."""
+    return sorted(store.keys_of(user_id))
 
 
 def wait_until_absent(store: Store, key: str, *, timeout: float = 10) -> None:
@@ -472,21 +490,30 @@ class UserIndexContract:
     """What :class:`~session_middleware.UserIndexed` promises."""
 
     def test_keys_of_finds_the_records_of_a_user(self, store: UserIndexedStore) -> None:
-        """All keys of the user, and nobody else's."""
-        keys = {a_key() for _ in range(3)}
+        """All keys of the user, each once, and nobody else's."""
+        keys = [a_key() for _ in range(3)]
         for key in keys:
             store.create(key, a_record(user_id="alice"))
         store.create(a_key(), a_record(user_id="bob"))
         store.create(a_key(), a_record())
 
-        assert len(store.keys_of("alice")) == 3
-        assert set(store.keys_of("alice")) == keys
+        assert listed(store, "alice") == sorted(keys)
 
-    def test_keys_of_a_stranger_is_empty(self, store: UserIndexedStore) -> None:
+    def test_keys_of_a_stranger_are_none(self, store: UserIndexedStore) -> None:
         """Absence is an answer, not an error."""
         store.create(a_key(), a_record(user_id="alice"))
 
-        assert store.keys_of("mallory") == []
+        assert listed(store, "mallory") == []
+
+    def test_keys_of_are_told_one_at_a_time(self, store: UserIndexedStore) -> None:
+        """What is listed is an iterator, which can be left at any point, and asked anew."""
+        keys = filled(store, 3, user_id="alice")
+        keys_of = store.keys_of("alice")
+
+        assert iter(keys_of) is keys_of
+        assert next(keys_of) in keys
+        assert next(store.keys_of("alice")) in keys
+        assert len({*keys_of}) == 2
 
     def test_user_ids_are_compared_as_they_are(self, store: UserIndexedStore) -> None:
         """Neither case nor accents, blanks, wildcards, composition or digits make two users one."""
@@ -496,17 +523,17 @@ class UserIndexContract:
         for user, key in keys.items():
             store.create(key, a_record(user_id=user))
 
-        assert {user: store.keys_of(user) for user in users} == {user: [key] for user, key in keys.items()}
+        assert {user: listed(store, user) for user in users} == {user: [key] for user, key in keys.items()}
 
-    def test_keys_of_leaves_out_what_has_expired(self, store: UserIndexedStore) -> None:
+    def test_keys_of_leave_out_what_has_expired(self, store: UserIndexedStore) -> None:
         """Promise 12: an expired session is in no list."""
         live = a_key()
         store.create(live, a_record(user_id="alice"))
         store.create(a_key(), a_record(user_id="alice", expires_in=-10))
 
-        assert store.keys_of("alice") == [live]
+        assert listed(store, "alice") == [live]
 
-    def test_keys_of_leaves_out_what_was_deleted(self, store: UserIndexedStore) -> None:
+    def test_keys_of_leave_out_what_was_deleted(self, store: UserIndexedStore) -> None:
         """A session that was ended is in no list, whichever way it was ended."""
         deleted, removed, live = a_key(), a_key(), a_key()
         for key in (deleted, removed, live):
@@ -514,7 +541,7 @@ class UserIndexContract:
         store.delete(deleted)
         store.update(removed, Record(b"", 0, None), version=loaded(store, removed).version)
 
-        assert store.keys_of("alice") == [live]
+        assert listed(store, "alice") == [live]
 
     def test_the_user_changes_with_an_update(self, store: UserIndexedStore) -> None:
         """A session is listed under the user of its last update, and under nobody once it has none."""
@@ -523,8 +550,8 @@ class UserIndexContract:
         for before, after in ((None, "alice"), ("alice", "bob"), ("bob", "bob"), ("bob", None), (None, "alice")):
             assert store.update(key, a_record(user_id=after), version=loaded(store, key).version)
 
-            assert [user for user in ("alice", "bob") if store.keys_of(user) == [key]] == [after] * (after is not None)
-            assert before in (after, None) or store.keys_of(before) == []
+            assert [user for user in ("alice", "bob") if listed(store, user) == [key]] == [after] * (after is not None)
+            assert before in (after, None) or listed(store, before) == []
 
     def test_a_refused_update_moves_no_session_to_another_user(self, store: UserIndexedStore) -> None:
         """The index follows the record."""
@@ -533,31 +560,7 @@ class UserIndexContract:
         assert store.update(key, a_record(user_id="alice"), version=version)
         assert not store.update(key, a_record(user_id="mallory"), version=version)
 
-        assert (store.keys_of("alice"), store.keys_of("mallory")) == ([key], [])
-
-    def test_a_session_that_gets_a_new_key_is_listed_all_the_while(self, store: UserIndexedStore) -> None:
-        """Promise 5: whoever ends all sessions of a user at that moment finds it under one of its keys."""
-        first, over = a_key(), Event()
-        lists: list[list[str]] = []
-        created(store, first, a_record(user_id="alice"))
-
-        def move() -> None:
-            key = first
-            try:
-                for _ in range(100):
-                    version, old, key = loaded(store, key).version, key, a_key()
-                    assert store.create(key, a_record(user_id="alice"))
-                    assert store.update(old, a_record(b"moved"), version=version)
-            finally:
-                over.set()
-
-        def look() -> None:
-            while not over.is_set():
-                lists.append(store.keys_of("alice"))
-
-        race(move, look, look)
-
-        assert [] not in lists
+        assert (listed(store, "alice"), listed(store, "mallory")) == ([key], [])
 
     def test_create_over_an_expired_record_moves_it_to_the_new_user(self, store: UserIndexedStore) -> None:
         """The user of an expired record is no user of its successor."""
@@ -565,7 +568,59 @@ class UserIndexContract:
         store.create(key, a_record(user_id="alice", expires_in=-10))
         store.create(key, a_record(user_id="bob"))
 
-        assert (store.keys_of("alice"), store.keys_of("bob")) == ([], [key])
+        assert (listed(store, "alice"), listed(store, "bob")) == ([], [key])
+
+    # in pages
+
+    def test_many_records_of_a_user_are_all_listed(self, store: UserIndexedStore) -> None:
+        """Each once, and nobody else's among them, however many there are."""
+        keys = filled(store, _MANY, user_id="alice")
+        filled(store, 100, user_id="bob")
+
+        assert listed(store, "alice") == sorted(keys)
+
+    def test_many_expired_records_hide_none_that_is_not(self, store: UserIndexedStore) -> None:
+        """A page without a live record is not the last one."""
+        for _ in range(1200):
+            store.create(a_key(), a_record(user_id="alice", expires_in=-10))
+        keys = filled(store, 5, user_id="alice")
+
+        assert listed(store, "alice") == sorted(keys)
+
+    def test_what_stays_is_listed_whatever_comes_and_goes(self, store: UserIndexedStore) -> None:
+        """Promise 19: whose record was the user's all the while is found: others come, change and go between any two."""
+        keys = filled(store, _MANY, user_id="alice")
+        staying, going = keys[::2], iter(keys[1::2])
+        theirs = created(store, other := a_key(), a_record(user_id="bob"))
+        changing = iter([(key, loaded(store, key).version) for key in staying[::7]])
+        found = []
+        for number, key in enumerate(store.keys_of("alice")):
+            found.append(key)
+            match number % 40:
+                case 0:
+                    store.delete(next(going))
+                case 10:
+                    version = loaded(store, leaving := next(going)).version
+                    assert store.update(leaving, a_record(user_id="bob"), version=version)
+                case 20:
+                    changed, version = next(changing)
+                    assert store.update(changed, a_record(user_id="alice", expires_in=_DAY), version=version)
+                case 30:
+                    assert store.create(a_key(), a_record(user_id="alice"))
+                    assert store.update(other, a_record(user_id="bob"), version=theirs.version)
+                    theirs = loaded(store, other)
+
+        assert len(found) == len({*found})
+        assert {*staying} <= {*found}
+        assert other not in found
+
+    def test_all_that_is_listed_may_be_removed_meanwhile(self, store: UserIndexedStore) -> None:
+        """Promise 19: whoever ends every session that is listed, as it is listed, has ended them all."""
+        filled(store, 2500, user_id="alice")
+        for key in store.keys_of("alice"):
+            assert store.delete(key)
+
+        assert listed(store, "alice") == []
 
 
 class ScannableContract:
@@ -589,12 +644,19 @@ class ScannableContract:
 
     def test_what_is_listed_may_be_removed_meanwhile(self, store: ScannableStore) -> None:
         """Maintenance goes through the list and ends sessions as it goes."""
-        for _ in range(5):
-            store.create(a_key(), a_record())
+        filled(store, 1500)
 
         for key in store.keys():  # noqa: SIM118 - a store is no mapping
             assert store.delete(key)
         assert list(store.keys()) == []
+
+    def test_a_large_store_is_listed_in_full(self, store: ScannableStore) -> None:
+        """Each key once; and what has expired hides none of the others."""
+        keys = filled(store, 2500)
+        for _ in range(100):
+            store.create(a_key(), a_record(expires_in=-10))
+
+        assert sorted(store.keys()) == sorted(keys)
 
 
 class _Plan:
@@ -619,7 +681,8 @@ class FaultyStore:
     """A store around another that notes every call, and fails when told to.
 
     ``calls`` holds ``(verb, key)`` in their order (for ``keys_of`` the user id in place of the key, for ``sweep`` and
-    ``keys`` the empty text). It can do what the other can: ``isinstance(store, Sweepable)`` and the like say the same.
+    ``keys`` the empty text). A listing is one call, made with its first step. It can do what the other can:
+    ``isinstance(store, Sweepable)`` and the like say the same.
     """
 
     def __init__(self, store: Store) -> None:
@@ -632,15 +695,18 @@ class FaultyStore:
         if isinstance(store, Sweepable):
             self.sweep = lambda limit: self._call("sweep", "", partial(store.sweep, limit))
         if isinstance(store, UserIndexed):
-            self.keys_of = lambda user_id: self._call("keys_of", user_id, partial(store.keys_of, user_id))
+            self.keys_of: Callable[[str], Iterator[str]] = lambda user_id: self._list(
+                "keys_of", user_id, store.keys_of(user_id)
+            )
         if isinstance(store, Scannable):
-            self.keys: Callable[[], Iterable[str]] = lambda: self._call("keys", "", store.keys)
+            self.keys: Callable[[], Iterator[str]] = lambda: self._list("keys", "", store.keys())
 
     def fail(self, *verbs: str, at: int = 1, times: int | None = 1, applied: bool = False) -> None:
         """Let calls of *verbs* (of any, if none is named) raise :exc:`StoreUnavailable`, from the *at*-th of them on.
 
         *times*: that many calls; ``None``: until :meth:`heal`. *applied*: the store does what was asked, and the answer
-        is lost. Plans add up; each counts from the moment at which it was made.
+        is lost; a listing tells all that there is, and then fails in place of ending. Plans add up; each counts from the
+        moment at which it was made.
         """
         with self._lock:
             self._plans.append(_Plan(verbs, at, times, applied))
@@ -663,15 +729,26 @@ class FaultyStore:
         return self._call("delete", key, partial(self.inner.delete, key))
 
     def _call(self, verb: str, key: str, call: Callable[[], T]) -> T:
+        acknowledged = self._begin(verb, key)
+        result = call()
+        if not acknowledged:
+            raise StoreUnavailable(f"{verb}: done, but not acknowledged, as the test asked")
+        return result
+
+    def _list(self, verb: str, key: str, keys: Iterable[str]) -> Iterator[str]:
+        whole = self._begin(verb, key)
+        yield from keys
+        if not whole:
+            raise StoreUnavailable(f"{verb}: broken off, as the test asked")
+
+    def _begin(self, verb: str, key: str) -> bool:
+        """Note the call, and raise if it is to fail; return whether it is to be acknowledged."""
         with self._lock:
             self.calls.append((verb, key))
             struck = [plan for plan in self._plans if plan.strikes(verb)]
         if any(not plan.applied for plan in struck):
             raise StoreUnavailable(f"{verb}: not done, as the test asked")
-        result = call()
-        if struck:
-            raise StoreUnavailable(f"{verb}: done, but not acknowledged, as the test asked")
-        return result
+        return not struck
 
 
 class FakeClock:

@@ -1,39 +1,110 @@
-"""The secret in the cookie and the name that the store knows it by. It does no I/O but asking the system for randomness."""
+"""The token in the cookie, and the proof of its secret that a record keeps. It does no I/O but asking for randomness.
+
+::
+
+    token  = id(12) secret(28)          9 and 21 random bytes in base64url without padding
+    proof  = SHA-256("session_middleware" 0 namespace 0 id 0 secret)[:16]
+"""
 
 import re
 import secrets
+import sys
 from binascii import b2a_base64
 from collections.abc import Callable
 from hashlib import sha256
+from typing import Final, NoReturn
 
-FORM = "[A-Za-z0-9_-]{43}"
-"""The form of a token and of a key, as a regular expression: 32 bytes in base64url without padding."""
+LENGTH: Final = 40
+FORM: Final = "[A-Za-z0-9_-]{40}"
+"""The form of a token, as a regular expression; nothing else is ever looked up."""
 
-_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_ID: Final = 12
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 _well_formed = re.compile(FORM).fullmatch
+_well_formed_id = re.compile("[A-Za-z0-9_-]{12}").fullmatch
+
+Proof = Callable[["Token"], bytes]
 
 
-def new() -> str:
-    """Return a fresh token: 256 bits from the system's generator (OWASP ASVS 5.0, 7.2.3)."""
-    return secrets.token_urlsafe(32)
+class Token:
+    """What the browser holds. Only :meth:`reveal` shows the secret: no log, traceback or pickle does."""
+
+    __slots__ = ("_text", "id")
+
+    id: str
+    """The public name of the session, which is also the store's key."""
+
+    def __init__(self, text: str) -> None:
+        """*text*: a well-formed token, as it came in a cookie."""
+        self.id = text[:_ID]
+        self._text = text
+
+    @classmethod
+    def new(cls, key: str | None = None) -> "Token":
+        """Return a token with a fresh secret of 168 bits (OWASP ASVS 5.0, 7.2.3); of a new session if no *key* is given."""
+        return cls(secrets.token_urlsafe(30) if key is None else key + secrets.token_urlsafe(21))
+
+    @classmethod
+    def read(cls, text: object) -> "Token | None":
+        """Return the token that *text* is; ``None`` if it has not the form of one."""
+        return cls(text) if isinstance(text, str) and well_formed(text) else None
+
+    @classmethod
+    def derived(cls, *parts: str) -> "Token":
+        """Return the token that is made of *parts*, of which at least one is a secret: always the same."""
+        return cls(_base64(sha256("\0".join(("session_middleware", *parts)).encode()).digest()[:30]))
+
+    def reveal(self) -> str:
+        """Return the text of the cookie, which is a secret."""
+        return self._text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Token) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return f"<Token of {self.id}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Token is a secret and is not pickled; pass its reveal() on if you must")
 
 
-def well_formed(text: str) -> bool:
-    """Tell whether *text* has the form of a token; nothing else ever reaches a store."""
-    return _well_formed(text) is not None
+def new_id() -> str:
+    """Return the id of a new session."""
+    return secrets.token_urlsafe(9)
 
 
-def key_function(namespace: str) -> Callable[[str], str]:
-    """Return the function from a token to its key: ``base64url(SHA-256("session_middleware" 0 namespace 0 token))``.
+def well_formed(text: str, start: int = 0, end: int = sys.maxsize) -> bool:
+    """Tell whether *text*, or the part of it between two places, has the form of a token."""
+    return _well_formed(text, start, end) is not None
+
+
+def well_formed_id(text: object) -> bool:
+    """Tell whether *text* has the form of an id."""
+    return isinstance(text, str) and _well_formed_id(text) is not None
+
+
+def id_of_mark(namespace: str, user_id: str) -> str:
+    """Return the id of a user's mark: always the same, and of no token."""
+    return _base64(sha256("\0".join(("session_middleware", namespace, "mark", user_id)).encode()).digest()[:9])
+
+
+def proof_function(namespace: str) -> Proof:
+    """Return the function from a token to the proof of its secret.
 
     The namespace keeps the tokens of two installations apart that share one store. A plain digest is enough for a secret
-    of 256 random bits (OWASP ASVS 5.0, 6.5.2).
+    of 168 random bits (OWASP ASVS 5.0, 6.5.2); the id in it binds the proof to its record.
     """
-    prefix = b"\0".join((b"session_middleware", namespace.encode(), b""))
+    prefix = f"session_middleware\0{namespace}\0"
 
-    def key_of(token: str) -> str:
-        digest = sha256(prefix + token.encode()).digest()
-        return b2a_base64(digest, newline=False)[:43].translate(_URL_SAFE).decode()
+    def proof_of(token: Token) -> bytes:
+        return sha256(f"{prefix}{token.id}\0{token.reveal()[_ID:]}".encode()).digest()[:16]
 
-    return key_of
+    return proof_of
+
+
+def _base64(data: bytes) -> str:
+    return b2a_base64(data, newline=False).translate(_URL_SAFE).decode()

@@ -123,9 +123,11 @@ class UserAgent:
         return "a Secure one is there" if not cookie.secure and not secure_origin and any(covered) else None
 
     def _keep(self, cookie: StoredCookie) -> None:
-        self.cookies.pop(cookie.identity, None)
+        # One that takes another's place keeps its creation time, and so its place among those of the same path.
         if cookie.expires is None or cookie.expires > self.now:
             self.cookies[cookie.identity] = cookie
+        else:
+            self.cookies.pop(cookie.identity, None)
 
 
 def _attributes(unparsed: list[str]) -> dict[str, str]:

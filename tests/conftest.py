@@ -6,11 +6,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.backends.running import EVERY, SHARED, Backends, a_store
+from tests.chromium import launched
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 pytest.register_assert_rewrite("session_middleware.testing")
 
@@ -34,6 +38,13 @@ def backends() -> Iterator[Backends]:
     """The servers that keep sessions."""
     with ExitStack() as stack:
         yield Backends(stack)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> "Iterator[Browser]":
+    """A real browser; there can be one in a process."""
+    with launched() as browser:
+        yield browser
 
 
 @pytest.fixture(params=EVERY)

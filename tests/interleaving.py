@@ -28,11 +28,11 @@ class Turnstile:
     def enter(self, number: int) -> None:
         self._local.number = number
 
-    def step(self) -> None:
-        """Wait for the turn of the calling thread."""
-        number = getattr(self._local, "number", None)
+    def step(self) -> int | None:
+        """Wait for the turn of the calling thread; return its number, ``None`` if it is none of the schedule's."""
+        number: int | None = getattr(self._local, "number", None)
         if number is None:
-            return
+            return None
         with self._condition:
             self._waiting.add(number)
             self._condition.notify_all()
@@ -41,6 +41,7 @@ class Turnstile:
             self._admitted = None
             self._waiting.discard(number)
             self._condition.notify_all()
+        return number
 
     def finish(self, number: int) -> None:
         with self._condition:
@@ -69,26 +70,28 @@ class SteppedStore:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.turnstile: Turnstile | None = None
-        self.calls: list[str] = []
+        self.log: list[tuple[int | None, str, str, bool]] = []
+        """Who has called, the verb, the key, and whether it did or found anything."""
         self._created: list[str] = []
 
     def create(self, key: str, record: Record) -> bool:
         self._created.append(key)
-        return self._step("create", self._store.create, key, record)
+        return self._step("create", key, partial(self._store.create, key, record))
 
     def load(self, key: str) -> Stored | None:
-        return self._step("load", self._store.load, key)
+        return self._step("load", key, partial(self._store.load, key))
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:
-        return self._step("update", self._store.update, key, record, version=version)
+        return self._step("update", key, partial(self._store.update, key, record, version=version))
 
     def delete(self, key: str) -> bool:
-        return self._step("delete", self._store.delete, key)
+        return self._step("delete", key, partial(self._store.delete, key))
 
     def keys_of(self, user_id: str) -> list[str]:
         # In the order of creation, so that one schedule always does the same: the keys are random.
         assert isinstance(self._store, UserIndexed)
-        found = set(self._step("keys_of", self._store.keys_of, user_id))
+        store = self._store
+        found = set(self._step("keys_of", user_id, lambda: list(store.keys_of(user_id))))
         return [key for key in self._created if key in found]
 
     def keys(self) -> list[str]:
@@ -100,11 +103,13 @@ class SteppedStore:
         for key in self._created:
             self._store.delete(key)
 
-    def _step(self, verb: str, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
+    def _step(self, verb: str, key: str, call: Callable[[], T]) -> T:
+        number = None
         if self.turnstile is not None:
-            self.turnstile.step()
-        self.calls.append(verb)
-        return call(*arguments, **named)
+            number = self.turnstile.step()
+        result = call()
+        self.log.append((number, verb, key, bool(result)))
+        return result
 
 
 @dataclass

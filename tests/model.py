@@ -1,18 +1,23 @@
 """What sessions do, in plain dicts: the reference that the state machine compares the manager and its stores with.
 
-Nothing races in here: every step is whole. Keys stand for tokens, and a clock for time.
+Nothing races in here: every step is whole. Tokens stand for themselves, numbers for versions, and a clock for time.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, NamedTuple, TypeAlias
 
-Data: TypeAlias = dict[str, Any]
+from session_middleware.tokens import Token
+from tests.model_parts import Changes, Data, Facts, Kind, Life, View, exact
 
-MOVED_FOR = 30
+Change: TypeAlias = Callable[[MutableMapping[str, Any]], Any]
+
+WINDOW = 10
+MOST_CURRENT, MOST_ENTRIES = 4, 4
+MARKED_FOR = 86400
 
 
 class Told(Enum):
@@ -23,65 +28,66 @@ class Told(Enum):
     TOKEN = "token"
 
 
+class Opens(Enum):
+    SESSION = "session"
+    SNAPSHOT = "snapshot"
+    NOTHING = "nothing"
+
+
 class Conflict(Exception):
     """A transaction met a session in which someone has signed in."""
 
 
-class Facts(NamedTuple):
-    """What is known of a session beside its data; times in epoch seconds."""
-
-    user_id: str | None
-    created_at: float
-    last_seen_at: float
-    idle: float | None
-    absolute: float
-    persistent: bool
-
-    @property
-    def ends_at(self) -> float:
-        end = self.created_at + self.absolute
-        return end if self.idle is None else min(end, self.last_seen_at + self.idle)
-
-    def changed_as(self, before: "Facts", after: "Facts") -> "Facts":
-        """Return these facts with whatever differs between *before* and *after*; of two last uses, the later."""
-        changes = {name: getattr(after, name) for name in self._fields if getattr(before, name) != getattr(after, name)}
-        return self._replace(**changes)._replace(last_seen_at=max(after.last_seen_at, self.last_seen_at))
-
-
-@dataclass
-class Life:
-    """One session from its first token to its end, under the last of its keys."""
+class Opened(NamedTuple):
+    """A session as a request has opened it."""
 
     key: str
-    data: Data
-    facts: Facts
-    writes: int = 0
-    ended: bool = False
+    user_id: str | None
+    era: int
 
 
 @dataclass
 class Request:
     """What one request knows and has done. ``key`` is that of the session it works on; ``None`` for a new one."""
 
-    key: str | None
-    base: Data
-    base_facts: Facts
-    base_writes: int | None
-    view: Data
+    opens: Opens
+    view: View
     facts: Facts
-    has_cookie: bool
-    rivals: Sequence[str] = ()
-    gone: bool = False
-    moving: bool = False
-    signed_in: bool = False
-    ending: list[str] = field(default_factory=list)
+    has_cookie: bool = True
+    key: str | None = None
+    base_facts: Facts | None = None
+    base_era: int = 0
+    base_current: list[Token] = field(default_factory=list)
+    base_writes: int | None = None
+    own: Token | None = None
+    proof: Token | None = None
+    rivals: Sequence[Opened] = ()
+    ending: list[Opened] = field(default_factory=list)
+    login: tuple[str, int | None, Sequence[str] | None] | None = None
+    regenerates: bool = False
+    amended: dict[str, Any] = field(default_factory=dict)
+    acted: bool = False
+    wanted: bool = False
     forget: bool = False
+    gone: bool = False
+    to_tell: Token | None = None
     announced: bool = False
 
     @property
     def is_too_late(self) -> bool:
         """Whether a new session could not be told to the browser any more."""
-        return self.announced and self.key is None and not self.gone
+        return self.announced and self.opens is Opens.NOTHING and not self.gone
+
+    @property
+    def resends(self) -> bool:
+        return "persistent" in self.amended or ("absolute" in self.amended and self.facts.persistent)
+
+
+Note: TypeAlias = Callable[[], None]
+
+
+def nothing() -> None:
+    """Nobody wants to know what there is between two steps."""
 
 
 class World:
@@ -90,7 +96,10 @@ class World:
     def __init__(self, now: float, idle: float | None, absolute: float) -> None:
         self.now = now
         self.lives: dict[str, Life] = {}
-        self.pointers: dict[str, tuple[str, float]] = {}
+        self.marks: dict[str, tuple[list[tuple[int, str | None]], float]] = {}
+        self.nonces = 0
+        self.is_guessing = False
+        """Whether a step has failed, so that nobody knows which token it would have made."""
         self._idle, self._absolute = idle, absolute
 
     # What there is
@@ -103,250 +112,351 @@ class World:
         life = self.lives.get(key)
         return life if life is not None and not life.ended and life.facts.ends_at > self.now else None
 
-    def has_moved(self, key: str) -> bool:
-        return key in self.pointers and self.pointers[key][1] > self.now
-
-    def last_key(self, key: str) -> str:
-        while self.has_moved(key):
-            key = self.pointers[key][0]
-        return key
-
-    def pursued(self, key: str) -> Life | None:
-        return self.live(self.last_key(key))
-
     def keys(self) -> set[str]:
-        there = {key for key, life in self.lives.items() if self.is_there(life)}
-        return there | {key for key in self.pointers if self.has_moved(key)}
+        """Return the ids of all sessions of which there is a record."""
+        return {key for key, life in self.lives.items() if self.is_there(life)}
+
+    def marked(self) -> set[str]:
+        """Return the users whose marks are there."""
+        return {user_id for user_id, (_, expires_at) in self.marks.items() if expires_at > self.now}
 
     def of_user(self, user_id: str) -> list[Life]:
         return [life for life in self.lives.values() if self.is_there(life) and life.facts.user_id == user_id]
 
+    def mark_of(self, user_id: str) -> int | None:
+        return self.marks[user_id][0][-1][0] if user_id in self.marked() else None
+
     def fresh(self) -> Facts:
-        return Facts(None, self.now, self.now, self._idle, self._absolute, False)
+        return Facts(None, self.now, self.now, self.now, self._idle, self._absolute, False)
+
+    def judge(self, token: Token) -> Opens:
+        """Say what a token opens."""
+        life = self.live(token.id)
+        if life is None:
+            return Opens.NOTHING
+        if token in life.current:
+            return Opens.SESSION
+        found = [previous for previous in life.previous if previous.token == token]
+        return Opens.SNAPSHOT if any(self.now - previous.at < WINDOW for previous in found) else Opens.NOTHING
 
     # What one request does
 
-    def load(self, keys: Sequence[str]) -> Request:
-        alive = [life for key in dict.fromkeys(keys) if (life := self.live(key))]
-        if len(alive) == 1:
-            life = alive[0]
-            return Request(life.key, deepcopy(life.data), life.facts, life.writes, deepcopy(life.data), life.facts, True)
-        rivals = [key for key in dict.fromkeys(keys) if self.live(key) or self.has_moved(key)]
-        gone = bool(rivals) and not alive
-        facts = self.fresh()
-        return Request(None, {}, facts, None, {}, facts, bool(keys), rivals=rivals, gone=gone)
+    def load(self, tokens: Sequence[Token]) -> Request:
+        best: dict[str, tuple[Opens, Token]] = {}
+        for token in tokens:
+            opens = self.judge(token)
+            if opens is Opens.SESSION or (opens is Opens.SNAPSHOT and token.id not in best):
+                best[token.id] = opens, token
+        living = [token for opens, token in best.values() if opens is Opens.SESSION]
+        signed_in = [token for token in living if self.lives[token.id].facts.user_id is not None]
+        group = signed_in or living or [token for _, token in best.values()]
+        request = Request(Opens.NOTHING, View({}), self.fresh(), has_cookie=bool(tokens))
+        if len(group) == 1:
+            request = self._opened(*best[group[0].id])
+        used = [request.key] if request.opens is Opens.SESSION else []
+        request.rivals = [self._as_opened(self.lives[token.id]) for token in living if token.id not in used]
+        return request
+
+    def _opened(self, opens: Opens, token: Token) -> Request:
+        life = self.lives[token.id]
+        request = Request(opens, View(life.data), life.facts, key=life.key, own=token, proof=token)
+        if opens is Opens.SNAPSHOT:
+            request = Request(opens, View(life.snapshot), self.fresh(), key=life.key, proof=token)
+        self._based(request, life, life.writes)
+        return request
+
+    def _based(self, request: Request, life: Life, writes: int | None) -> None:
+        request.base_facts, request.base_era, request.base_current = life.facts, life.era, [*life.current]
+        request.base_writes = writes
+
+    def _as_opened(self, life: Life) -> Opened:
+        return Opened(life.key, life.facts.user_id, life.era)
 
     def invalidate(self, request: Request) -> None:
-        request.ending += request.rivals if request.key is None else [request.key]
-        request.rivals = ()
-        request.view, request.facts = {}, self.fresh()
-        request.key, request.base = None, {}
-        request.moving = request.signed_in = request.gone = False
-        request.forget = request.has_cookie
+        stale = request.opens is Opens.SNAPSHOT
+        if request.opens is Opens.SESSION:
+            assert request.key is not None
+            assert request.base_facts is not None
+            request.ending.append(Opened(request.key, request.base_facts.user_id, request.base_era))
+        elif not stale:
+            request.ending += request.rivals
+            request.rivals = ()
+        request.view, request.facts = View({}), self.fresh()
+        request.key = request.own = request.proof = request.login = request.to_tell = None
+        request.opens, request.amended = Opens.NOTHING, {}
+        request.regenerates = request.wanted = False
+        request.gone, request.acted, request.forget = stale, True, request.has_cookie and not stale
 
-    def login(self, request: Request, user_id: str) -> None:
-        if request.facts.user_id not in (None, user_id):
-            self.invalidate(request)
-        request.facts = request.facts._replace(user_id=user_id, created_at=self.now, last_seen_at=self.now)
-        request.signed_in, request.gone, request.moving = True, False, True
+    def login(self, request: Request, user_id: str, mark: int | None, keep: Sequence[str] | None) -> None:
+        """What comes after another user's session was ended and the mark was read."""
+        if request.facts.user_id is None and keep is not None:
+            request.view.keep_only(keep)
+        if request.opens is Opens.NOTHING:
+            request.key = None
+        request.facts = request.facts._replace(user_id=user_id, signed_in_at=self.now, last_seen_at=self.now)
+        request.login = user_id, mark, keep
+        request.acted, request.regenerates, request.gone = True, False, False
 
-    def set_lifetime(self, request: Request, **changes: Any) -> None:
-        before = request.facts
-        after = request.facts = before._replace(**changes)
-        if after.persistent != before.persistent or (after.persistent and after.absolute != before.absolute):
-            request.moving = True
+    def regenerate(self, request: Request) -> None:
+        if request.login is None and request.opens is Opens.SESSION:
+            request.regenerates = request.acted = True
 
-    def transact(self, request: Request, change: Callable[[Data], Any]) -> None:
-        if request.gone:
-            return
-        if request.key is None:
-            change(request.view)
-            return
-        life = self.pursued(request.key)
-        if life is None:
-            request.gone = True
-            return
-        if life.facts.user_id != request.base_facts.user_id:
-            raise Conflict
-        pending = _laid_over(life.data, request.base, request.view)
-        view = deepcopy(pending)
-        change(view)
-        stored = _laid_over(life.data, pending, view)
-        signed_in = request.signed_in
-        moving = request.moving and (signed_in or life.key == request.key)
-        facts = life.facts._replace(last_seen_at=self.now)
-        written = exact(stored) != exact(life.data)
-        if written:
-            self._write(life, stored, facts)
-        mine = life.facts.changed_as(request.base_facts, request.facts)
-        self._go_on(request, life, view)
-        request.facts, request.moving, request.signed_in = mine, moving, signed_in
-        request.base_writes = None if written else life.writes
+    def use(self, request: Request) -> None:
+        request.wanted = request.acted = True
+
+    def set_lifetime(self, request: Request, **lifetimes: Any) -> None:
+        changed = {name: value for name, value in lifetimes.items() if getattr(request.facts, name) != value}
+        if changed:
+            request.facts = request.facts._replace(**changed)
+            request.amended |= changed
+            request.acted = True
+
+    def transact(self, request: Request, change: Change, fresh: Token | None, note: Note = nothing) -> None:
+        if request.login is not None:
+            self.end_all(request, note)
+            self._sign_in(request, fresh, note, change)
+        elif request.opens is Opens.SESSION:
+            self._replace(request, request.view.changes(), fresh, change)
+        else:
+            change(View({}) if request.gone else request.view)
 
     # What its end does
 
-    def end_all(self, request: Request, note: Callable[[], None] = lambda: None) -> None:
+    def end_all(self, request: Request, note: Note = nothing) -> None:
         while request.ending:
-            self.end(request.ending[0])
+            self._end(request.ending[0])
             note()
             del request.ending[0]
 
-    def end(self, key: str) -> bool:
-        life = self.lives.get(self.last_key(key))
+    def commit(self, request: Request, fresh: Token | None, *, failed: bool, note: Note = nothing) -> Told:
+        """Store what the request did, a new secret as *fresh*; *note* is called between the steps."""
+        self.end_all(request, note)
+        if not failed:
+            self._store(request, fresh, note)
+        if request.announced:
+            return Told.NOTHING
+        if request.to_tell is not None:
+            return Told.TOKEN
+        return Told.FORGET if request.forget else Told.NOTHING
+
+    def revoke(self, key: str) -> bool:
+        life = self.lives.get(key)
         if life is None or not self.is_there(life):
             return False
         life.ended = True
         return True
 
-    def commit(self, request: Request, key: str | None, *, failed: bool, note: Callable[[], None] = lambda: None) -> Told:
-        """Store what the request did, a new token's session under *key*; *note* is called between the steps."""
-        self.end_all(request, note)
-        told = False
-        if not (failed or request.gone):
-            if request.key is None:
-                told = not request.announced and self._create(request, key)
-            elif request.moving:
-                told = self._move(request, key, note)
-            else:
-                self._update(request)
-        if told:
-            return Told.TOKEN
-        return Told.FORGET if request.forget else Told.NOTHING
+    def leave_mark(self, user_id: str, keep: str | None) -> None:
+        self.nonces += 1
+        entries = self.marks[user_id][0] if user_id in self.marked() else []
+        self.marks[user_id] = [*entries, (self.nonces, keep)][-MOST_ENTRIES:], math.ceil(self.now) + MARKED_FOR
 
-    def drafts(self, request: Request) -> list[tuple[Data, Facts]]:
-        """Return what a commit that fails may have left behind under the new key."""
-        mine = request.facts if request.key is None else request.facts._replace(last_seen_at=self.now)
-        drafts = [(request.view, mine)]
-        if request.key is not None:
-            drafts.append((_changed(request.base, request.view), mine))
-            if life := self.pursued(request.key):
-                merged = _laid_over(life.data, request.base, request.view)
-                drafts += [(merged, mine), (merged, life.facts.changed_as(request.base_facts, mine))]
-        return deepcopy(drafts)
+    def _end(self, one: Opened) -> None:
+        if one.user_id is not None:
+            self.revoke(one.key)
+        elif (life := self.live(one.key)) and life.era == one.era:
+            life.ended = True
 
-    def _create(self, request: Request, key: str | None) -> bool:
-        if not request.view and request.facts.user_id is None:
-            return False
-        self._go_on(request, self.born(key, request.view, request.facts), request.view)
-        return True
+    def _store(self, request: Request, fresh: Token | None, note: Note) -> None:
+        if request.login is not None:
+            self._sign_in(request, fresh, note)
+        elif request.opens is Opens.SESSION:
+            self._write(request, fresh)
+        elif request.opens is Opens.SNAPSHOT and not request.gone:
+            if request.acted or any(request.view.changes()):
+                request.acted, request.gone = False, True
+        elif not (request.gone or request.announced) and (request.wanted or request.view):
+            values = request.view.all_assigned()
+            life = self.born(fresh, values, request.facts, era=0)
+            self._based(request, life, None)
+            self._settle(request, Changes(values, {}, set()), values, fresh, proof=fresh)
+            request.key = life.key
 
-    def born(self, key: str | None, data: Data, facts: Facts) -> Life:
-        assert key is not None
-        assert key not in self.lives
-        life = self.lives[key] = Life(key, deepcopy(data), facts)
+    def born(self, token: Token | None, data: Data, facts: Facts, *, era: int, mark: int | None = None) -> Life:
+        if self.is_guessing and (token is None or token.id in self.lives):
+            token = Token.new()
+        assert token is not None
+        assert token.id not in self.lives
+        life = self.lives[token.id] = Life(token.id, deepcopy(data), facts, era, [token], mark)
         return life
 
-    def _update(self, request: Request) -> None:
-        base = request.base_facts
-        if exact(request.view) != exact(request.base) or request.facts != base:
-            self._merge(request)
+    def _write(self, request: Request, fresh: Token | None) -> None:
+        own = request.view.changes()
+        if any(own) or request.acted:
+            self._replace(request, own, fresh, None)
         elif not request.announced:
-            interval = 60.0 if base.idle is None else min(60.0, base.idle / 10)
-            life = self._unchanged(request)
-            if life and self.now - base.last_seen_at >= interval:
-                life.facts = life.facts._replace(last_seen_at=self.now)
-                life.writes += 1
+            self._touch(request)
 
-    def _unchanged(self, request: Request) -> Life | None:
-        """Return the session of the request if nobody has written to it since."""
+    def _touch(self, request: Request) -> None:
         assert request.key is not None
+        base, life = request.base_facts, self.live(request.key)
+        assert base is not None
+        interval = 60.0 if base.idle is None else min(60.0, base.idle / 10)
+        is_due = self.now - base.last_seen_at >= interval and base.ends_at > self.now
+        if is_due and life is not None and life.writes == request.base_writes:
+            self._written(life, life.data, life.facts.used(self.now))
+
+    def _replace(self, request: Request, own: Changes, fresh: Token | None, change: Change | None) -> None:
+        assert request.key is not None
+        base = request.base_facts
+        assert base is not None
         life = self.live(request.key)
-        return life if life is not None and life.writes == request.base_writes else None
-
-    def _merge(self, request: Request) -> None:
-        assert request.key is not None
-        mine = request.facts._replace(last_seen_at=self.now)
-        if life := self._unchanged(request):
-            self._write(life, request.view, mine)
-            self._go_on(request, life, life.data)
+        if request.base_writes is not None and base.ends_at > self.now and change is None and not request.wanted:
+            # As it was opened there is nothing to store: then nobody looks what has become of it.
+            facts, secret = base._replace(**request.amended), request.regenerates and request.proof in request.base_current
+            if not (any(own) or secret) and facts == base:
+                self._settle(request, own, request.view.base, self._resent(request, request.base_current))
+                return
+        if life is None or life.era != request.base_era:
+            self._lose(request, life, change)
             return
-        life = self.pursued(request.key)
-        if life is None:
-            request.gone = True
-            return
-        before = life.writes
-        self._lay(request, life, mine)
-        if life.facts.user_id != request.facts.user_id:
-            request.gone, request.moving = True, False
-            return
-        self._go_on(request, life, life.data)
-        request.base_writes = life.writes if life.writes == before else None
-
-    def _lay(self, request: Request, life: Life, mine: Facts) -> None:
-        """Lay the changes of the request over a session that others have written to, unless they come to nothing.
-
-        What came with a sign-in stays as it is.
-        """
-        base, view, facts = request.base, request.view, life.facts
-        if facts.user_id == request.base_facts.user_id:
-            facts = facts.changed_as(request.base_facts, mine)
+        values = self._changed(own.over(life.data), change)
+        facts = life.facts._replace(**request.amended)
+        resent = self._resent(request, life.current)
+        if request.regenerates and request.proof in life.current:
+            assert fresh is not None
+            life.replaced(Kind.REPLACED, self.now)
+            life.current, life.snapshot = [fresh], {}
+            self._write_and_settle(request, life, own, values, facts, fresh, proof=fresh)
+        elif exact(values) != exact(life.data) or facts != life.facts or request.wanted:
+            self._write_and_settle(request, life, own, values, facts, resent)
         else:
-            taken = _changed(base, life.data).keys() | base.keys() - life.data.keys()
-            view = {key: value for key, value in view.items() if key not in taken}
-            view |= {key: base[key] for key in base if key in taken}
-        data = _laid_over(life.data, base, view)
-        unseen = facts._replace(last_seen_at=0) == life.facts._replace(last_seen_at=0)
-        if exact(data) != exact(life.data) or not unseen:
-            self._write(life, data, facts)
+            self._based(request, life, life.writes)
+            self._settle(request, own, values, resent)
 
-    def _move(self, request: Request, key: str | None, note: Callable[[], None]) -> bool:
-        assert request.key is not None
-        mine = request.facts._replace(last_seen_at=self.now)
-        life = self.pursued(request.key)
+    def _resent(self, request: Request, current: list[Token]) -> Token | None:
+        """Return the token to be sent again: if it opens the session still, as far as is known."""
+        return request.own if request.resends and not request.announced and request.proof in current else None
+
+    def _write_and_settle(
+        self,
+        request: Request,
+        life: Life,
+        own: Changes,
+        values: Data,
+        facts: Facts,
+        token: Token | None,
+        proof: Token | None = None,
+    ) -> None:
+        self._written(life, values, facts.used(self.now))
+        self._based(request, life, None)
+        self._settle(request, own, values, token, proof)
+
+    def _changed(self, values: Data, change: Change | None) -> Data:
+        if change is None:
+            return values
+        view = View(values)
+        change(view)
+        return view.changes().over(values)
+
+    def _lose(self, request: Request, life: Life | None, change: Change | None) -> None:
+        self._drop_all(request)
+        if change is not None and life is not None:
+            raise Conflict
+        if change is not None:
+            change(View({}))
+
+    def _drop_all(self, request: Request) -> None:
+        request.opens, request.gone = Opens.NOTHING, True
+        request.login = request.to_tell = None
+
+    def _sign_in(self, request: Request, fresh: Token | None, note: Note, change: Change | None = None) -> None:
+        assert request.login is not None
+        user_id, mark, keep = request.login
+        own = request.view.changes()
+        life = self._sign_in_there(request, user_id, mark, keep, fresh, own, change)
         if life is None:
-            if not request.signed_in:
-                request.gone = True
-                return False
-            new = self.born(key, _changed(request.base, request.view), mine)
-            self._go_on(request, new, new.data)
+            request.key = None
+            values = self._changed(request.view.all_assigned(), change)
+            facts = self.fresh()._replace(user_id=user_id, **request.amended)
+            life = self.born(fresh, values, facts, era=1, mark=mark)
+        note()
+        if self._is_revoked(user_id, mark, life.key):
+            life.ended = True
+            self._drop_all(request)
+            return
+        for rival in request.rivals:
+            if rival.key != life.key:
+                self._end(rival)
+                note()
+        request.rivals, request.key = (), life.key
+        self._based(request, life, None)
+        self._settle(request, own, life.data, fresh, proof=fresh)
+
+    def _sign_in_there(
+        self,
+        request: Request,
+        user_id: str,
+        mark: int | None,
+        keep: Sequence[str] | None,
+        fresh: Token | None,
+        own: Changes,
+        change: Change | None,
+    ) -> Life | None:
+        life = self.live(request.key) if request.key is not None and request.opens is not Opens.NOTHING else None
+        if life is None:
+            return None
+        theirs, facts = life.data, life.facts._replace(user_id=user_id)
+        if request.opens is Opens.SESSION and life.era == request.base_era:
+            snapshot: Data = {}
+            if life.facts.user_id is None:
+                snapshot = deepcopy(life.data)
+                theirs = {key: value for key, value in life.data.items() if keep is None or key in keep}
+            elif life.facts.user_id != user_id:
+                return None
+            life.replaced(Kind.SIGNED_IN, self.now)
+            life.current, life.snapshot, life.mark, life.era = [], snapshot, mark, life.era + 1
+            facts = facts._replace(signed_in_at=self.now)
+        elif not self._is_second_click(life, request.proof, user_id, mark):
+            return None
+        assert fresh is not None
+        life.current = [*life.current, fresh][-MOST_CURRENT:]
+        self._written(life, self._changed(own.over(theirs), change), facts._replace(**request.amended).used(self.now))
+        return life
+
+    def _is_second_click(self, life: Life, proof: Token | None, user_id: str, mark: int | None) -> bool:
+        click = any(previous.token == proof and previous.kind is Kind.SIGNED_IN for previous in life.previous)
+        return click and life.facts.user_id == user_id and life.mark == mark
+
+    def _is_revoked(self, user_id: str, nonce: int | None, key: str) -> bool:
+        if user_id not in self.marked() or self.mark_of(user_id) == nonce:
+            return False
+        entries = self.marks[user_id][0]
+        nonces = [entry[0] for entry in entries]
+        if nonce in nonces:
+            entries = entries[nonces.index(nonce) + 1 :]
+        elif len(entries) == MOST_ENTRIES:
             return True
-        if life.key != request.key:
-            if not request.signed_in:
-                request.moving = False
-                self._merge(request)
-                return False
-            if life.facts.user_id is not None:
-                data = request.view
-                if life.facts.user_id == mine.user_id:
-                    data = _laid_over(life.data, request.base, request.view)
-                    self._lay(request, life, request.base_facts._replace(last_seen_at=life.facts.last_seen_at))
-                    note()
-                new = self.born(key, data, mine)
-                self._go_on(request, new, new.data)
-                return True
-        if self._unchanged(request):
-            data, facts = request.view, mine
-        else:
-            data = _laid_over(life.data, request.base, request.view)
-            facts = life.facts.changed_as(request.base_facts, mine)
-        new = self.born(key, data, facts)
-        del self.lives[life.key]
-        self.pointers[life.key] = (new.key, math.ceil(self.now) + MOVED_FOR)
-        self._go_on(request, new, new.data)
-        return True
+        return any(keep != key for _, keep in entries)
 
-    def _write(self, life: Life, data: Data, facts: Facts) -> None:
+    def _written(self, life: Life, data: Data, facts: Facts) -> None:
         life.data, life.facts, life.writes = deepcopy(data), facts, life.writes + 1
 
-    def _go_on(self, request: Request, life: Life, view: Data) -> None:
-        """The request goes on from what is stored, and sees *view*, in its own order."""
-        mine = request.view
-        kept = [key for key in mine if key in view]
-        request.view = deepcopy({key: view[key] for key in [*kept, *view]})
-        request.key, request.base_facts, request.facts, request.base_writes = life.key, life.facts, life.facts, None
-        request.base = deepcopy({key: life.data[key] for key in [*request.view, *life.data] if key in life.data})
-        request.moving = request.signed_in = False
+    def _settle(self, request: Request, own: Changes, values: Data, token: Token | None, proof: Token | None = None) -> None:
+        """The request goes on from what is stored."""
+        assert request.base_facts is not None
+        request.facts = request.base_facts
+        if proof is not None:
+            request.opens, request.proof = Opens.SESSION, proof
+        request.view.rebase(values, own)
+        request.to_tell, request.own = token or request.to_tell, token or request.own
+        request.login, request.amended = None, {}
+        request.regenerates = request.wanted = request.acted = False
 
 
-def exact(data: Data) -> str:
-    """Return a text that is the same for data that are the same: types count, and so does their order."""
-    return repr(data)
-
-
-def _changed(base: Data, mine: Data) -> Data:
-    return {key: value for key, value in mine.items() if key not in base or exact(value) != exact(base[key])}
-
-
-def _laid_over(theirs: Data, base: Data, mine: Data) -> Data:
-    kept = {key: value for key, value in theirs.items() if key in mine or key not in base}
-    return deepcopy(kept | _changed(base, mine))
+def copied(world: World) -> World:
+    """Return a world of its own that is the same. Tokens are secrets, and are not copied."""
+    new = World(world.now, world._idle, world._absolute)
+    new.nonces = world.nonces
+    new.marks = {user_id: ([*entries], until) for user_id, (entries, until) in world.marks.items()}
+    new.lives = {
+        key: replace(
+            life,
+            data=deepcopy(life.data),
+            snapshot=deepcopy(life.snapshot),
+            current=[*life.current],
+            previous=[*life.previous],
+        )
+        for key, life in world.lives.items()
+    }
+    return new

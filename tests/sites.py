@@ -4,12 +4,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from session_middleware import Lifetime, Record, Send, Session, SessionManager, Store
-from session_middleware.manager import Verdict
+from session_middleware import Lifetime, MemoryStore, MsgpackCodec, Record, Send, Session, SessionManager, Store
+from session_middleware.manager import MAX_BYTES, Verdict
+from session_middleware.record import Damaged, Mark, unpack
+from session_middleware.rules import Opens
 from session_middleware.stores.base import Stored, Sweepable, UserIndexed, Version
 from session_middleware.testing import FakeClock, FaultyStore
+from session_middleware.tokens import Token
 
 DATA = {"a": 1, "list": [1], "dict": {"x": {"y": []}}, "set": {1}}
+
+MADE_UP, ANOTHER = Token("A" * 40), Token("B" * 40)
+"""Tokens that nobody has issued."""
 
 
 class AgedStore:
@@ -42,7 +48,7 @@ class AgedStore:
     def keys_of(self, user_id: str) -> list[str]:
         self._age()
         assert isinstance(self._store, UserIndexed)
-        return self._store.keys_of(user_id)
+        return list(self._store.keys_of(user_id))
 
     def keys(self) -> list[str]:
         self._age()
@@ -61,6 +67,39 @@ class AgedStore:
             self._store.delete(key)
 
 
+class Bare:
+    """A store with the four verbs and nothing else."""
+
+    def __init__(self) -> None:
+        self._store = MemoryStore()
+
+    def create(self, key: str, record: Record) -> bool:
+        return self._store.create(key, record)
+
+    def load(self, key: str) -> Stored | None:
+        return self._store.load(key)
+
+    def update(self, key: str, record: Record, *, version: Version) -> bool:
+        return self._store.update(key, record, version=version)
+
+    def delete(self, key: str) -> bool:
+        return self._store.delete(key)
+
+
+class CountingCodec(MsgpackCodec):
+    """Counts the values that it encodes and decodes."""
+
+    encoded = decoded = 0
+
+    def encode(self, value: Any) -> bytes:
+        self.encoded += 1
+        return super().encode(value)
+
+    def decode(self, encoded: bytes) -> Any:
+        self.decoded += 1
+        return super().decode(encoded)
+
+
 class Site:
     """What a middleware would do with sessions, by hand."""
 
@@ -70,24 +109,27 @@ class Site:
         clock: FakeClock,
         *,
         lifetime: Lifetime = Lifetime.AAL2,
-        max_bytes: int = 1024 * 1024,
+        max_bytes: int = MAX_BYTES,
         namespace: str = "session",
     ) -> None:
         self.clock = clock
         self.store = store if isinstance(store, FaultyStore) else FaultyStore(store)
-        self.manager = SessionManager(self.store, lifetime=lifetime, max_bytes=max_bytes, namespace=namespace, clock=clock)
+        self.codec = CountingCodec()
+        self.manager = SessionManager(
+            self.store, lifetime=lifetime, codec=self.codec, max_bytes=max_bytes, namespace=namespace, clock=clock
+        )
 
-    def open(self, *tokens: str) -> Session:
+    def open(self, *tokens: Token) -> Session:
         """Return the session of a request that comes with *tokens*."""
         return Session(self.manager, tuple, tokens)
 
-    def loaded(self, *tokens: str) -> Session:
+    def loaded(self, *tokens: Token) -> Session:
         """Return a session that has been loaded: its request is in flight from now on."""
         session = self.open(*tokens)
         assert session.is_new in (True, False)
         return session
 
-    def begin(self, data: dict[str, Any] | None = None, user_id: str | None = None) -> str:
+    def begin(self, data: dict[str, Any] | None = None, user_id: str | None = None) -> Token:
         """Make a session; return its token."""
         session = self.open()
         session.update(DATA if data is None else data)
@@ -95,41 +137,96 @@ class Site:
             session.login(user_id)
         return self.sent(session)
 
-    def sent(self, session: Session) -> str:
+    def sent(self, session: Session) -> Token:
         """Commit; return the token that the browser is told, which there must be."""
-        verdict = self.manager.commit(session)
-        assert isinstance(verdict, Send), verdict
-        return verdict.token
+        return sent(self.manager.commit(session))
 
-    def request(self, token: str, act: Callable[[Session], object], *, failed: bool = False) -> Verdict | None:
+    def request(self, token: Token, act: Callable[[Session], object], *, failed: bool = False) -> Verdict | None:
         """Make one request that does *act*; return what the browser is told."""
         session = self.open(token)
         act(session)
         return self.manager.commit(session, failed=failed)
 
-    def data(self, token: str) -> dict[str, Any]:
-        """Return what the token opens now."""
-        return dict(self.open(token))
+    def follow(self, token: Token, act: Callable[[Session], object]) -> Token:
+        """Make one request that does *act*; return the token that the browser has afterwards, which was told one."""
+        return sent(self.request(token, act))
 
-    def is_alive(self, token: str) -> bool:
-        """Tell whether the token opens a session."""
-        return not self.open(token).is_new
+    def data(self, *tokens: Token) -> dict[str, Any]:
+        """Return what the tokens open now, be it a snapshot."""
+        return dict(self.open(*tokens))
+
+    def opens(self, *tokens: Token) -> Opens:
+        """Return what the tokens open."""
+        state = self.loaded(*tokens).state
+        assert state is not None
+        return state.opens
+
+    def is_alive(self, *tokens: Token) -> bool:
+        """Tell whether the tokens open a session, and more of it than a snapshot."""
+        return self.opens(*tokens) is Opens.SESSION
+
+    def user(self, *tokens: Token) -> str | None:
+        """Return who is signed in where the tokens are sent."""
+        return self.open(*tokens).user_id
 
     def live(self) -> list[dict[str, Any]]:
         """Return the data of every live session in the store, whoever knows its token."""
-        found = [self.manager._sessions.find(key) for key in self.records()]
-        return [session[1] for session in found if isinstance(session, tuple)]
+        found = [self.manager.find(key) for key in self.records()]
+        return [dict(session.data) for session in found if session is not None]
 
     def records(self) -> Sequence[str]:
-        """Return the keys of all records in the store, those of moved sessions too."""
+        """Return the keys of all sessions in the store, and of what is left of them."""
         created = dict.fromkeys(key for verb, key in self.store.calls if verb == "create")
-        return [key for key in created if self.store.inner.load(key) is not None]
+        found = [(key, self.store.inner.load(key)) for key in created]
+        return [key for key, stored in found if stored is not None and not is_mark(stored)]
+
+    def decoded(self, act: Callable[[], object]) -> int:
+        """Return how many values *act* decodes."""
+        before = self.codec.decoded
+        act()
+        return self.codec.decoded - before
+
+    def encoded(self, act: Callable[[], object]) -> int:
+        """Return how many values *act* encodes."""
+        before = self.codec.encoded
+        act()
+        return self.codec.encoded - before
 
     def calls(self, act: Callable[[], object]) -> list[str]:
         """Return the verbs that *act* calls on the store."""
         before = len(self.store.calls)
         act()
         return [verb for verb, _ in self.store.calls[before:]]
+
+
+def is_mark(stored: Stored) -> bool:
+    """Tell whether a record is the mark of a user and no session."""
+    try:
+        return isinstance(unpack(stored.value), Mark)
+    except Damaged:
+        return False
+
+
+def sent(verdict: Verdict | None) -> Token:
+    """Return the token that the browser is told, which there must be."""
+    assert isinstance(verdict, Send), verdict
+    return verdict.token
+
+
+def login(user_id: str, **data: object) -> Callable[[Session], object]:
+    """Return an act for :meth:`Site.request`: somebody signs in, and the application sets some keys."""
+
+    def act(session: Session) -> None:
+        session.login(user_id)
+        session.update(data)
+
+    return act
+
+
+def regenerate(session: Session) -> None:
+    """Give the session a new secret, and leave a note that it has one."""
+    session["regenerated"] = True
+    session.regenerate()
 
 
 def setting(key: str, value: object) -> Callable[[Session], object]:

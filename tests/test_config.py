@@ -1,5 +1,6 @@
 """Options that are written as text: in a mapping, and in an ini file that PasteDeploy loads."""
 
+import inspect
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from session_middleware import (
     MsgpackCodec,
     SessionMiddleware,
     SQLiteStore,
+    config,
     get_session,
 )
 from session_middleware.config import options
@@ -41,6 +43,7 @@ class TestOptions:
                 "session.store": "memory:",
                 "session.codec": "JSON",
                 "session.max_bytes": "2048",
+                "session.namespace": "shop",
                 "session.environ_key": "my.session",
                 "session.lifetime.idle": "600",
                 "session.lifetime.absolute": "7200.5",
@@ -58,12 +61,21 @@ class TestOptions:
         assert read == {
             "store": "memory:",
             "max_bytes": 2048,
+            "namespace": "shop",
             "environ_key": "my.session",
             "lifetime": Lifetime(idle=timedelta(minutes=10), absolute=7200.5),
             "cookie": CookiePolicy(
                 name="sid", secure=True, samesite="None", path="/app", domain="example.com", partitioned=True
             ),
         }
+
+    def test_what_can_be_written_as_text_is_an_option(self) -> None:
+        """Promise 15: the constructors are the reference; what else they take is made by code."""
+        made_by_code = {"app", "lifetime", "cookie", "clock", "carry_over"}
+        groups = {"": SessionMiddleware, "lifetime.": Lifetime, "cookie.": CookiePolicy}
+        names = {f"{group}{name}" for group, kind in groups.items() for name in inspect.signature(kind).parameters}
+
+        assert set(config._OPTIONS) == names - made_by_code
 
     @pytest.mark.parametrize(
         ("text", "value"),
@@ -134,6 +146,7 @@ class TestOptions:
             ("store", "mongo://localhost"),
             ("max_bytes", "10"),
             ("environ_key", "session"),
+            ("namespace", ""),
             ("lifetime.idle", "0"),
             ("lifetime.absolute", "nan"),
             ("lifetime.absolute", "-1"),

@@ -98,17 +98,23 @@ def test_two_browsers_have_two_sessions(transport: Transport) -> None:
     assert one.token != other.token
 
 
-def test_signing_in_keeps_the_cart_and_changes_the_token(browser: Browser) -> None:
-    """Promise 11: the token from before the sign-in is dead afterwards."""
+def test_signing_in_keeps_the_cart_and_the_id_and_changes_the_secret(browser: Browser) -> None:
+    """Promise 18: the cookie from before the sign-in reads what was there before, and changes nothing."""
     view(browser, "POST", "/cart", item="tea")
     before = browser.token
     assert before is not None
 
     assert view(browser, "POST", "/login", user="alice") == {"user": "alice", "visits": 0, "cart": ["tea"]}
-    assert browser.token not in (before, None)
-    assert view(browser, "GET", "/")["user"] == "alice"
+    after = browser.token
+    assert after is not None
+    assert after[:12] == before[:12]
+    assert after[12:] != before[12:]
+    view(browser, "POST", "/cart", item="sugar")
     browser.token = before
-    assert view(browser, "GET", "/") == {"user": None, "visits": 1, "cart": []}
+    assert [view(browser, "GET", "/") for _ in range(2)] == [{"user": None, "visits": 1, "cart": ["tea"]}] * 2
+    assert browser.token == before
+    browser.token = after
+    assert view(browser, "GET", "/") == {"user": "alice", "visits": 1, "cart": ["tea", "sugar"]}
 
 
 def test_a_stranger_is_not_signed_in(browser: Browser) -> None:

@@ -16,13 +16,13 @@ from session_middleware import (
     MsgpackCodec,
     SessionManager,
     SessionMiddleware,
-    StoreUnavailable,
     get_session,
 )
-from session_middleware.record import Envelope, pack
+from session_middleware.record import Envelope, Kind, Previous, pack, pack_values
 from session_middleware.stores.base import Record, Store
 from session_middleware.testing import FaultyStore
 from tests.backends.running import sizes
+from tests.sites import sent
 
 
 def flask_site() -> Any:
@@ -80,40 +80,6 @@ def test_a_framework_that_makes_its_own_error_page_of_it_answers_503(
     assert browser.get("/read").text == "1"
 
 
-@pytest.mark.parametrize("verb", ["update", "create"])
-def test_a_sign_in_that_fails_leaves_no_session_behind(store: Store, verb: str) -> None:
-    """Promise 16: nobody has the token of such a session, so the user's list must not show it."""
-    faulty = FaultyStore(store)
-    manager = SessionManager(faulty)
-    session = manager.open()
-    session["a"] = 1
-    sent = manager.commit(session)
-    again = manager.open(sent.token)  # type: ignore[union-attr]  # the session is new
-    again.login("alice")
-    faulty.fail(verb)
-
-    with pytest.raises(StoreUnavailable):
-        manager.commit(again)
-    assert manager.sessions_of("alice") == []
-    assert manager.open(sent.token)["a"] == 1  # type: ignore[union-attr]
-
-
-def test_a_sign_in_whose_answer_is_lost_is_whole(store: Store) -> None:
-    """Contract 1: the pointer was written, so the session that it points to stays."""
-    faulty = FaultyStore(store)
-    manager = SessionManager(faulty)
-    session = manager.open()
-    session["a"] = 1
-    sent = manager.commit(session)
-    again = manager.open(sent.token)  # type: ignore[union-attr]  # the session is new
-    again.login("alice")
-    faulty.fail("update", applied=True)
-
-    with pytest.raises(StoreUnavailable):
-        manager.commit(again)
-    assert [info.data for info in manager.sessions_of("alice")] == [{"a": 1}]
-
-
 @pytest.mark.parametrize("user_id", [5, None, b"alice", ["alice"]])
 def test_a_user_id_is_text_wherever_it_is_asked_for(store: Store, user_id: Any) -> None:
     """The same on every store: sign-in, list and revocation refuse what could not be found again."""
@@ -127,7 +93,7 @@ def test_what_is_no_id_and_no_token_names_no_session(store: Store) -> None:
     """Absence, not an error: ids come from links and forms."""
     manager = SessionManager(store)
     value: Any
-    for value in (None, 5, b"x", "", "x" * 43 + "\n"):
+    for value in (None, 5, b"x", "", "x" * 40 + "\n"):
         assert manager.revoke(value) is False
         assert manager.open(value).is_new
 
@@ -179,18 +145,6 @@ def test_a_header_that_no_server_would_send_changes_nothing(header: Any, store: 
     assert browser.app.manager.open(token)["a"] == 1
 
 
-def test_a_key_cannot_write_lines_of_its_own_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """A-16.4.1: one line an event, whatever the application calls its keys."""
-    manager = SessionManager(MemoryStore())
-    session = manager.open()
-    session["a\nb"] = "x" * 70_000
-    with caplog.at_level(logging.WARNING):
-        manager.commit(session)
-
-    assert "\n" not in caplog.messages[0]
-    assert "70,0" in caplog.messages[0]
-
-
 def test_a_cookie_cannot_last_longer_than_browsers_keep_one(caplog: pytest.LogCaptureFixture) -> None:
     """K-6: the clamp is said in the log."""
 
@@ -226,7 +180,7 @@ def damaged(values: Iterable[bytes], store: Store) -> None:
     for value in values:
         session = manager.open()
         session["a"] = 1
-        token = manager.commit(session).token  # type: ignore[union-attr]  # the session is new
+        token = sent(manager.commit(session))
         stored = store.load(session.id)
         assert stored is not None
         assert store.update(session.id, Record(value, 2**40, None), version=stored.version)
@@ -244,8 +198,11 @@ def damaged(values: Iterable[bytes], store: Store) -> None:
 def variants(count: int) -> Iterator[bytes]:
     """Yield values cut short, with a bit flipped, and random ones."""
     chance = random.Random(count)
-    envelope = Envelope("alice", 1.0, 2.0, 3600.0, 86400.0, True)
-    whole = pack("k" * 43, envelope, MsgpackCodec().encode({"a": [1, {"b": 2}]}))
+    previous = (Previous(b"q" * 16, Kind.SIGNED_IN, 1.5), Previous(b"r" * 16, Kind.RENEWED, None))
+    values = pack_values({"a": MsgpackCodec().encode([1, {"b": 2}])})
+    times = (1.0, 2.0, 3.0, 3600.0, 86400.0)
+    envelope = Envelope("alice", *times, True, 1, (b"p" * 16,), 2.0, previous, "m" * 12, values)
+    whole = pack(envelope, values)
     for number in range(count):
         match number % 3:
             case 0:

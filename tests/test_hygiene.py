@@ -1,9 +1,10 @@
 """No token leaves but in its own ``Set-Cookie``: not into the store, the logs, a repr, a traceback or a response."""
 
 import base64
+import copy
 import io
 import logging
-import re
+import pickle
 import secrets
 import sqlite3
 import time
@@ -19,7 +20,9 @@ import pytest
 from session_middleware import Lifetime, Session, SessionError, Store
 from session_middleware.stores.base import Record, Version
 from session_middleware.testing import FaultyStore
+from session_middleware.tokens import Token
 from tests.backends.running import LATER, Backends
+from tests.secrecy import PIECE, Secrets, locals_of_ours
 from tests.servers.client import Client
 from tests.servers.direct import Answer, Site
 from tests.servers.gunicorn import Gunicorn
@@ -29,37 +32,6 @@ pytestmark = pytest.mark.unmeasured
 
 SESSIONS = 1000
 USER = "alice"
-
-# A piece of a token this long is as good as the token to whoever looks for it in a log.
-_PIECE = 12
-_RUN = re.compile(rf"[A-Za-z0-9_-]{{{_PIECE},}}")
-
-
-class Tokens:
-    """The tokens that were handed out, and where in some text one of them, or a good piece of one, is found."""
-
-    def __init__(self) -> None:
-        self.all: list[str] = []
-        self._pieces: set[str] = set()
-        self._raw: set[bytes] = set()
-
-    def add(self, token: str) -> None:
-        self.all.append(token)
-        self._pieces.update(token[at : at + _PIECE] for at in range(len(token) - _PIECE + 1))
-        raw = base64.urlsafe_b64decode(token + "=")
-        self._raw.add(raw[:8])
-        self._pieces.update(raw.hex()[at : at + _PIECE] for at in range(64 - _PIECE + 1))
-
-    def found_in(self, text: str | bytes) -> list[str]:
-        """Return the pieces of tokens in *text*: as they are, in hexadecimal, or as the bytes that they stand for."""
-        data = text if isinstance(text, bytes) else text.encode()
-        found = [
-            run[at : at + _PIECE]
-            for run in _RUN.findall(data.decode("latin-1"))
-            for at in range(len(run) - _PIECE + 1)
-            if run[at : at + _PIECE] in self._pieces
-        ]
-        return found + [data[at : at + 8].hex() for at in range(len(data) - 7) if data[at : at + 8] in self._raw]
 
 
 @pytest.fixture
@@ -81,19 +53,19 @@ def dump(store: Any, kind: str, backends: Backends) -> bytes:
     if kind == "sqlite":
         return b"".join(path.read_bytes() for path in sorted(store.path.parent.iterdir()))
     if kind == "memory":
-        return repr(vars(store)).encode() + b"".join(entry.record.value for entry in store._entries.values())
+        return repr(vars(store)).encode() + b"".join(entry[0].value for entry in store._entries.values())
     return backends.dump(kind)
 
 
 def test_the_search_finds_what_it_is_for() -> None:
     """Without this the tests below would show nothing."""
-    tokens = Tokens()
-    token = secrets.token_urlsafe(32)
+    tokens = Secrets()
+    token = Token.new().reveal()
     tokens.add(token)
-    raw = base64.urlsafe_b64decode(token + "=")
-    for text in (f"a {token} b", f"x{token[10:30]}", repr({"t": token}), raw.hex(), b"\0" + raw + b"\0"):
+    raw = base64.urlsafe_b64decode(token[12:])
+    for text in (f"a {token} b", f"x{token[20:34]}", repr({"t": token}), raw.hex(), b"\0" + raw + b"\0"):
         assert tokens.found_in(text)
-    assert not tokens.found_in(secrets.token_urlsafe(200) + raw[:7].hex()[: _PIECE - 1])
+    assert not tokens.found_in(secrets.token_urlsafe(200) + token[:12] + raw[:7].hex()[: PIECE - 1])
 
 
 class RefusingStore(FaultyStore):
@@ -111,7 +83,7 @@ class Visitor:
     def __init__(self, store: Store) -> None:
         self.faulty = RefusingStore(store)
         self.site = Site(self.faulty, max_bytes=64 * 1024)
-        self.tokens = Tokens()
+        self.tokens = Secrets()
         self.seen: list[str | bytes] = []
         self.conflicts = 0
 
@@ -139,7 +111,7 @@ class Visitor:
         except Exception as error:
             self._note_error(error)
             return None
-        if answer.token:
+        if answer.token and answer.token != token:
             self.tokens.add(answer.token)
         self.seen += [answer.status, answer.body]
         self.seen += [f"{name}: {value}" for name, value in answer.headers if name != "Set-Cookie"]
@@ -159,6 +131,7 @@ class Visitor:
         self._note(error)
         self.seen.append("".join(traceback.format_exception(error)))
         self.seen.append(repr(vars(error)))
+        self.seen += locals_of_ours(error)
 
     # What can happen. Each begins with a session of its own.
 
@@ -195,6 +168,23 @@ class Visitor:
 
         self.visit(act, token)
 
+    def signing_out_everywhere(self, token: str) -> None:
+        def act(session: Session) -> None:
+            session.login("dave", mark=self.site.manager.mark_of("dave"))
+            self.site.manager.revoke_all("dave")
+
+        self.visit(act, token)
+        self._note(self.site.manager.mark_of("dave"))
+
+    def clicking_twice(self, token: str) -> None:
+        second = self.site.manager.open(token)
+        self._note(len(second))
+        self.visit(lambda session: session.login(USER), token)
+        second.login(USER)
+        self._note(second, self.site.manager.commit(second), second.state, vars(second.state))
+        self.visit(read_or_write, token)
+        self.visit(Session.invalidate, token)
+
     def revoking_the_others(self, token: str) -> None:
         def act(session: Session) -> None:
             session.login("carol")
@@ -219,19 +209,34 @@ class Visitor:
         self.visit(read_or_write, token)
 
     def losing_the_store(self, token: str) -> None:
-        for verb, act in (
-            ("load", read_or_write),
-            ("update", read_or_write),
-            ("create", lambda session: session.regenerate()),
-            ("update", lambda session: session.login(USER)),
-            ("update", lambda session: session.invalidate()),
+        for act in (
+            read_or_write,
+            Session.regenerate,
+            Session.invalidate,
+            lambda session: session.login(USER),
+            lambda session: session.login("bob"),
+            lambda session: session.transact(lambda data: data.update(a=1)),
+            sign_in_and_transact,
         ):
-            self.faulty.fail(verb)
-            self.visit(act, token)
-            self.faulty.heal()
+            for at in range(1, 6):
+                self.faulty.fail(at=at, applied=bool(len(self.tokens.all) % 2))
+                self.visit(act, token)
+                self.faulty.heal()
         self.faulty.fail("create")
         self.visit(lambda session: session.update(a=1))
         self.faulty.heal()
+
+    def losing_the_store_without_a_middleware(self, token: str) -> None:
+        for act in (read_or_write, Session.regenerate, lambda session: session.login(USER), sign_in_and_transact):
+            for at in range(1, 6):
+                self.faulty.fail(at=at)
+                try:
+                    session = self.site.manager.open(token)
+                    act(session)
+                    self.site.manager.commit(session)
+                except SessionError as error:
+                    self._note_error(error)
+                self.faulty.heal()
 
     def losing_every_race(self, token: str) -> None:
         if not self.conflicts:  # once, for it takes as long as the manager keeps trying
@@ -255,6 +260,11 @@ class Visitor:
         self.visit(lambda session: session.update(late=1), late=True)
 
 
+def sign_in_and_transact(session: Session) -> None:
+    session.login(USER)
+    session.transact(lambda data: data.update(a=1))
+
+
 def regenerate_and_look(session: Session) -> None:
     session.regenerate()
     session["id"] = session.id
@@ -273,11 +283,14 @@ EVENTS = [
     Visitor.signing_out,
     Visitor.revoking,
     Visitor.revoking_the_others,
+    Visitor.signing_out_everywhere,
+    Visitor.clicking_twice,
     Visitor.transacting,
     Visitor.lasting,
     Visitor.coming_with_two_cookies,
     Visitor.finding_damage,
     Visitor.losing_the_store,
+    Visitor.losing_the_store_without_a_middleware,
     Visitor.losing_every_race,
     Visitor.growing_too_large,
     Visitor.storing_what_cannot_be,
@@ -294,7 +307,7 @@ def test_no_token_is_seen_outside_its_cookie(
     logged: io.StringIO,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Promise 11, G-4, A-13.1.3: 1,000 sessions through everything that can happen: no trace of a token anywhere."""
+    """Promise 11, G-4, A-13.1.3: 1,000 sessions through everything that can happen: no trace of a secret anywhere."""
     visitor = Visitor(store)
     for event in islice(cycle(EVENTS), SESSIONS):
         event(visitor, visitor.begin())
@@ -311,35 +324,43 @@ def test_no_token_is_seen_outside_its_cookie(
     assert tokens.found_in(b"\n".join(text for text in visitor.seen if isinstance(text, bytes))) == []
 
 
-def test_what_a_request_has_done_shows_no_token(store: Store) -> None:
-    """Promise 11: neither the session nor what it keeps for the manager shows a token, before the commit or after."""
-    site = Site(store)
-    session = site.manager.open(site.sign_in(USER))
-    session.regenerate()
-    state = session.progress
-    assert state is not None
-    token = state.token
-    assert token is not None
-    sent = site.manager.commit(session)
-    assert getattr(sent, "token", None) == token
-    shown = [f"{thing!r} {thing}" for thing in (session, sent, session.progress, site.manager)]
-    assert not [text for text in shown if token in text]
-    session.regenerate()
-    state = session.progress
-    assert state is not None
-    assert state.token is not None
-    assert state.token not in f"{session!r} {session} {state!r} {state}"
+def test_what_a_request_has_done_shows_no_secret(store: Store) -> None:
+    """Promise 11: neither the session nor what it keeps for the manager shows one, before the commit or after."""
+    site, tokens = Site(store), Secrets()
+    tokens.add(site.sign_in(USER))
+    session = site.manager.open(tokens.all[0])
+    for act in (Session.regenerate, lambda session: session.login(USER)):
+        act(session)
+        state = session.state
+        assert state is not None
+        assert state.token is not None
+        tokens.add(state.token.reveal())
+        shown = [f"{thing!r} {thing}" for thing in (session, state, vars(state), state.token, site.manager)]
+        sent = site.manager.commit(session)
+        shown += [f"{thing!r} {thing}" for thing in (session, sent, session.state, vars(state), site.manager)]
+        assert tokens.found_in("\n".join(shown)) == []
 
 
-def test_the_key_of_a_session_opens_nothing(store: Store) -> None:
-    """Promise 11: what the store holds, and ``session.id``, are no use as a cookie."""
+def test_a_token_is_not_pickled_copied_or_formatted_into_the_open() -> None:
+    """Promise 11: only who asks for it by name gets it."""
+    tokens = Secrets()
+    token = Token.new()
+    tokens.add(token.reveal())
+    shown = f"{token} {token!r} {token!s} %s {[token]} {{'token': {token}}}" % token
+
+    assert tokens.found_in(shown) == []
+    assert token.id in shown
+    for forbidden in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="is a secret and is not pickled"):
+            forbidden(token)
+
+
+def test_the_id_of_a_session_opens_nothing(store: Store) -> None:
+    """Promise 11: what the store has for a key, and ``session.id``, are no use as a cookie."""
     site = Site(store, lifetime=Lifetime())
-    keys = []
     for _ in range(100):
         token = site.sign_in(USER, secret=1)
-        keys.append(site.manager.open(token).id)
-        assert keys[-1] != token
-    for key in keys:
+        key = site.manager.open(token).id
         assert site.opened(key) == {}
         answer = site.visit(lambda session: [repr(dict(session)).encode()], key)
         assert (answer.body, answer.token) == (b"{}", None)
@@ -347,7 +368,7 @@ def test_the_key_of_a_session_opens_nothing(store: Store) -> None:
 
 def test_a_server_shows_no_token(tmp_path: Path) -> None:
     """Promise 11, G-4, G-14: stdout and stderr of a gunicorn at DEBUG, its responses and its files, whatever happens."""
-    tokens, seen = Tokens(), list[bytes]()
+    tokens, seen = Secrets(), list[bytes]()
     arguments = ("--worker-class", "gthread", "--workers", "2", "--threads", "4", "--log-level", "debug")
     with (
         Gunicorn("tests.servers.site:make(debug=True)", *arguments, cwd=tmp_path) as server,

@@ -4,22 +4,35 @@ import gc
 import importlib
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from configparser import ConfigParser
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flask
 import pytest
 from pyramid.response import Response
 from webtest import TestApp
 
-from session_middleware import CookiePolicy, Lifetime, MemoryStore, SessionMiddleware, SQLiteStore, get_session
+from session_middleware import (
+    CookiePolicy,
+    Lifetime,
+    MemoryStore,
+    SessionManager,
+    SessionMiddleware,
+    SQLiteStore,
+    get_session,
+)
 from session_middleware.config import options
 from session_middleware.integrations.pyramid import manager_of
+from session_middleware.manager import MAX_BYTES, Send
+from session_middleware.rules import OVERLAP, WINDOW
 from session_middleware.stores.memcached import MemcachedStore
 from session_middleware.stores.redis import RedisStore
 from session_middleware.stores.sqlalchemy import SQLAlchemyStore
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -57,9 +70,10 @@ def test_the_first_example_has_ten_lines() -> None:
 
 
 def test_what_a_session_can_do_does_what_it_says(namespace: dict[str, Any]) -> None:
-    """The longer example signs in and keeps the cookie for thirty days."""
+    """The longer example signs in and keeps the cookie for thirty days; the transaction has stored the sign-in."""
     response = TestApp(namespace["applications"][1]).get("/")
 
+    assert response.text == "sessions of alice: 1\n"
     assert "Max-Age=2592000" in response.headers["Set-Cookie"]
     (session,) = namespace["applications"][1].manager.sessions_of("alice")
     assert session.data == {"cart": {"items": ["tea"]}, "orders": 1}
@@ -76,7 +90,7 @@ def test_the_options_example_sets_the_options(namespace: dict[str, Any]) -> None
 
 def under(heading: str, **names: Any) -> dict[str, Any]:
     """Run the Python block under a heading, with *names*; return what it then defines."""
-    section = README[README.index(f"\n### {heading}\n") :]
+    section = README[README.index(f"# {heading}\n") :]
     found = re.search(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     assert found
     names["__name__"] = __name__
@@ -159,6 +173,49 @@ def test_moving_in_needs_nothing_from_those_who_have_moved() -> None:
 
     assert counts_visits(application)
     application.manager.store.close()
+
+
+def test_two_sites_on_one_server_have_each_a_prefix_and_a_namespace() -> None:
+    """As they stand; a store connects when it is used."""
+    found = under("Two sites on one server store", shop_app=answer_nothing, forum_app=answer_nothing)
+    managers = [found["shop"].manager, found["forum"].manager]
+
+    assert [manager.namespace for manager in managers] == ["shop", "forum"]
+    assert {type(manager.store) for manager in managers} == {RedisStore}
+    for manager in managers:
+        manager.store.close()
+
+
+def answer_nothing(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    start_response("204 No Content", [])
+    return []
+
+
+def test_a_namespace_keeps_tokens_apart_and_does_not_divide_the_store() -> None:
+    """A cookie of one site opens nothing on the other; listing and ending see both, if they have one prefix."""
+    store = MemoryStore()
+    shop, forum = SessionManager(store, namespace="shop"), SessionManager(store, namespace="forum")
+    session = shop.open()
+    session.login("alice")
+    verdict = shop.commit(session)
+
+    assert isinstance(verdict, Send)
+    assert not shop.open(verdict.token).is_new
+    assert forum.open(verdict.token).is_new
+    assert [info.id for info in forum.sessions_of("alice")] == [session.id]
+    assert forum.revoke_everybody() == 1
+
+
+def test_the_largest_session_is_the_one_that_is_named() -> None:
+    """In the table of options."""
+    assert f"| `max_bytes` | {MAX_BYTES // 1024} KiB |" in README
+
+
+def test_the_windows_are_as_long_as_it_says() -> None:
+    """After a sign-in, and after a session was carried over."""
+    assert (WINDOW, OVERLAP) == (10, 30)
+    assert "For ten seconds it is told from an unknown one" in README
+    assert "until ours has come, and for 30 seconds after that" in README
 
 
 def test_the_ini_example_is_understood() -> None:

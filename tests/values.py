@@ -1,4 +1,4 @@
-"""Session data of every supported kind, how to compare them to the last detail, and how to damage bytes."""
+"""Values of every supported kind, how to compare them to the last detail, and how to damage bytes."""
 
 import math
 from collections.abc import Iterator
@@ -103,14 +103,11 @@ values = st.recursive(
     ),
     max_leaves=12,
 )
-sessions = st.dictionaries(st.text(max_size=10), values, max_size=5)
-
 json_values = st.recursive(
     st.none() | st.booleans() | integers | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=12,
 )
-json_sessions = st.dictionaries(st.text(max_size=10), json_values, max_size=5)
 
 EVERYTHING: dict[str, Any] = {
     "none": None,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from markupsafe import Markup
 
+from examples.lab.shortened import Part, parts
 from examples.lab.texts import Texts
 
 Entry: TypeAlias = Mapping[str, Any]
@@ -20,11 +21,13 @@ PLACES = (9.0, 36.0, 64.0, 91.0)
 _LINE = 16
 _GAP = 15
 _TOP = 4
-_MOST_CALLS = 4
+_MOST_CALLS = 6
+_STEPS = {"create": 3, "login": 3, "joined": 3, "regenerate": 3, "opens_session": 6, "load_one": 6}
+_LONGEST_NAME = 17
 
 
 class Label(NamedTuple):
-    text: str
+    parts: list[Part]
     y: int
     style: str
 
@@ -53,7 +56,7 @@ class Row:
     @property
     def labels(self) -> list[Label]:
         first = self.y - 7 - _LINE * (len(self.lines) - 1)
-        return [Label(text, first + _LINE * number, style) for number, (text, style) in enumerate(self.lines)]
+        return [Label(parts(text), first + _LINE * number, style) for number, (text, style) in enumerate(self.lines)]
 
     @property
     def anchor(self) -> str:
@@ -121,9 +124,8 @@ def _band(entry: Entry, t: Texts) -> Band:
 
 
 def _rows(entry: Entry, t: Texts) -> Iterator[Row]:
-    cookie = entry["cookie"]
-    came = (f"Cookie: {cookie}", "key") if cookie else (t("draw.no_cookie"), "soft")
-    yield Row(BROWSER, MIDDLEWARE, [(f"{entry['method']} {entry['path']}", ""), came], 5 if entry["has_token"] else 1)
+    came = _cookies("Cookie", entry["cookie"]) if entry["cookie"] else [(t("draw.no_cookie"), "soft")]
+    yield Row(BROWSER, MIDDLEWARE, [(f"{entry['method']} {entry['path']}", ""), *came], 5 if entry["has_token"] else 1)
     yield Row(MIDDLEWARE, APPLICATION, [(t("draw.handed_over"), "soft")])
     yield from _calls(entry, "application", APPLICATION, t)
     if entry["check_ms"] is not None:
@@ -143,29 +145,53 @@ def _set_cookie(entry: Entry, t: Texts) -> Iterator[tuple[str, str]]:
         yield t("draw.no_set_cookie"), "soft"
         return
     pair, _, attributes = str(entry["set_cookie"]).partition("; ")
-    yield f"Set-Cookie: {pair}", "key"
+    yield from _cookies("Set-Cookie", pair)
     for part in attributes.split("; Max-Age")[:1]:
         yield part, "key"
     if "Max-Age" in attributes:
         yield "Max-Age" + attributes.partition("Max-Age")[2].partition(";")[0], "key"
 
 
+def _cookies(header: str, text: str) -> Iterator[tuple[str, str]]:
+    """Return a line for each cookie; a long name has its value on the next one."""
+    start = f"{header}: "
+    for pair in text.split("; "):
+        name, equals, value = pair.partition("=")
+        if len(header + name) > _LONGEST_NAME and value:
+            yield start + name + equals, "key"
+            start = name = equals = ""
+        yield start + name + equals + value, "key"
+        start = ""
+
+
 def _calls(entry: Entry, phase: str, source: int, t: Texts) -> Iterator[Row]:
     calls = [call for call in entry["calls"] if call[3] == phase]
-    created = False
-    for verb, ms, outcome, _ in calls[:_MOST_CALLS]:
-        step = {"load": 6, "create": 3}.get(verb) if outcome else None
-        key = f"draw.{verb}" if outcome else f"draw.{verb}_not"
-        if verb == "update" and outcome and (created or entry["only_read"]):
-            key = "draw.moved" if created else "draw.touch"
-        created = created or verb == "create"
+    for call in calls[:_MOST_CALLS]:
+        verb, ms, *_ = call
         style = "load" if verb in ("load", "keys_of") else "store"
-        lines = [(f"{verb} · {_ms(ms)}", style), (t(key), "soft")]
-        if phase == "late":
-            lines[1] = (t("draw.late"), "soft")
-        yield Row(source, STORE, lines, step, style)
+        what = _what(entry, call)
+        said = "late" if phase == "late" else what
+        step = None if what == "load_one" and entry["opens"] == "nothing" else _STEPS.get(what)
+        yield Row(source, STORE, [(f"{verb} · {_ms(ms)}", style), (t(f"draw.{said}"), "soft")], step, style)
     if len(calls) > _MOST_CALLS:
         yield Row(source, STORE, [(t("draw.more", number=len(calls) - _MOST_CALLS), "soft")], style="load")
+
+
+def _what(entry: Entry, call: Sequence[Any]) -> str:
+    """Return which text tells what a call of the store was about and what came of it."""
+    verb, _, outcome, _, about = call
+    if about == "mark":
+        return f"{verb}_mark" if outcome else f"{verb}_mark_not"
+    if not outcome:
+        return f"{verb}_not"
+    if verb == "load" and about == "own":
+        first = next(each for each in entry["calls"] if (each[0], each[4]) == ("load", "own"))
+        if len(entry["ids"]) > 1 or not entry["opens"]:
+            return "load_one"
+        return f"opens_{entry['opens']}" if call is first else "load_again"
+    if verb == "update" and entry["act"]:
+        return str(entry["act"])
+    return "touch" if verb == "update" and entry["only_read"] else str(verb)
 
 
 def _ms(ms: float) -> str:

@@ -39,6 +39,12 @@ class Reply(NamedTuple):
         return None if user is None else str(user)
 
     @property
+    def visits(self) -> int | None:
+        """What ``/probe/who`` found counted."""
+        visits = json.loads(self.text)["visits"]
+        return None if visits is None else int(visits)
+
+    @property
     def csrf(self) -> str:
         found = _CSRF.search(self.text)
         return found[1] if found else ""
@@ -69,14 +75,14 @@ class Loopback:
     def post(self, path: str, *tokens: str, **fields: str) -> Reply:
         return self._send("POST", path, tokens, fields)
 
-    def sign_in(self, user: str, password: str) -> tuple[str, Reply]:
-        """Sign in with a session of its own; return the token from before, and the answer with the new one."""
+    def sign_in(self, user: str, password: str) -> str:
+        """Sign in with a session of its own; return its token."""
         form = self.get("/sign-in")
-        before = form.token or ""
-        return before, self.post("/sign-in", before, csrf=form.csrf, user=user, password=password)
+        return self.post("/sign-in", form.token or "", csrf=form.csrf, user=user, password=password).token or ""
 
-    def sign_out(self, token: str) -> Reply:
-        return self.post("/sign-out", token, csrf=self.get("/sign-in", token).csrf)
+    def submit(self, path: str, token: str) -> Reply:
+        """Send a form that has no fields but its secret."""
+        return self.post(path, token, csrf=self.get("/sign-in", token).csrf)
 
     def _send(self, method: str, path: str, tokens: tuple[str, ...], fields: Mapping[str, str] | None) -> Reply:
         cookies = [f"{self._cookie.name}={token}" for token in tokens if token]
@@ -128,11 +134,11 @@ def at_once(count: int, call: Callable[[int], T]) -> Iterator[T]:
         yield from pool.map(call, range(count))
 
 
-def eventually(ready: Callable[[], bool], *, within: float = 5.0) -> bool:
-    """Wait until *ready*, but no longer than *within* seconds; return whether it came."""
+def eventually(ready: Callable[[], bool], *, within: float = 5.0, pause: float = 0.005) -> bool:
+    """Wait until *ready*, asking after each *pause*, but no longer than *within* seconds; return whether it came."""
     deadline = time.monotonic() + within
     while not ready():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.005)
+        time.sleep(pause)
     return True

@@ -24,7 +24,8 @@ class Probes:
         self._notebook = notebook
 
     def who(self, request: Request, session: Session) -> Response:
-        return web.json_answer(json.dumps({"user": session.user_id}))
+        """Tell what a request sees: who is signed in, and how often someone has counted."""
+        return web.json_answer(json.dumps({"user": session.user_id, "visits": session.get("visits")}))
 
     def write(self, request: Request, session: Session) -> Response:
         """Add a key, after all that are to run together have loaded the session; do the same by hand beside it."""

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,15 +16,18 @@ from examples.lab.notebook import Notebook
 from examples.lab.probes import Probes
 from examples.lab.texts import LANGUAGES, TEXTS, preferred
 from examples.lab.trace import TimedStore, Trace
+from examples.lab.trial import Trial
 from examples.lab.users import Users
 from examples.lab.views import Views
 from examples.lab.web import Handler, back, field, page, see_other
 from session_middleware import CookiePolicy, Session, SessionInfo, SessionManager, get_session
 from session_middleware.middleware import ENVIRON_KEY
 from session_middleware.stores.base import UserIndexed
+from session_middleware.tokens import id_of_mark
 
 DEMO_USERS = {"alice": "looking-glass", "bob": "long-way-home", "carol": "silent-night"}
 
+LONGEST_NAME = 60
 MOST_LINES = 20
 MOST_FLASHES = 5
 REMEMBERED = timedelta(days=30)
@@ -70,8 +73,8 @@ class Site:
         """Take the manager, which is made around this application."""
         self.manager = manager
         victim = next(reversed(DEMO_USERS.items()))
-        self.views = Views(self.notebook, self.store, self.cookie, manager.codec)
-        self.experiments = Experiments(manager, self.notebook, self.cookie, victim)
+        self.views = Views(self.notebook, self.store, self.cookie, manager)
+        self.experiments = Experiments(Trial(manager, self.notebook, self.users, victim), self.cookie)
         self._routes |= {path: {"POST": self.experiments.run} for path in self.experiments.paths}
 
     @wsgify
@@ -81,9 +84,7 @@ class Site:
             response = self._respond(request)
         finally:
             if trace is not None:
-                progress = request.environ[ENVIRON_KEY].progress
-                trace.only_read = progress is not None and progress.only_read
-                trace.phase = "commit"
+                trace.going_out(request.environ[ENVIRON_KEY])
         response.headers.update(web.HEADERS.items())
         return response
 
@@ -95,6 +96,7 @@ class Site:
         if path == "/untouched" and method == "GET":
             return self.untouched(request)
         session = get_session(request.environ)
+        request.environ["lab.trace"].came_in(session)
         try:
             handlers = {"GET": None} if path in web.FILES or path == "/untouched" else self._routes.get(path)
             if handlers is None:
@@ -117,7 +119,7 @@ class Site:
     def lab(self, request: Request, session: Session) -> Response:
         t = web.language_of(request, session)
         flashes = session.pop("flash", [])
-        ended = session.is_new and bool(self.cookie.for_scheme(request.scheme).read(request.environ.get("HTTP_COOKIE")))
+        came = bool(self.cookie.for_scheme(request.scheme).read(request.environ.get("HTTP_COOKIE")))
         return page(
             request,
             session,
@@ -125,7 +127,7 @@ class Site:
             late=lambda: self.views.both_sides(request, session, t),
             t=t,
             flashes=flashes,
-            ended=ended,
+            notice="notice.ended" if came and session.is_new else "notice.replaced" if session.is_gone else "",
             visits=session.get("visits", 0),
             cart=dict(session["cart"]) if "cart" in session else {},
             users=DEMO_USERS,
@@ -153,11 +155,13 @@ class Site:
     # Forms
 
     def sign_in(self, request: Request, session: Session) -> Response:
-        name = field(request, "user")
+        name = field(request, "user")[:LONGEST_NAME]
+        # Read before the password is checked, which takes a while: signing out everywhere meanwhile ends this sign-in, too.
+        mark = self._mark_of(request, name, session) if name else None
         if not self._check(request, name, field(request, "password")):
             return page(request, session, "sign_in.html", status=403, users=DEMO_USERS, name=name, failed=True)
         language = session.get("language")
-        session.login(name)
+        session.login(name, mark=mark)
         if field(request, "remember"):
             session.set_lifetime(idle=None, absolute=REMEMBERED, persistent=True)
         web.renew_csrf(session)
@@ -177,7 +181,7 @@ class Site:
         return back(request)
 
     def count(self, request: Request, session: Session) -> Response:
-        def add_one(data: dict[str, Any]) -> None:
+        def add_one(data: MutableMapping[str, Any]) -> None:
             data["visits"] = data.get("visits", 0) + 1
 
         session.transact(add_one)
@@ -238,6 +242,7 @@ class Site:
     def revoke_others(self, request: Request, session: Session) -> Response:
         user = _signed_in(session)
         if isinstance(self.store, UserIndexed):
+            self._name_mark(request, user)
             self.manager.revoke_all(user, keep=session.id)
         return see_other("/sessions")
 
@@ -245,6 +250,18 @@ class Site:
 
     def _sessions_of(self, user: str) -> list[SessionInfo]:
         return self.manager.sessions_of(user) if isinstance(self.store, UserIndexed) else []
+
+    def _mark_of(self, request: Request, user: str, session: Session) -> str | None:
+        trace: Trace = request.environ["lab.trace"]
+        self._name_mark(request, user)
+        mark = self.manager.mark_of(user)
+        if trace.run:
+            self.notebook.arrive(trace.run, session.id)
+        return mark
+
+    def _name_mark(self, request: Request, user: str) -> None:
+        """So that the drawing can tell the user's mark from a session."""
+        request.environ["lab.trace"].mark = id_of_mark(self.manager.namespace, user)
 
     def _check(self, request: Request, name: str, password: str) -> bool:
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What a request really did: a layer outside of the middleware and one around the store write it down. It keeps no token."""
+"""What a request really did: a layer around the middleware and one around the store write it down. It keeps no secret."""
 
 import logging
 import re
@@ -13,8 +13,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from examples.lab.notebook import Notebook
+from examples.lab.shortened import short_cookies, short_path, short_set_cookie
 from session_middleware import CookiePolicy
+from session_middleware.cookies import SessionCookie
 from session_middleware.middleware import ENVIRON_KEY
+from session_middleware.rules import Opens
 from session_middleware.session import Session
 from session_middleware.stores.base import Record, Scannable, Store, Stored, Sweepable, UserIndexed, Version
 
@@ -27,20 +30,26 @@ T = TypeVar("T")
 
 Phase: TypeAlias = Literal["application", "commit", "late"]
 Kind: TypeAlias = Literal["untouched", "read", "write"]
+About: TypeAlias = Literal["own", "mark", "other"]
+Act: TypeAlias = Literal["", "login", "joined", "regenerate"]
 
 _WRITES = frozenset({"create", "update", "delete"})
 _RUN = re.compile(r"[a-z-]{1,40}\.[0-9a-f]{8}")
 _VISITOR = re.compile(r"(?:^|;)[ \t]*(?:__Host-)?lab=([0-9a-f]{32})(?=[ \t]*(?:;|$))")
-_SHOWN = 4
 
 
 class Call(NamedTuple):
-    """One call of the store. *phase*: while the application ran, when the response was about to leave, or after that."""
+    """One call of the store.
+
+    *phase*: while the application ran, when the response was about to leave, or after that. *about*: a session that the
+    request's cookie names, the mark of the user that it is about, or anything else.
+    """
 
     verb: str
     ms: float
     outcome: bool
     phase: Phase
+    about: About
 
 
 @dataclass(slots=True)
@@ -53,10 +62,18 @@ class Trace:
     """The ``Cookie`` header; ``None`` without one."""
     has_token: bool
     at: float
+    ids: tuple[str, ...] = ()
+    """Those of the sessions that the cookie names."""
     run: str = ""
     """The experiment that the request is part of; empty for what the visitor's browser asked for itself."""
     phase: Phase = "application"
     calls: list[Call] = field(default_factory=list)
+    opens: str = ""
+    """What the cookie opened, see :class:`Opens`; empty if the site has not said."""
+    mark: str = ""
+    """The id of the mark of the user that the request is about."""
+    act: Act = ""
+    """What gave the session a new secret, if anything did."""
     check_ms: float | None = None
     """How long the user database took, if it was asked."""
     status: str = ""
@@ -67,7 +84,19 @@ class Trace:
     only_read: bool = False
     """Whether the application left the session as it was; a write is then no more than a note that it was used."""
     session_id: str | None = None
-    user: str | None = None
+
+    def came_in(self, session: Session) -> None:
+        """Note what the cookie opens; whoever uses the session would load it as well."""
+        state = None if session.is_new else session.state
+        self.opens = (Opens.NOTHING if state is None else state.opens).value
+
+    def going_out(self, session: Session) -> None:
+        """Note what the application did, before that is stored."""
+        state = session.state
+        self.only_read = not session.modified
+        if state is not None:
+            self.act = "login" if state.login is not None else "regenerate" if state.regenerates else ""
+        self.phase = "commit"
 
 
 CURRENT: ContextVar[Trace | None] = ContextVar("lab_trace", default=None)
@@ -91,32 +120,32 @@ class TimedStore:
         self.single_process: bool = getattr(store, "single_process", False)
         # As attributes of the object, because that is where isinstance() looks from Python 3.12 on.
         if isinstance(store, Sweepable):
-            self.sweep = lambda limit: _timed("sweep", partial(store.sweep, limit))
+            self.sweep = lambda limit: _timed("sweep", "", partial(store.sweep, limit))
         if isinstance(store, UserIndexed):
-            self.keys_of = lambda user_id: _timed("keys_of", partial(store.keys_of, user_id))
+            self.keys_of: Callable[[str], Iterator[str]] = lambda user_id: _timed_list("keys_of", store.keys_of(user_id))
         if isinstance(store, Scannable):
-            self.keys: Callable[[], Iterable[str]] = store.keys
+            self.keys = store.keys
 
     def create(self, key: str, record: Record) -> bool:
-        return _timed("create", partial(self.inner.create, key, record))
+        return _timed("create", key, partial(self.inner.create, key, record))
 
     def load(self, key: str) -> Stored | None:
-        return _timed("load", partial(self.inner.load, key))
+        return _timed("load", key, partial(self.inner.load, key))
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:
         # What has expired already takes the place of a record that is to go: see the protocol.
         verb = "delete" if record.expires_at <= time.time() else "update"
-        return _timed(verb, partial(self.inner.update, key, record, version=version))
+        return _timed(verb, key, partial(self.inner.update, key, record, version=version))
 
     def delete(self, key: str) -> bool:
-        return _timed("delete", partial(self.inner.delete, key))
+        return _timed("delete", key, partial(self.inner.delete, key))
 
     def close(self) -> None:
         if close := getattr(self.inner, "close", None):
             close()
 
 
-def _timed(verb: str, call: Callable[[], T]) -> T:
+def _timed(verb: str, key: str, call: Callable[[], T]) -> T:
     trace = CURRENT.get()
     if trace is None:
         return call()
@@ -126,7 +155,29 @@ def _timed(verb: str, call: Callable[[], T]) -> T:
         outcome = bool(result)
         return result
     finally:
-        trace.calls.append(Call(verb, (time.perf_counter() - started) * 1000, outcome, trace.phase))
+        about: About = "own" if key in trace.ids else "mark" if key and key == trace.mark else "other"
+        trace.calls.append(Call(verb, (time.perf_counter() - started) * 1000, outcome, trace.phase, about))
+
+
+def _timed_list(verb: str, keys: Iterator[str]) -> Iterator[str]:
+    """Note a list as one call, which takes as long as its pages do."""
+    trace = CURRENT.get()
+    if trace is None:
+        yield from keys
+        return
+    place, seconds, key = len(trace.calls), 0.0, None
+    trace.calls.append(Call(verb, 0.0, False, trace.phase, "other"))
+    while True:
+        started = time.perf_counter()
+        try:
+            key = next(keys, None)
+        finally:
+            seconds += time.perf_counter() - started
+            found = trace.calls[place].outcome or key is not None
+            trace.calls[place] = trace.calls[place]._replace(ms=seconds * 1000, outcome=found)
+        if key is None:
+            return
+        yield key
 
 
 class Recorder:
@@ -139,7 +190,7 @@ class Recorder:
     def __init__(self, app: "WSGIApplication", notebook: Notebook, cookie: CookiePolicy) -> None:
         self.app = app
         self._notebook = notebook
-        self._names = {scheme: cookie.for_scheme(scheme).name for scheme in ("http", "https")}
+        self._cookies = {scheme: cookie.for_scheme(scheme) for scheme in ("http", "https")}
 
     def __getattr__(self, name: str) -> Any:
         if name == "app":
@@ -168,13 +219,14 @@ class Recorder:
 
     def _begin(self, environ: "WSGIEnvironment") -> Trace:
         run, header = environ.get("HTTP_X_LAB_RUN", ""), environ.get("HTTP_COOKIE")
-        name = self._names["https" if environ.get("wsgi.url_scheme") == "https" else "http"]
+        cookie = self._cookie_of(environ)
         return Trace(
             method=environ["REQUEST_METHOD"][:10],
-            path=_short_path(environ.get("PATH_INFO") or "/"),
-            cookie=None if header is None else short_cookies(header),
-            has_token=re.search(rf"(?:^|;)[ \t]*{re.escape(name)}=", header or "") is not None,
+            path=short_path(environ.get("PATH_INFO") or "/"),
+            cookie=None if header is None else short_cookies(header, cookie.name),
+            has_token=re.search(rf"(?:^|;)[ \t]*{re.escape(cookie.name)}=", header or "") is not None,
             at=time.time(),
+            ids=tuple([token.id for token in cookie.read(header)]),
             run=run if _RUN.fullmatch(run) else "",
         )
 
@@ -183,17 +235,22 @@ class Recorder:
     ) -> None:
         trace.ms = (time.perf_counter() - started) * 1000
         trace.status = status
-        name = self._names["https" if environ.get("wsgi.url_scheme") == "https" else "http"]
-        cookies = [value for key, value in headers if key.lower() == "set-cookie" and value.startswith(f"{name}=")]
-        trace.set_cookie = short_set_cookie(cookies[0]) if cookies else None
+        cookie = self._cookie_of(environ)
+        cookies = [value for key, value in headers if key.lower() == "set-cookie" and cookie.is_set_by(value)]
+        trace.set_cookie = short_set_cookie(cookies[0], cookie.name) if cookies else None
         session = environ.get(ENVIRON_KEY)
         if isinstance(session, Session) and session.accessed:
             trace.kind = "read"
-            progress = session.progress
-            if progress is not None and progress.origin is not None and not progress.gone:
-                trace.session_id, trace.user = progress.origin.key, progress.envelope.user_id
+            state = session.state
+            if state is not None and state.found is not None and state.opens is not Opens.NOTHING:
+                trace.session_id = state.found.id
+                if trace.act == "login" and len(state.envelope.current) > 1:
+                    trace.act = "joined"  # the second click of a double click
         trace.phase = "late"
         self._see_writes(trace)
+
+    def _cookie_of(self, environ: "WSGIEnvironment") -> SessionCookie:
+        return self._cookies["https" if environ.get("wsgi.url_scheme") == "https" else "http"]
 
     def _note(self, visitor: str, trace: Trace) -> None:
         CURRENT.set(None)
@@ -236,32 +293,6 @@ def visitor_of(environ: "WSGIEnvironment") -> str | None:
     """Return the visitor that the lab's own cookie names; ``None`` without one."""
     found = _VISITOR.search(environ.get("HTTP_COOKIE", ""))
     return found and found[1]
-
-
-def short_cookies(header: str) -> str:
-    """Return a ``Cookie`` header in which no value is whole; the lab's own cookie is left out."""
-    pairs = [pair.strip(" \t") for pair in header.split(";")]
-    shown = [_short_pair(pair) for pair in pairs if not re.match("(__Host-)?lab=", pair)]
-    return "; ".join(shown[:4] + (["…"] if len(shown) > 4 else []))
-
-
-def short_set_cookie(header: str) -> str:
-    """Return a ``Set-Cookie`` with its attributes as they are, and a value that is not whole."""
-    pair, separator, attributes = header.partition(";")
-    return _short_pair(pair) + separator + attributes
-
-
-def _short_pair(pair: str) -> str:
-    name, separator, value = pair.partition("=")
-    return _short(name, 16) + separator + _short(value, _SHOWN)
-
-
-def _short(text: str, length: int) -> str:
-    return text if len(text) <= length else text[:length] + "…"
-
-
-def _short_path(path: str) -> str:
-    return _short(re.sub(r"[\w-]{24,}", lambda found: found[0][:_SHOWN] + "…", path), 60)
 
 
 def _is_page(headers: list[tuple[str, str]]) -> bool:

@@ -4,8 +4,8 @@ import hashlib
 import hmac
 import secrets
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 _NOBODY = (bytes(16), bytes(32))
@@ -17,15 +17,12 @@ class Users:
     def __init__(self, path: Path, initial: Mapping[str, str]) -> None:
         self._path = path
         with closing(self._connect()) as connection:
-            connection.execute("BEGIN IMMEDIATE")
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS users (name TEXT PRIMARY KEY, salt BLOB NOT NULL, hash BLOB NOT NULL)"
             )
             known = {name for (name,) in connection.execute("SELECT name FROM users")}
             for name in initial.keys() - known:
-                salt = secrets.token_bytes(16)
-                connection.execute("INSERT INTO users VALUES (?, ?, ?)", (name, salt, _hash(initial[name], salt)))
-            connection.execute("COMMIT")
+                _insert(connection, name, initial[name])
 
     def check(self, name: str, password: str) -> bool:
         """Tell whether this is the user's password; for a name that is not known that takes just as long."""
@@ -34,8 +31,26 @@ class Users:
         salt, expected = found or _NOBODY
         return hmac.compare_digest(_hash(password, salt), expected) and found is not None
 
+    @contextmanager
+    def guest(self) -> Iterator[tuple[str, str]]:
+        """Let a user in whom nobody else is, for as long as the block runs; their name and password."""
+        name, password = f"guest-{secrets.token_hex(4)}", secrets.token_urlsafe()
+        with closing(self._connect()) as connection:
+            _insert(connection, name, password)
+        try:
+            yield name, password
+        finally:
+            with closing(self._connect()) as connection:
+                connection.execute("DELETE FROM users WHERE name = ?", (name,))
+
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, isolation_level=None)
+
+
+def _insert(connection: sqlite3.Connection, name: str, password: str) -> None:
+    """Add a user, unless another process was faster. Hashing takes long, so it locks nothing."""
+    salt = secrets.token_bytes(16)
+    connection.execute("INSERT OR IGNORE INTO users VALUES (?, ?, ?)", (name, salt, _hash(password, salt)))
 
 
 def _hash(password: str, salt: bytes) -> bytes:

@@ -2,9 +2,10 @@
 
 import re
 import sqlite3
+import time
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 from webob import Request
@@ -14,46 +15,111 @@ from examples.lab.drawing import ACTORS, PLACES, bands
 from examples.lab.notebook import Notebook
 from examples.lab.texts import Texts
 from examples.lab.trace import TimedStore, Trace
-from session_middleware import CookiePolicy, Session, StoreError
-from session_middleware.codecs import Codec
-from session_middleware.record import Damaged, Envelope, unpack
+from session_middleware import CookiePolicy, Session, SessionManager, StoreError
+from session_middleware.record import Damaged, Encoded, Envelope, Kind, unpack, unpack_values
+from session_middleware.rules import WINDOW, Opens
+from session_middleware.stores.base import Stored
+from session_middleware.tokens import proof_function
+from session_middleware.values import Values
 
 _SHOWN_BANDS = 6
+_SHOWN_BYTES = 8
+_SHOWN_PROOF = 4
+
+
+class Value(NamedTuple):
+    """A value of a session: as the application has it, and as it is stored. The secret of the forms has neither."""
+
+    key: str
+    text: str | None
+    size: int
+    bytes: str
+
+
+class Secret(NamedTuple):
+    """What a record keeps of a secret. ``left``: so long (seconds) it still opens the snapshot."""
+
+    proof: str
+    kind: str
+    at: float | None
+    left: float
+    here: bool
+    """Whether it is the one that this browser has."""
 
 
 class Views:
     """Looks into the store behind the back of the request, so that what it shows is what is there."""
 
-    def __init__(self, notebook: Notebook, store: TimedStore, cookie: CookiePolicy, codec: Codec) -> None:
+    def __init__(self, notebook: Notebook, store: TimedStore, cookie: CookiePolicy, manager: SessionManager) -> None:
         self._notebook = notebook
         self._store = store
         self._cookie = cookie
-        self._codec = codec
+        self._manager = manager
+        self._proof_of = proof_function(manager.namespace)
 
     def both_sides(self, request: Request, session: Session, t: Texts) -> str:
-        """Return the panes and the drawing, of what is stored and sent by now."""
+        """Return the panes and the drawing, of what is stored and sent by now.
+
+        Whoever has only a snapshot is shown no more than that.
+        """
         trace: Trace = request.environ["lab.trace"]
+        cookie = self._cookie.for_scheme(request.scheme)
         shown = trace.set_cookie or trace.cookie or ""
-        token = re.search(rf"{re.escape(self._cookie.for_scheme(request.scheme).name)}=([^;\s]*)", shown)
-        stored = found = None
-        with suppress(StoreError, Damaged):
-            stored = None if session.is_new else self._store.inner.load(session.id)
-            found = None if stored is None else unpack(session.id, stored.value)
-        envelope, payload = found if isinstance(found, tuple) else (None, b"")
-        data = self._codec.decode(payload) if envelope else {}
+        token = re.search(rf"{re.escape(cookie.name)}=([^;\s]*)", shown)
+        stored, envelope, values = self._stored(session)
+        snapshot = trace.opens == Opens.SNAPSHOT.value and envelope is None
         return web.ENVIRONMENT.get_template("live.html").render(
             t=t,
-            id=session.id if stored else "",
+            id=session.id if envelope else "",
             stored=stored,
             envelope=envelope,
             ends=_ends(envelope),
-            data={key: None if key == "csrf" else repr(value) for key, value in data.items()},
-            cookie_name=self._cookie.for_scheme(request.scheme).name,
-            token=token[1] if token else "",
+            secrets=self._secrets(session, envelope),
+            snapshot=None if envelope is None else _keys(envelope.snapshot),
+            before={key: repr(value) for key, value in session.items() if key != "csrf"} if snapshot else None,
+            values=self._values(values),
+            cookie_name=cookie.name,
+            token=web.coloured(token[1]) if token else "",
             secure=request.scheme == "https",
             store=type(self._store.inner).__name__,
             drawing=Markup(self.drawing(request, t)),  # noqa: S704 - made of a template of ours
         )
+
+    def _stored(self, session: Session) -> tuple[Stored | None, Envelope | None, Encoded]:
+        """Return what the store has of the session, if this request may see it."""
+        state = session.state
+        if state is not None and state.found is not None and state.opens is Opens.SESSION:
+            with suppress(StoreError, Damaged):
+                stored = self._store.inner.load(state.found.id)
+                found = None if stored is None else unpack(stored.value)
+                if isinstance(found, tuple):
+                    return stored, found[0], unpack_values(found[1])
+        return None, None, {}
+
+    def _values(self, stored: Encoded) -> list[Value]:
+        values = Values(stored, self._manager.codec)
+        return [
+            Value(key, None, 0, "")
+            if key == "csrf"
+            else Value(key, repr(values.get(key)), len(stored[key]), _in_hex(stored[key], _SHOWN_BYTES, " "))
+            for key in stored
+        ]
+
+    def _secrets(self, session: Session, envelope: Envelope | None) -> list[Secret]:
+        """Return the secrets that the record has proofs of, the newest first."""
+        if envelope is None:
+            return []
+        own = session.state and session.state.own
+        here = self._proof_of(own) if own else b""
+        current = [
+            Secret(_in_hex(proof, _SHOWN_PROOF), "current", envelope.issued_at, 0, proof == here)
+            for proof in envelope.current
+        ]
+        previous = [
+            Secret(_in_hex(proof, _SHOWN_PROOF), kind.name.lower(), at, _left(kind, at), proof == here)
+            for proof, kind, at in envelope.previous
+        ]
+        return [*reversed(current), *reversed(previous)]
 
     def drawing(self, request: Request, t: Texts) -> str:
         trace: Trace = request.environ["lab.trace"]
@@ -71,6 +137,7 @@ class Views:
         for result in results.values():
             entries = self._notebook.traces_of(visitor, result["run"])
             result["bands"] = bands(entries, t, most=len(entries))
+            result["facts"] = [(key, _coloured(values)) for key, values in result["facts"]]
         return {"results": results, "actors": list(zip(ACTORS, PLACES, strict=True))}
 
 
@@ -79,4 +146,24 @@ def _ends(envelope: Envelope | None) -> list[tuple[str, float | None]]:
     if envelope is None:
         return []
     idle = None if envelope.idle is None else envelope.last_seen_at + envelope.idle
-    return [("idle", idle), ("absolute", envelope.created_at + envelope.absolute)]
+    return [("idle", idle), ("absolute", envelope.signed_in_at + envelope.absolute)]
+
+
+def _left(kind: Kind, at: float | None) -> float:
+    return 0 if at is None or kind is Kind.RENEWED else max(0, at + WINDOW - time.time())
+
+
+def _keys(snapshot: bytes) -> tuple[list[str], int]:
+    """Return the keys in a snapshot, and its size."""
+    with suppress(Damaged):
+        return (list(unpack_values(snapshot)) if snapshot else []), len(snapshot)
+    return [], len(snapshot)
+
+
+def _in_hex(data: bytes, most: int, separator: str = "") -> str:
+    digits = [f"{byte:02x}" for byte in data[:most]]
+    return separator.join(digits) + ("…" if len(data) > most else "")
+
+
+def _coloured(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: web.coloured(value) if isinstance(value, str) else value for name, value in values.items()}

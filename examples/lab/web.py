@@ -16,6 +16,7 @@ from markupsafe import Markup
 from webob import Request, Response
 from webob.exc import HTTPBadRequest, HTTPLengthRequired, HTTPRequestEntityTooLarge
 
+from examples.lab.shortened import parts
 from examples.lab.texts import LANGUAGES, TEXTS, Texts, preferred
 from session_middleware import Session
 
@@ -55,6 +56,15 @@ def moment(seconds: float, t: Texts) -> Markup:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
         exact.isoformat(timespec="seconds"), exact.strftime("%Y-%m-%d %H:%M:%S UTC"), t.ago(max(0, time.time() - seconds))
     )
+
+
+def coloured(text: str) -> Markup:
+    """Return a text in which the id and the secret of a shortened token have colours of their own."""
+    spans = [
+        Markup('<span class="{}">{}</span>').format(part.style, part.text) if part.style else part.text
+        for part in parts(text)
+    ]
+    return Markup("").join(spans)
 
 
 ENVIRONMENT = Environment(

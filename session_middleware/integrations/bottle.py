@@ -19,6 +19,7 @@ from session_middleware.cookies import CookiePolicy
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.integrations.embedding import handed_over, serve
 from session_middleware.lifetime import Lifetime
+from session_middleware.manager import MAX_BYTES
 from session_middleware.middleware import ENVIRON_KEY, SessionMiddleware, get_session
 from session_middleware.session import Session
 from session_middleware.stores.base import Store
@@ -48,7 +49,8 @@ class SessionPlugin:
         lifetime: Lifetime = Lifetime.AAL2,
         cookie: CookiePolicy = CookiePolicy(),  # noqa: B008  # frozen
         codec: Codec | None = None,
-        max_bytes: int = 1024 * 1024,
+        max_bytes: int = MAX_BYTES,
+        namespace: str | None = None,
         environ_key: str = ENVIRON_KEY,
         clock: Callable[[], float] = time.time,
         carry_over: CarryOver | None = None,
@@ -63,6 +65,7 @@ class SessionPlugin:
             cookie=cookie,
             codec=codec,
             max_bytes=max_bytes,
+            namespace=namespace,
             environ_key=environ_key,
             clock=clock,
             carry_over=carry_over,

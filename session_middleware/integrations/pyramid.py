@@ -81,7 +81,7 @@ class PyramidSession(SessionView):
 
     @property
     def created(self) -> int:
-        """When the session was created or last signed in (epoch seconds)."""
+        """When the session was created (epoch seconds)."""
         return int(self.underlying.created_at)
 
     @property

@@ -1,6 +1,6 @@
 """What a store is: four verbs over bytes. No store knows a token, a codec, a lifetime or HTTP."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterator
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 Version: TypeAlias = Hashable
@@ -29,7 +29,7 @@ class Stored(NamedTuple):
 class Store(Protocol):
     """Keeps records by key; each verb is one atomic operation.
 
-    Keys are 43 characters of the base64url alphabet. Every verb raises
+    Keys are 12 characters of the base64url alphabet. Every verb raises
     :exc:`~session_middleware.exceptions.StoreUnavailable`, caused by the driver's own error and without secrets, when
     the backend cannot be asked or does not answer within the store's own time budget, retries included. A store may be
     used by any number of threads, and after a fork in the parent and in the child.
@@ -74,13 +74,17 @@ class Sweepable(Protocol):
 class UserIndexed(Protocol):
     """A store that finds the records of a user."""
 
-    def keys_of(self, user_id: str) -> list[str]:
-        """Return the keys of the unexpired records with this user id, in any order; empty if there are none.
+    def keys_of(self, user_id: str) -> Iterator[str]:
+        """Yield the keys of the unexpired records with this user id, each once, in any order; none if there are none.
 
-        As of one moment, or at least so that who always has a record is always found: a session that gets a new key is
-        created under that before it is taken from the user under the old one.
+        Whichever record is the user's all the time from the first ``next`` to the end is found; what is written or removed
+        meanwhile may be missing or not. The store is asked for one page after the other, of about a thousand keys: so
+        however many records a user has, nobody waits for more than a page, and nothing is held between two of them. The
+        cost grows with the records of that user, not with the size of the store.
 
-        The cost grows with the records of that user, not with the size of the store.
+        Nothing is asked before the first ``next``. Any of them may raise
+        :exc:`~session_middleware.exceptions.StoreUnavailable`: a list that cannot be read to its end never just ends. A
+        page has the time of a verb. That it takes longer is not taken for a sign that the store is away.
         """
         ...
 
@@ -89,6 +93,6 @@ class UserIndexed(Protocol):
 class Scannable(Protocol):
     """A store that can list itself, for maintenance."""
 
-    def keys(self) -> Iterable[str]:
-        """Yield the key of every unexpired record; what is written or removed meanwhile may be missing or not."""
+    def keys(self) -> Iterator[str]:
+        """Yield the key of every unexpired record; for the rest as :meth:`UserIndexed.keys_of`."""
         ...

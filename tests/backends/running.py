@@ -24,6 +24,8 @@ LATER: Final = ["memory", "sqlite", "redis", *(pytest.param(kind, marks=pytest.m
 
 SHARED: Final = LATER[1:]
 """Those of them that processes share."""
+INDEXED: Final = [*SHARED[:2], *(pytest.param(kind, marks=pytest.mark.soak) for kind in SERVED[2:])]
+"""Those of them that keep an index of users."""
 SWEPT: Final = ["memory", "sqlite", "postgresql", "mariadb"]
 """Those that do not drop what has expired by themselves."""
 
@@ -121,9 +123,17 @@ class Noting:
         self.load, self.close = store.load, store.close
 
     def create(self, key: str, record: Record) -> bool:
-        # Noted before it is done: who looks meanwhile is to find it.
-        self._note(key, record.user_id)
-        return self._store.create(key, record)
+        before = self._users.get(key)
+        if record.user_id is not None:
+            # Noted before it is done: who looks meanwhile is to find it.
+            self._note(key, record.user_id)
+        created = self._store.create(key, record)
+        if not created and record.user_id is not None:
+            self._note(key, before)
+        elif created:
+            with self._lock:
+                self._users.setdefault(key, None)
+        return created
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:
         before = self._users.get(key)
@@ -144,11 +154,11 @@ class Noting:
         self._forget(key)
         return deleted
 
-    def keys_of(self, user_id: str) -> list[str]:
-        return [key for key, user in self._noted().items() if user == user_id]
+    def keys_of(self, user_id: str) -> Iterator[str]:
+        yield from (key for key, user in self._noted().items() if user == user_id)
 
-    def keys(self) -> list[str]:
-        return [key for key in self._noted() if self._store.load(key) is not None]
+    def keys(self) -> Iterator[str]:
+        yield from (key for key in self._noted() if self._store.load(key) is not None)
 
     def _note(self, key: str, user_id: str | None) -> None:
         with self._lock:

@@ -60,6 +60,14 @@ def count(session: Any, query: Query) -> Any:
     return {"count": session.transact(lambda data: data.update(count=data.get("count", 0) + 1) or data["count"])}
 
 
+def in_and_out(session: Any, query: Query) -> Any:
+    """Sign in, have that stored at once, and sign out."""
+    session.login(query["user"])
+    session.transact(lambda data: data.update(count=1))
+    session.invalidate()
+    return {"user": session.user_id}
+
+
 def go(session: Any, query: Query) -> Any:
     GO.set()
     return {}
@@ -75,6 +83,7 @@ ACTS: dict[str, Callable[[Any, Query], Any]] = {
     "regenerate": regenerate,
     "remember": remember,
     "count": count,
+    "in_and_out": in_and_out,
     "go": go,
 }
 

@@ -14,10 +14,12 @@ from wsgiref.validate import validator
 import pytest
 
 from session_middleware import MemoryStore, SessionMiddleware, SQLiteStore
-from session_middleware.testing import FaultyStore
+from session_middleware.testing import FakeClock, FaultyStore
+from session_middleware.tokens import Token
 from tests.apps import Gateway, an_environ, visit
 from tests.browser import Browser, Transport, in_process, over_http
 from tests.integrations.acts import GO, MEETING
+from tests.interleaving import SteppedStore, every_order
 from tests.servers.gunicorn import Gunicorn
 
 
@@ -29,6 +31,18 @@ def answer(browser: Browser, act: str) -> Any:
 
 def data(browser: Browser) -> Any:
     return answer(browser, "show")["data"]
+
+
+def shown(application: WSGIApplication, cookie: str) -> Any:
+    page = visit(application, "/act/show", cookie=cookie)
+    assert page.set_cookies == []
+    return json.loads(page.body)
+
+
+def id_of(token: str | None) -> str:
+    read = Token.read(token)
+    assert read is not None
+    return read.id
 
 
 class Served(NamedTuple):
@@ -81,17 +95,24 @@ class IntegrationContract:
 
         assert data(browser) == {"name": "Grün"}
 
-    def test_signing_in_regenerates(self, browser: Browser) -> None:
-        """Promise 11: the token from before is dead, what the visitor had is kept, and the user id is recorded."""
+    def test_signing_in_is_a_boundary(self, browser: Browser) -> None:
+        """Promise 18: a new secret; what the visitor had is kept, the user id is recorded, and the token from before has
+        no part in any of it."""
         answer(browser, "put?key=a&value=1")
         before = browser.token
         assert before is not None
 
         assert answer(browser, "login?user=alice") == {"user": "alice"}
-        assert browser.token not in (before, None)
+        after = browser.token
+        assert after not in (before, None)
         assert answer(browser, "show") == {"user": "alice", "data": {"a": "1"}}
         browser.token = before
-        assert answer(browser, "show") == {"user": None, "data": {}}
+        shown = answer(browser, "show")
+        assert (shown["user"], shown["data"].items() <= {"a": "1"}.items()) == (None, True)
+        answer(browser, "put?key=b&value=2")
+        assert after is not None
+        browser.token = after
+        assert answer(browser, "show") == {"user": "alice", "data": {"a": "1"}}
 
     def test_signing_out_ends_the_session(self, browser: Browser) -> None:
         """Promise 5: the cookie is removed, and sent again it opens nothing."""
@@ -104,14 +125,21 @@ class IntegrationContract:
         browser.token = before
         assert answer(browser, "show") == {"user": None, "data": {}}
 
-    def test_regenerating_keeps_the_session(self, browser: Browser) -> None:
-        """Design, "Words": same session, new token."""
+    def test_the_id_is_stable(self, browser: Browser) -> None:
+        """Promise 17: the same session under one id, whatever secrets it gets; none of them opens it after its successor."""
         answer(browser, "put?key=a&value=1")
-        before = browser.token
-        answer(browser, "regenerate")
+        tokens = [browser.token]
+        for act in ("regenerate", "login?user=alice", "regenerate", "login?user=alice"):
+            answer(browser, act)
+            tokens.append(browser.token)
 
-        assert browser.token != before
-        assert data(browser) == {"a": "1"}
+        assert len({*tokens}) == 5
+        assert len({id_of(token) for token in tokens}) == 1
+        assert answer(browser, "show") == {"user": "alice", "data": {"a": "1"}}
+        for token in tokens[:-1]:
+            assert token is not None
+            browser.token = token
+            assert answer(browser, "show")["user"] is None
 
     def test_a_persistent_session_has_a_cookie_that_outlives_the_browser(self, browser: Browser) -> None:
         """Design, "Cookie": Max-Age is the absolute timeout."""
@@ -182,6 +210,94 @@ class IntegrationContract:
         assert response.read() == b"two\n"
         connection.close()
         assert data(browser) == {"a": "1", "late": "yes"}
+
+    @pytest.fixture
+    def clock(self) -> FakeClock:
+        return FakeClock()
+
+    @pytest.fixture
+    def timed(self, clock: FakeClock) -> SessionMiddleware:
+        """The site, with the clock."""
+        return SessionMiddleware(self.inner(), MemoryStore(), clock=clock)
+
+    def test_a_token_from_before_a_sign_in_reads_what_was_there_for_ten_seconds(
+        self, timed: SessionMiddleware, clock: FakeClock
+    ) -> None:
+        """Design, "Secrets": requests that were on their way; what they write is dropped, and no cookie is sent."""
+        before = visit(timed, "/act/put", QUERY_STRING="key=a&value=1").cookie
+        after = visit(timed, "/act/login", QUERY_STRING="user=alice", cookie=before).cookie
+        visit(timed, "/act/put", QUERY_STRING="key=later&value=2", cookie=after)
+
+        for _ in range(2):
+            clock.advance(4.9)
+            assert shown(timed, before) == {"user": None, "data": {"a": "1"}}
+            for act in ("put", "append", "regenerate", "remember", "logout"):
+                page = visit(timed, f"/act/{act}", QUERY_STRING="key=b&value=3", cookie=before)
+                assert (page.status, page.set_cookies) == ("200 OK", [])
+        assert shown(timed, after) == {"user": "alice", "data": {"a": "1", "later": "2"}}
+
+    def test_after_that_it_opens_nothing(self, timed: SessionMiddleware, clock: FakeClock) -> None:
+        """Promises 11 and 18: it is as an unknown one, and is not adopted: a write starts another session."""
+        before = visit(timed, "/act/put", QUERY_STRING="key=a&value=1").cookie
+        after = visit(timed, "/act/login", QUERY_STRING="user=alice", cookie=before).cookie
+        clock.advance(10)
+
+        assert shown(timed, before) == {"user": None, "data": {}}
+        fresh = visit(timed, "/act/put", QUERY_STRING="key=b&value=2", cookie=before)
+        assert id_of(fresh.token) != id_of(after.partition("=")[2])
+        assert shown(timed, fresh.cookie) == {"user": None, "data": {"b": "2"}}
+        assert shown(timed, after) == {"user": "alice", "data": {"a": "1"}}
+
+    @pytest.mark.parametrize("act", ["regenerate", "login"])
+    def test_a_token_that_a_new_secret_has_replaced_reads_nothing(self, timed: SessionMiddleware, act: str) -> None:
+        """Design, "Secrets": after ``regenerate()``, and when the same user signs in again."""
+        before = visit(timed, "/act/login", QUERY_STRING="user=alice").cookie
+        visit(timed, "/act/put", QUERY_STRING="key=a&value=1", cookie=before)
+        after = visit(timed, f"/act/{act}", QUERY_STRING="user=alice", cookie=before).cookie
+
+        assert shown(timed, before) == {"user": None, "data": {}}
+        assert visit(timed, "/act/put", QUERY_STRING="key=b&value=2", cookie=before).set_cookies == []
+        assert shown(timed, after) == {"user": "alice", "data": {"a": "1"}}
+
+    @pytest.mark.parametrize("act", ["regenerate", "login", "put"])
+    def test_a_session_that_is_listed_can_be_ended_whatever_happens_to_it_meanwhile(self, act: str) -> None:
+        """Promises 17 and 19, in every order of the calls: while it gets a new secret, or is written to.
+
+        What comes too late begins another session: whoever signs in has proved who they are.
+        """
+
+        def world() -> tuple[SteppedStore, list[Callable[[], Any]], tuple[SessionMiddleware, str]]:
+            store = SteppedStore(MemoryStore())
+            site = SessionMiddleware(self.inner(), store)
+            cookie = visit(site, "/act/login", QUERY_STRING="user=alice").cookie
+            (listed,) = site.manager.sessions_of("alice")
+            request = partial(visit, site, f"/act/{act}", QUERY_STRING="user=alice&key=a&value=1", cookie=cookie)
+            return store, [request, partial(site.manager.revoke, listed.id)], (site, cookie)
+
+        orders = 0
+        for (site, cookie), outcome in every_order(world):
+            orders += 1
+            assert outcome.errors == [None, None], outcome
+            page, was_there = outcome.results
+            assert (page.status, was_there) == ("200 OK", True)
+            ended = id_of(cookie.partition("=")[2])
+            assert site.manager.find(ended) is None
+            assert shown(site, cookie) == {"user": None, "data": {}}
+            begun = [id_of(page.token)] if page.set_cookies and id_of(page.token) != ended else []
+            assert [info.id for info in site.manager.sessions_of("alice")] == (begun if act == "login" else [])
+            if page.set_cookies and not begun:
+                assert shown(site, page.cookie) == {"user": None, "data": {}}
+        assert orders > 3
+
+    def test_signing_out_right_after_a_sign_in_that_was_stored_leaves_no_cookie(self, timed: SessionMiddleware) -> None:
+        """Design, "Cookie": it is removed where there was one, and what was stored in between is never sent."""
+        before = visit(timed, "/act/put", QUERY_STRING="key=a&value=1").cookie
+        removed = visit(timed, "/act/in_and_out", QUERY_STRING="user=alice", cookie=before)
+        unsent = visit(timed, "/act/in_and_out", QUERY_STRING="user=alice")
+
+        assert (removed.cookie, unsent.set_cookies) == ("session=", [])
+        assert timed.manager.sessions_of("alice") == []
+        assert shown(timed, before) == {"user": None, "data": {}}
 
     @pytest.fixture(params=["alone", "wrapped"])
     def faulty(self, request: pytest.FixtureRequest) -> tuple[WSGIApplication, FaultyStore]:

@@ -1,7 +1,9 @@
 """A Django project whose requests do with the session what a test asks. Also served by gunicorn."""
 
 import os
+import threading
 from collections.abc import Iterable
+from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import django
@@ -24,12 +26,15 @@ def middleware(*sessions: str) -> list[str]:
     ]
 
 
+# Threads share it, as long as none of them writes.
+IN_MEMORY = "file:users?mode=memory&cache=shared"
+
 if not settings.configured:
     settings.configure(
         ALLOWED_HOSTS=["*"],
         AUTH_PASSWORD_VALIDATORS=[],
         CACHES={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}},
-        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ.get("SITE_DATABASE", ":memory:")}},
+        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ.get("SITE_DATABASE", IN_MEMORY)}},
         DEFAULT_AUTO_FIELD="django.db.models.AutoField",
         INSTALLED_APPS=[
             "django.contrib.admin",
@@ -74,13 +79,15 @@ from django.http import HttpResponseRedirect as Redirect  # noqa: E402
 from django.middleware.csrf import get_token  # noqa: E402
 from django.urls import path  # noqa: E402
 
-from tests.integrations.acts import ACTS, blocks, fail  # noqa: E402
+from tests.integrations.acts import ACTS, WITHIN, blocks, fail  # noqa: E402
+
+_BOTH = threading.Barrier(2)
 
 
-def make(store: Store | str = "sqlite:///sessions.sqlite3") -> WSGIApplication:
-    """Return the site with its sessions in *store*."""
+def make(store: Store | str = "sqlite:///sessions.sqlite3", **others: Any) -> WSGIApplication:
+    """Return the site with its sessions in *store*; *others*: what else ``SESSION_MIDDLEWARE`` says."""
     handler = WSGIHandler()
-    options = {"store": store}
+    options = {"store": store, **others}
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         settings.SESSION_MIDDLEWARE = options
@@ -152,6 +159,14 @@ def form(request: HttpRequest) -> HttpResponse:
     return HttpResponse(f'<form><input name="csrfmiddlewaretoken" value="{get_token(request)}"></form>')
 
 
+def sign_in_together(request: HttpRequest) -> HttpResponse:
+    """Sign in when another request of the same browser does, before either is stored."""
+    auth.login(request, auth.authenticate(request, username="alice", password="wonder"))
+    request.session[request.GET["key"]] = "yes"
+    _BOTH.wait(WITHIN)
+    return HttpResponse("signed in")
+
+
 def sign_in_and_fail(request: HttpRequest) -> HttpResponse:
     auth.login(request, auth.authenticate(request, username="alice", password="wonder"))
     raise RuntimeError("failed on purpose")
@@ -185,6 +200,7 @@ urlpatterns = [
     path("say", say),
     path("said", said),
     path("form", form),
+    path("sign-in-together", sign_in_together),
     path("sign-in-and-fail", sign_in_and_fail),
     path("sign-out-and-fail", sign_out_and_fail),
     path("async", asynchronous),

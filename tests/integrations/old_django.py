@@ -113,7 +113,7 @@ class Site:
         visit(site, cookie="".join(ours))
         old = importlib.import_module(self.engine).SessionStore(key)
         return {
-            "cookies": [cookie.partition("=")[0] for cookie in first.set_cookies],
+            "cookies": sorted(cookie.partition("=")[0] for cookie in first.set_cookies),
             "seen": seen,
             "is there": bool(old.exists(key)),
             "old": dict(old.load()),

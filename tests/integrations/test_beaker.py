@@ -1,5 +1,6 @@
 """Applications written for Beaker run unchanged, and their sessions come along."""
 
+import inspect
 import json
 import logging
 import warnings
@@ -17,7 +18,7 @@ import redis
 from beaker.middleware import SessionMiddleware as Beaker
 from webtest import TestApp
 
-from session_middleware import ConfigurationError, Lifetime, MemoryStore, SessionMiddleware, SQLiteStore
+from session_middleware import ConfigurationError, JSONCodec, Lifetime, MemoryStore, SessionMiddleware, SQLiteStore
 from session_middleware.integrations.beaker import BeakerMiddleware, BeakerSession, Snapshot
 from session_middleware.integrations.beaker.settings import Settings
 from session_middleware.testing import FakeClock
@@ -137,8 +138,10 @@ class TestSwitch:
         assert after.get("/count").json["value"] == 2
         assert len(site.manager.sessions_of("anna")) == 1
 
+        # The old cookie goes on for who has not heard of the new one yet, and opens the same session.
         late = browser(site, before.cookies)
-        assert late.get("/").json["user"] is None
+        assert late.get("/").json["value"] == 2
+        assert len(site.manager.sessions_of("anna")) == 1
         assert browser(Beaker(application, settings), before.cookies).get("/").json["user"] is None
 
     def is_there(self, settings: dict[str, Any], directory: Path, cookie: str) -> bool:
@@ -267,9 +270,53 @@ class TestSession:
         """Promise 11: Beaker's is the cookie; ours is a name."""
         visitor(lambda session: session.update(a=1))
         name, shown = visitor(lambda session: (session.id, repr(session)))
-        assert len(name) == 43
-        assert name not in (visitor.cookie or "")
+        assert len(name) == 12
         assert shown == f"<Session {name}>"
+        visitor.cookie = f"session={name}"
+        assert visitor(dict) == {}
+
+    def test_the_id_is_stable(self, visitor: Visitor) -> None:
+        """Promise 17: from the first write on, through ``regenerate_id()`` and sign-in; each with another cookie."""
+        names, cookies = [visitor(lambda session: (session.update(a=1), session.id)[1])], {visitor.cookie}
+        for act in (BeakerSession.regenerate_id, lambda session: session.login("anna"), BeakerSession.regenerate_id):
+            visitor(act)
+            names.append(visitor(lambda session: session.id))
+            cookies.add(visitor.cookie)
+        assert (len(set(names)), len(cookies)) == (1, 4)
+        assert visitor(dict) == {"a": 1}
+
+    def test_the_cookie_from_before_a_sign_in_reads_what_was_there_for_ten_seconds(
+        self, visitor: Visitor, clock: FakeClock
+    ) -> None:
+        """Design, "Secrets": what it writes in that time is dropped; afterwards it is as an unknown one."""
+        visitor(lambda session: session.update(a=1))
+        before = visitor.cookie
+        visitor(lambda session: (session.login("anna"), session.update(b=2)))
+        after = visitor.cookie
+        for _ in range(2):
+            clock.advance(4.9)
+            visitor.cookie = before
+            assert visitor(lambda session: (dict(session), session.update(c=3))) == ({"a": 1}, None)
+            assert visitor.response.set_cookies == []
+        clock.advance(0.2)
+        assert visitor(dict) == {}
+        visitor(lambda session: session.update(c=3))
+        assert visitor.cookie not in (before, after)
+        visitor.cookie = after
+        assert visitor(dict) == {"a": 1, "b": 2}
+
+    def test_a_double_click_signs_in_whichever_answer_is_kept(self, visitor: Visitor) -> None:
+        """Promise 20: both cookies open one session, with what the visitor had."""
+        visitor(lambda session: session.update(a=1))
+        before, after = visitor.cookie, []
+        for number in range(2):
+            visitor.cookie = before
+            visitor(lambda session, number=number: (session.login("anna"), session.update({f"click{number}": 1})))  # type: ignore[misc]
+            after.append(visitor.cookie)
+        for cookie in after:
+            visitor.cookie = cookie
+            assert visitor(dict) == {"a": 1, "click0": 1, "click1": 1}
+        assert len(visitor.site.manager.sessions_of("anna")) == 1
 
     @pytest.mark.parametrize("method", ["delete", "invalidate"])
     def test_what_ends_it_ends_it(self, visitor: Visitor, method: str) -> None:
@@ -298,30 +345,37 @@ class TestSession:
         assert visitor(dict) == {}
 
     def test_revert_undoes_this_request(self, visitor: Visitor) -> None:
-        """Back to what was loaded, nested values too; a new session is empty."""
+        """Back to what was loaded, nested values too; a new session is empty. What was stored at once stays."""
         visitor(lambda session: session.update(a=[1], b=2))
         visitor(lambda session: (session["a"].append(2), session.pop("b"), session.update(c=3), session.revert()))
         assert visitor(dict) == {"a": [1], "b": 2}
+        visitor(lambda session: (session.transact(lambda data: data.update(b=3)), session.update(b=4), session.revert()))
+        assert visitor(dict) == {"a": [1], "b": 3}
         visitor.cookie = None
         visitor(lambda session: (session.update(a=1), session.revert()))
         assert visitor.response.set_cookies == []
 
     def test_login_and_transact_are_at_hand(self, visitor: Visitor) -> None:
-        visitor(lambda session: session.login("anna"))
+        visitor(lambda session: session.update(a=1, b=2))
+        mark = visitor.site.manager.mark_of("anna")
+        visitor(lambda session: session.login("anna", keep=("a",), mark=mark))
         assert visitor(lambda session: session.transact(lambda data: data.setdefault("n", 1))) == 1
-        assert visitor.site.manager.sessions_of("anna")[0].data == {"n": 1}
+        assert visitor.site.manager.sessions_of("anna")[0].data == {"a": 1, "n": 1}
 
 
 class TestGetById:
     def test_a_session_is_found_by_its_id(self, visitor: Visitor, clock: FakeClock) -> None:
-        """From another session, by ``session.id``: a copy, with its times."""
+        """From another session, by ``session.id``: a copy, with its times. A new cookie changes nothing about that."""
         visitor(lambda session: session.update(a=1))
-        name = visitor(lambda session: session.id)
+        name, cookie = visitor(lambda session: session.id), visitor.cookie
         visitor.cookie = None
         found = visitor(lambda session: session.get_by_id(name))
         assert isinstance(found, Snapshot)
         assert (dict(found), found.id, found.created, found.last_accessed) == ({"a": 1}, name, clock.now, clock.now)
         assert found.is_new is False
+        visitor.cookie = cookie
+        visitor(lambda session: session.regenerate_id())
+        assert visitor(lambda session: session.get_by_id(name)) == {"a": 1}
         with pytest.raises(NotImplementedError, match="a copy"):
             found.save()
 
@@ -333,6 +387,17 @@ class TestGetById:
         visitor.cookie = cookie
         assert visitor(dict) == {}
         assert visitor(lambda session: session.get_by_id(name)) is None
+
+    def test_it_can_be_ended_while_it_gets_a_new_cookie(self, visitor: Visitor) -> None:
+        """Promises 17 and 19: listed, and ended in the middle of a request that regenerates."""
+        visitor(lambda session: session.login("anna"))
+        (listed,) = visitor.site.manager.sessions_of("anna")
+        before = visitor.cookie
+        assert visitor(lambda session: (session.regenerate_id(), session.get_by_id(listed.id).delete())) == (None, None)
+        for cookie in (before, visitor.cookie):
+            visitor.cookie = cookie
+            assert visitor(lambda session: (dict(session), session.session.user_id)) == ({}, None)
+        assert visitor.site.manager.sessions_of("anna") == []
 
     def test_anything_else_is_none(self, visitor: Visitor) -> None:
         """The cookie is no id, and neither is one of Beaker's."""
@@ -426,6 +491,20 @@ class TestConfiguration:
 
         visit(BeakerMiddleware.from_config(app, {}, environ_key="my.session"))
         assert seen == [None]
+
+    def test_options_that_are_no_settings_of_beaker_reach_the_middleware(self) -> None:
+        """Promise 15: none is swallowed, and the defaults are those of the middleware."""
+        clock, codec = FakeClock(), JSONCodec()
+        site = BeakerMiddleware.from_config(
+            application, {"session.key": "sid"}, codec=codec, max_bytes=4096, namespace="shop", clock=clock
+        )
+        assert (site.manager.codec, site.manager.now, site.manager.namespace) == (codec, clock, "shop")
+        with pytest.raises(ConfigurationError, match="max_bytes=10"):
+            BeakerMiddleware.from_config(application, {}, max_bytes=10)
+        theirs = inspect.signature(SessionMiddleware).parameters
+        ours = inspect.signature(BeakerMiddleware.from_config).parameters
+        for name in ("codec", "max_bytes", "namespace", "clock"):
+            assert ours[name].default == theirs[name].default
 
     def test_attributes_of_the_application_are_reached(self) -> None:
         """bottle's app.route(), through both layers."""

@@ -1,6 +1,7 @@
 """The Bottle plugin, in process and under gunicorn."""
 
 import functools
+import inspect
 import json
 import subprocess
 import sys
@@ -174,6 +175,9 @@ class TestArgument:
     def test_it_is_found_behind_a_decorator_in_a_method_and_among_keyword_only_arguments(self, app: Any) -> None:
         """Whatever ``inspect.signature`` finds."""
 
+        def kind(session: Session) -> str:
+            return "a session" if session is get_session(request.environ) else repr(session)
+
         def decorated(callback: Callable[..., str]) -> Callable[..., str]:
             @functools.wraps(callback)
             def wrapper(*args: Any, **kwargs: Any) -> str:
@@ -183,15 +187,15 @@ class TestArgument:
 
         class Site:
             def method(self, session: Session) -> str:
-                return type(session).__name__
+                return kind(session)
 
-        app.get("/decorated")(decorated(lambda session: type(session).__name__))
+        app.get("/decorated")(decorated(kind))
         app.get("/method")(Site().method)
         app.get("/partial")(functools.partial(Site.method, Site()))
-        app.get("/keyword")(lambda *, session: type(session).__name__)
+        app.get("/keyword")(lambda *, session: kind(session))
 
-        assert visit(app, "/decorated").body == b"SESSION"
-        assert visit(app, "/method").body == visit(app, "/keyword").body == visit(app, "/partial").body == b"Session"
+        assert visit(app, "/decorated").body == b"A SESSION"
+        assert visit(app, "/method").body == visit(app, "/keyword").body == visit(app, "/partial").body == b"a session"
 
     def test_a_callback_that_has_no_signature_is_left_alone(self, app: Any) -> None:
         """Such as a builtin type."""
@@ -280,6 +284,13 @@ class TestPluginInterface:
 
             assert count(app, "/", visit(app)) == 2
 
+    def test_the_options_are_those_of_the_middleware(self) -> None:
+        """None is missing, none is made up, and the defaults are the same."""
+        theirs = dict(inspect.signature(SessionMiddleware).parameters)
+        ours = dict(inspect.signature(SessionPlugin).parameters)
+        del theirs["app"], ours["keyword"]
+        assert ours == theirs
+
     def test_every_option_of_the_middleware_reaches_it(self) -> None:
         """Promise 15: none is swallowed."""
         clock, codec = FakeClock(1000.0), JSONCodec()
@@ -289,6 +300,7 @@ class TestPluginInterface:
             cookie=CookiePolicy(name="sid"),
             codec=codec,
             max_bytes=4096,
+            namespace="shop",
             environ_key="shop.session",
             clock=clock,
         )
@@ -301,7 +313,7 @@ class TestPluginInterface:
 
         app.get("/")(home)
         page = visit(app)
-        assert (plugin.manager.codec, plugin.manager.now) == (codec, clock)
+        assert (plugin.manager.codec, plugin.manager.now, plugin.manager.namespace) == (codec, clock, "shop")
         assert page.cookie.startswith("sid=")
         assert page.body == b"True 1900.0"
         with pytest.raises(ConfigurationError, match="max_bytes=10"):
@@ -318,7 +330,7 @@ class TestPluginInterface:
         page = visit(app, cookie=f"old={'a' * 43}")
 
         assert page.body == b"7"
-        assert [header.partition("=")[0] for header in page.set_cookies] == ["session", "old"]
+        assert sorted(header.partition("=")[0] for header in page.set_cookies) == ["old", "session"]
         place.remove.assert_called_once_with(f"session:{'a' * 43}")
 
 

@@ -4,8 +4,9 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -17,26 +18,29 @@ from tests.integrations import django_site  # it configures Django
 # isort: split
 
 from asgiref.sync import async_to_sync
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, User, update_last_login
+from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.contrib.sessions.middleware import SessionMiddleware as DjangosMiddleware
 from django.core.cache import cache
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 
 from session_middleware import (
     ConflictError,
+    HeadersAlreadySent,
     JSONCodec,
     Lifetime,
     MemoryStore,
     PayloadError,
+    SessionManager,
     SessionMiddleware,
     SessionTooLarge,
     SQLiteStore,
-    tokens,
 )
 from session_middleware.integrations import django as ours
 from session_middleware.integrations.django.settings import cookie_of
@@ -78,6 +82,22 @@ def nothing_cached() -> Iterator[None]:
 
 
 @pytest.fixture
+def threads() -> Iterator[Executor]:
+    """Two of them, each with a connection of its own to the users, of whom it is not noted when they have signed in."""
+
+    def disconnect(_: int) -> None:
+        everybody.wait()
+        BaseDatabaseWrapper.close(connection)
+
+    everybody = threading.Barrier(2)
+    user_logged_in.disconnect(dispatch_uid="update_last_login")
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+        list(pool.map(disconnect, range(2)))
+    user_logged_in.connect(update_last_login, dispatch_uid="update_last_login")
+
+
+@pytest.fixture
 def store() -> FaultyStore:
     return FaultyStore(MemoryStore())
 
@@ -94,9 +114,9 @@ def browser(way: str, store: FaultyStore) -> Browser:
     return a_browser(way, store)
 
 
-def a_browser(way: str, store: FaultyStore) -> Browser:
-    site: Any = django_site.make(store)
-    return Browser(in_process(SessionMiddleware(site, store) if way == "wrapped" else site))
+def a_browser(way: str, store: FaultyStore, **options: Any) -> Browser:
+    site: Any = django_site.make(store, **options)
+    return Browser(in_process(SessionMiddleware(site, store, **options) if way == "wrapped" else site))
 
 
 @pytest.fixture
@@ -133,7 +153,7 @@ NOBODY = {"name": "", "user": None}
 
 class TestAuth:
     def test_signing_in_regenerates_and_records_the_user(self, browser: Browser) -> None:
-        """Promise 11: the token from before is dead; the cart survives; the user id is the primary key."""
+        """Promise 18: the token from before opens nothing of it; the cart survives; the user id is the primary key."""
         answer(browser, "put?key=a&value=1")
         before = browser.token
         sign_in(browser)
@@ -159,7 +179,7 @@ class TestAuth:
         assert ours.manager().sessions_of(str(User.objects.get(username="alice").pk)) == []
 
     def test_signing_in_as_another_user_shares_nothing(self, browser: Browser) -> None:
-        """Design, "Lifetimes": another user's data go with the session that held them."""
+        """Design, "Acts": another user's data go with the session that held them."""
         sign_in(browser)
         answer(browser, "put?key=a&value=1")
         sign_in(browser, "bob", "builder")
@@ -169,7 +189,7 @@ class TestAuth:
         assert ours.manager().sessions_of(str(User.objects.get(username="alice").pk)) == []
 
     def test_a_session_that_another_framework_signed_in_is_not_taken_over(self, browser: Browser) -> None:
-        """Design, "Lifetimes": its data are that user's, whether Django knows the user or not."""
+        """Design, "Acts": its data are that user's, whether Django knows the user or not."""
         answer(browser, "login?user=someone%20else")
         answer(browser, "put?key=a&value=1")
         sign_in(browser)
@@ -185,6 +205,8 @@ class TestAuth:
         sign_in(elsewhere, "bob", "builder")
         before = here.token
         answer(here, "put?key=a&value=1")
+        bob = User.objects.get(username="bob")
+        ids = {info.id for info in ours.manager().sessions_of(str(bob.pk))}
         new = {"new_password1": "better", "new_password2": "better"}
         changed = here.post("/password/", csrfmiddlewaretoken=csrf_token(here.get("/form")), old_password="builder", **new)
 
@@ -192,10 +214,58 @@ class TestAuth:
         assert whoami(here)["name"] == "bob"
         assert here.token != before
         assert answer(here, "show")["data"]["a"] == "1"
+        assert ids >= {info.id for info in ours.manager().sessions_of(str(bob.pk))}
         assert whoami(elsewhere) == NOBODY
-        bob = User.objects.get(username="bob")
+        thief = a_browser(way, store)
+        thief.token = str(before)
+        assert whoami(thief) == NOBODY
+        assert answer(thief, "show")["data"] == {}
         bob.set_password("builder")
         bob.save()
+
+    def test_the_token_from_before_opens_what_was_there_before_for_ten_seconds(self, way: str, store: FaultyStore) -> None:
+        """Promise 18: it can be read in vain by whoever has it, changes nothing, ends nothing, and then opens nothing."""
+        clock = FakeClock()
+        browser = a_browser(way, store, clock=clock)
+        answer(browser, "put?key=a&value=1")
+        before = str(browser.token)
+        sign_in(browser)
+        answer(browser, "put?key=mine&value=2")
+        slow = a_browser(way, store, clock=clock)
+        slow.token = before
+        clock.advance(9.9)
+        page = slow.get("/act/show")
+        assert (json.loads(page.text), page.all("Set-Cookie")) == ({"user": None, "data": {"a": "1"}}, [])
+        for path in ("/act/put?key=a&value=3", "/act/logout", "/act/regenerate"):
+            page = slow.get(path)
+            assert (page.status, page.all("Set-Cookie")) == (200, [])
+        clock.advance(0.1)
+        assert answer(slow, "show") == {"user": None, "data": {}}
+
+        data = answer(browser, "show")["data"]
+        assert (data["a"], data["mine"]) == ("1", "2")
+
+    def test_the_second_click_of_a_double_click_signs_in(self, way: str, store: FaultyStore) -> None:
+        """Promise 20: also if it comes when the first has been answered; whichever cookie the browser keeps."""
+        clock = FakeClock()
+        browser = a_browser(way, store, clock=clock)
+        answer(browser, "put?key=a&value=1")
+        form = csrf_token(browser.get("/login/"))
+        clicks = []
+        for later in (0, 9, 11):
+            click = a_browser(way, store, clock=clock)
+            click.cookies = dict(browser.cookies)
+            clock.advance(later)
+            page = click.post("/login/", csrfmiddlewaretoken=form, username="alice", password="wonder")
+            assert (page.status, len([cookie for cookie in page.all("Set-Cookie") if cookie.startswith("session=")])) == (
+                302,
+                1,
+            )
+            clicks.append(click)
+
+        assert [whoami(click)["name"] for click in clicks] == ["alice"] * 3
+        assert [answer(click, "show")["data"].get("a") for click in clicks] == ["1", "1", None]
+        assert len({click.token for click in (browser, *clicks)}) == 4
 
     def test_all_sessions_of_a_user_can_be_revoked(self, way: str, store: FaultyStore) -> None:
         """Design, 5: sign out everywhere."""
@@ -233,6 +303,50 @@ class TestAuth:
 
         assert page.all("Vary") == page.all("Set-Cookie") == []
         assert store.calls == []
+
+
+class TestDoubleClicks:
+    """Promise 20: whoever proved who they are is signed in with whatever cookie the browser kept."""
+
+    @pytest.fixture
+    def two(self, way: str, store: FaultyStore) -> tuple[Browser, Browser]:
+        """Two requests of one browser, each in a thread of its own."""
+        site: Any = django_site.make(store)
+        transport = in_process(SessionMiddleware(site, store) if way == "wrapped" else site)
+        return Browser(transport), Browser(transport)
+
+    def test_two_sign_ins_at_once_are_one(self, browser: Browser, two: tuple[Browser, Browser], threads: Executor) -> None:
+        """Promise 3: neither knows of the other before it is stored; both cookies and all changes are good."""
+        answer(browser, "put?key=before&value=yes")
+        for click in two:
+            click.cookies = dict(browser.cookies)
+        pages = list(threads.map(lambda click, key: click.get(f"/sign-in-together?key={key}"), two, "ab"))
+
+        assert [page.status for page in pages] == [200, 200]
+        assert len({click.token for click in (browser, *two)}) == 3
+        assert [whoami(click)["name"] for click in two] == ["alice", "alice"]
+        for click in two:
+            assert answer(click, "show")["data"].keys() >= {"before", "a", "b"}
+
+    @pytest.mark.parametrize("rounds", [200, pytest.param(1000, marks=pytest.mark.soak)])
+    def test_both_clicks_sign_in(
+        self, browser: Browser, two: tuple[Browser, Browser], threads: Executor, rounds: int
+    ) -> None:
+        """Through Django's login view, in every order in which two threads come."""
+        fields = {"username": "alice", "password": "wonder"}
+        for number in range(rounds):
+            browser.cookies.clear()
+            answer(browser, f"put?key=round&value={number}")
+            fields["csrfmiddlewaretoken"] = csrf_token(browser.get("/login/"))
+            for click in two:
+                click.cookies = dict(browser.cookies)
+            pages = list(threads.map(lambda click: click.post("/login/", **fields), two))
+
+            assert [page.status for page in pages] == [302, 302]
+            assert len({click.token for click in (browser, *two)}) == 3
+            assert [whoami(click)["name"] for click in two] == ["alice", "alice"]
+            assert [answer(click, "show")["data"]["round"] for click in two] == [str(number)] * 2
+        assert len(ours.manager().sessions_of(str(User.objects.get(username="alice").pk))) == rounds
 
 
 class TestContribApplications:
@@ -310,6 +424,20 @@ class TestFailures:
         assert b"{}" not in page.body
         assert whoami(browser)["name"] == "alice"
 
+    def test_a_sign_out_that_fails_is_a_503_and_can_be_tried_again(self, browser: Browser, store: FaultyStore) -> None:
+        """Promises 5 and 7: nobody is told that they are signed out while they are not."""
+        sign_in(browser)
+        before = browser.token
+        store.fail("delete", times=None)
+        page = browser.get("/act/logout")
+        store.heal()
+        assert (page.status, page.all("Set-Cookie")) == (503, [])
+        assert whoami(browser)["name"] == "alice"
+        sign_out(browser)
+
+        browser.token = str(before)
+        assert whoami(browser) == NOBODY
+
     def test_without_our_middleware_djangos_error_page_is_a_500(self, store: FaultyStore) -> None:
         """Promise 7: Django knows no 503, but neither does it take a failure for an answer."""
         with override_settings(MIDDLEWARE=django_site.middleware(django_site.DJANGOS), SESSION_MIDDLEWARE={"store": store}):
@@ -386,8 +514,8 @@ class TestEngineUnderDjangosMiddleware:
             self.interrupted(client, "/", lambda client: client.session.flush())
         assert list(client.session.keys()) == []
 
-    def test_a_sign_in_meanwhile_keeps_its_cookie_and_gets_the_changes(self, client: Client) -> None:
-        """Promise 3: Django would send the old token again, over the new one; the interruption prevents that."""
+    def test_a_sign_in_meanwhile_keeps_its_cookie_and_its_data(self, client: Client) -> None:
+        """Promise 18: Django would send the old token again, over the new one; the interruption prevents that."""
         client.get("/act/put?key=a&value=1")
 
         def sign_in(client: Client) -> None:
@@ -395,7 +523,8 @@ class TestEngineUnderDjangosMiddleware:
 
         with pytest.raises(SessionInterrupted):
             self.interrupted(client, "/", sign_in)
-        assert {"a", "late", USER} <= set(client.session.keys())
+        assert {"a", USER} <= set(client.session.keys())
+        assert "late" not in client.session
 
     def test_the_old_token_of_a_moment_ago_does_not_remove_the_cookie(self, browser_of_engine: Browser) -> None:
         """Design, "Cookie": a late response must not wipe the cookie that a sign-in has just set."""
@@ -406,13 +535,13 @@ class TestEngineUnderDjangosMiddleware:
         browser.token = str(before)
 
         page = browser.get("/act/show")
-        assert (json.loads(page.text)["data"], page.all("Set-Cookie")) == ({}, [])
+        assert (json.loads(page.text)["data"], page.all("Set-Cookie")) == ({"a": "1"}, [])
 
     @pytest.fixture
     def browser_of_engine(self, store: FaultyStore) -> Browser:
         return a_browser("engine", store)
 
-    @pytest.mark.parametrize("cookie", ["x" * 43, "junk", "0123456789abcdef0123456789abcdef"])
+    @pytest.mark.parametrize("cookie", ["x" * 40, "junk", "0123456789abcdef0123456789abcdef"])
     def test_a_cookie_that_opens_nothing_is_removed_by_django(self, browser_of_engine: Browser, cookie: str) -> None:
         """As with each of its own engines; and nobody's token is adopted (promise 11)."""
         browser_of_engine.token = cookie
@@ -505,6 +634,22 @@ class TestOurMiddleware:
             store.calls.clear()
             Client().get("/untouched")
             assert store.calls == []
+            store.fail("load")
+            assert client.get("/untouched").status_code == 503
+
+    def test_a_request_from_just_before_a_sign_in_is_no_use(
+        self, store: FaultyStore, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """``SESSION_SAVE_EVERY_REQUEST``: it has nothing to save, which is not worth a line in the log."""
+        caplog.set_level("INFO", "session_middleware")
+        with override_settings(SESSION_MIDDLEWARE={"store": store}, SESSION_SAVE_EVERY_REQUEST=True):
+            client, late = Client(), Client()
+            client.get("/act/put?key=a&value=1")
+            late.cookies["session"] = client.cookies["session"].value
+            client.force_login(User.objects.get(username="alice"))
+
+            assert late.get("/untouched").cookies == {}
+        assert caplog.text == ""
 
     def test_asynchronous_views_have_the_session(self, store: FaultyStore) -> None:
         """Under ASGI there is no WSGI middleware; the cookie is the same."""
@@ -566,6 +711,40 @@ class TestOurMiddleware:
             response.close()
 
             assert dict(ours.SessionStore(response.cookies["session"].value)) == {"early": "yes"}
+
+    @pytest.mark.parametrize("streaming", [False, True])
+    def test_a_change_that_nobody_stores_any_more_is_refused(self, store: FaultyStore, streaming: bool) -> None:
+        """Promise 4: as by a middleware around it, or by what goes on after the response."""
+
+        def view(request: HttpRequest) -> Any:
+            requests.append(request)
+            text = request.session["early"]
+            return StreamingHttpResponse([text]) if streaming else HttpResponse(text)
+
+        requests: list[Any] = []
+        with override_settings(SESSION_MIDDLEWARE={"store": store}):
+            session = ours.SessionStore()
+            session["early"] = "yes"
+            session.save()
+            cookie = f"session={session.session_key}"
+            response = ours.SessionMiddleware(view)(RequestFactory().get("/", HTTP_COOKIE=cookie))
+            if streaming:
+                requests[0].session["late"] = "yes"
+                assert list(response.streaming_content) == [b"yes"]
+                response.close()
+            late = requests[0].session
+            for method, *arguments in (
+                ("pop", "early"),
+                ("__delitem__", "early"),
+                ("__setitem__", "a", 1),
+                ("clear",),
+                ("save",),
+            ):
+                with pytest.raises(HeadersAlreadySent):
+                    getattr(late, method)(*arguments)
+
+            assert late["early"] == "yes"
+            assert dict(ours.SessionStore(session.session_key)) == {"early": "yes"} | ({"late": "yes"} if streaming else {})
 
     def test_a_response_of_a_file_stays_one(self, client: Client) -> None:
         """Promise 1: the server may send it in its own way."""
@@ -698,14 +877,15 @@ class TestConfiguration:
         }
         with override_settings(SESSION_MIDDLEWARE=options):
             session = ours.SessionStore()
+            session["a"] = "1"
             session.save()
-            (key,) = {key for verb, key in store.calls if verb == "create"}
             request = RequestFactory().get("/", **{"shop.session": SessionMiddleware(HttpResponse, store).manager.open()})
             ours.SessionMiddleware(lambda request: HttpResponse())(request)
 
             assert session.expires_at == 1_900_000_100
             assert ours.manager().codec is options["codec"]
-            assert key == tokens.key_function("shop")(session.session_key)
+            others = [SessionManager(store, codec=JSONCodec(), namespace=name, clock=clock) for name in ("shop", "session")]
+            assert [dict(other.open(session.session_key)) for other in others] == [{"a": "1"}, {}]
             assert request.session.underlying is request.environ["shop.session"]
             session["a"] = "x" * 2048
             with pytest.raises(SessionTooLarge, match="over the limit of 2,048"):

@@ -17,10 +17,12 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory, override_settings
 from django.utils import timezone
 
-from session_middleware import Lifetime, MemoryStore, StoreUnavailable, tokens
+from session_middleware import ConflictError, Lifetime, MemoryStore, StoreUnavailable
 from session_middleware.integrations.django import RequestSession, SessionMiddleware, SessionStore, manager
 from session_middleware.integrations.moving import FromDjango
+from session_middleware.rules import OVERLAP, WINDOW
 from session_middleware.testing import FakeClock, FaultyStore
+from session_middleware.tokens import Token
 
 NOW = 1_900_000_000
 DAY = 86400
@@ -105,7 +107,7 @@ MEMBERS = {
     "cycle_key": Row((), None, True),
     "flush": Row((), None, True, {}),
     "load": Row((), {"name": "value"}),
-    "exists": Row(("x" * 43,), False),
+    "exists": Row(("x" * 40,), False),
 }
 ASYNCHRONOUS_ALONE = {"aset": Row(("other", 5), None, True, {"name": "value", "other": 5})}
 SYNCHRONOUS_ALONE = {
@@ -217,6 +219,17 @@ class TestMembers:
 
         assert session.load() == {"cart": {"items": ["tea", "coffee"]}}
 
+    def test_what_djangos_own_code_takes_for_a_dict_is_the_data(self, opened: Callable[[str | None], Any]) -> None:
+        """``_session``: private, and yet others read and write it."""
+        session = opened(a_token(name="value", cart={"items": []}))
+        session._session["other"] = 5
+        session._session["cart"]["items"].append("tea")
+        del session._session["name"]
+        session.save()
+
+        assert session._session.copy() == session._get_session() == {"cart": {"items": ["tea"]}, "other": 5}
+        assert dict(opened(a_token(name="value"))._session) == {"name": "value"}
+
     def test_encode_and_decode_are_djangos(self, opened: Callable[[str | None], Any]) -> None:
         """Nothing here uses them, but someone may."""
         session = opened(None)
@@ -262,18 +275,116 @@ class TestMembers:
             slow.save()
 
     def test_who_signs_in_with_another_id_ends_the_session_of_the_other(self, opened: Callable[[str | None], Any]) -> None:
-        """Design, "Lifetimes"."""
+        """Design, "Acts": at once, for perhaps no response comes of the request."""
         token = a_token(cart=["tea"])
         first = SessionStore(token)
         first.login("alice")
         first.save()
         session = opened(first.session_key)
         session.login("bob")
+        assert manager().sessions_of("alice") == []
         session.save()
         manager().commit(session.underlying)
 
         assert (session.user_id, list(session)) == ("bob", [])
+        assert len(manager().sessions_of("bob")) == 1
+
+    def test_the_id_is_the_same_for_life(self, opened: Callable[[str | None], Any]) -> None:
+        """Promise 17: what ``cycle_key()`` and a sign-in change is the secret, and that at once."""
+        token = a_token(name="value")
+        name, tokens_seen = SessionStore(token).id, {token}
+        for act in ("cycle_key", "acycle_key", "regenerate", "login", "cycle_key", "login"):
+            session = opened(token)
+            method = getattr(session, act)
+            async_to_sync(method)() if act == "acycle_key" else method(*(["5"] if act == "login" else []))
+            assert session.id == name
+            key = session.session_key
+            verdict: Any = manager().commit(session.underlying)
+            token = verdict.token.reveal()
+            assert session.session_key == key == (token if isinstance(session, SessionStore) else name)
+            assert (session.id, token in tokens_seen) == (name, False)
+            tokens_seen.add(token)
+
+        assert dict(SessionStore(token)) == {"name": "value"}
+
+    def test_the_token_from_before_a_sign_in_opens_what_was_there_before_for_a_moment(
+        self, opened: Callable[[str | None], Any], clock: FakeClock
+    ) -> None:
+        """Promise 18: nothing of what comes after; and after ten seconds nothing at all."""
+        before = a_token(name="value")
+        session = SessionStore(before)
+        session.cycle_key()
+        session["_auth_user_id"] = "5"
+        session["mine"] = "secret"
+        session.save()
+        clock.advance(WINDOW - 0.1)
+        late = opened(before)
+
+        assert (dict(late), late.user_id, late.is_gone) == ({"name": "value"}, None, True)
+        assert not late.exists(before)
+        late.flush()
+        assert not late.modified
+        late.delete(before)
+        assert manager().commit(late.underlying) is None
+        assert dict(SessionStore(session.session_key))["mine"] == "secret"
+        clock.advance(0.1)
+        late = opened(before)
+        assert (dict(late), late.is_gone, late.session_key) == ({}, False, None)
+
+    def test_a_second_click_signs_in_with_a_token_of_its_own(self, opened: Callable[[str | None], Any]) -> None:
+        """Promise 20: as Django's ``login()`` does it, whether the first was stored before or after the second began."""
+        token = a_token(name="value")
+        early, first = opened(token), opened(token)
+        _ = early["name"]
+        sent = []
+        for session in (first, early, opened(token)):
+            session.cycle_key()
+            session["_auth_user_id"] = "5"
+            verdict: Any = manager().commit(session.underlying)
+            sent.append(verdict.token.reveal())
+
+        assert len({token, *sent}) == 4
+        assert [dict(SessionStore(each)) for each in sent] == [{"name": "value", "_auth_user_id": "5"}] * 3
+        assert len(manager().sessions_of("5")) == 1
+
+    def test_signing_in_again_gives_another_secret(self, opened: Callable[[str | None], Any]) -> None:
+        """Promise 18: Django's ``login()`` of a user who is signed in calls no ``cycle_key()``."""
+        first = SessionStore()
+        first["_auth_user_id"] = "5"
+        first.save()
+        session = opened(first.session_key)
+        session["_auth_user_id"] = "5"
+        verdict: Any = manager().commit(session.underlying)
+
+        assert verdict.token.reveal() != first.session_key
+        assert dict(SessionStore(first.session_key)) == {}
+        assert dict(SessionStore(verdict.token.reveal())) == {"_auth_user_id": "5"}
+
+    def test_what_login_takes_is_passed_on(self, opened: Callable[[str | None], Any]) -> None:
+        """Design, 5: of an anonymous session's data only these go on; and the mark that was read before the password."""
+        session = opened(a_token(cart=["tea"], other="gone"))
+        session.login("alice", keep=("cart",))
+        verdict: Any = manager().commit(session.underlying)
+        assert dict(SessionStore(verdict.token.reveal())) == {"cart": ["tea"]}
+
+        session, mark = opened(a_token(cart=["tea"])), manager().mark_of("alice")
+        manager().revoke_all("alice")
+        session.login("alice", mark=mark)
+        assert manager().commit(session.underlying) is None
         assert manager().sessions_of("alice") == []
+
+    def test_asynchronous_code_signs_in(self, opened: Callable[[str | None], Any]) -> None:
+        """``alogin()``: the user's mark is read from the store, which no event loop waits for."""
+        session = opened(a_token(name="value"))
+        async_to_sync(session.acycle_key)()
+        async_to_sync(session.aset)("_auth_user_id", "5")
+        async_to_sync(session.aupdate)({"_auth_user_id": "5", "other": 1})
+        manager().commit(session.underlying)
+
+        assert session.user_id == "5"
+        assert [dict(info.data) for info in manager().sessions_of("5")] == [
+            {"name": "value", "_auth_user_id": "5", "other": 1}
+        ]
 
 
 class TestExpiry:
@@ -303,7 +414,7 @@ class TestExpiry:
         call("set_expiry", value)
         session.save()
         manager().commit(session.underlying)
-        envelope = session.underlying.progress.envelope
+        envelope = session.state.envelope
 
         assert call("get_expiry_age") == age
         assert call("get_expiry_date") == datetime.fromtimestamp(NOW + age, UTC)
@@ -350,38 +461,38 @@ class TestExpiry:
 
         assert session.get_session_cookie_age() == session.get_expiry_age() == 400
 
-    def test_a_sliding_end_does_not_change_the_key_each_time(self, clock: FakeClock) -> None:
-        """The browser learns of another end only with a new key, so a minute's difference is none."""
-        session = the_requests(a_token(name="value"))
-        session.set_expiry(timedelta(hours=1))
-        first = session.id
-        manager().commit(session.underlying)
-        clock.advance(59)
-        session.set_expiry(timedelta(hours=1))
-        assert session.id == first
-        clock.advance(2)
-        session.set_expiry(timedelta(hours=1))
+    def test_another_end_is_told_with_the_same_token(self, opened: Callable[[str | None], Any], clock: FakeClock) -> None:
+        """Promise 20: the cookie lasts longer, and parallel requests go on with the one that they have."""
+        token = a_token(name="value")
+        for _ in range(3):
+            clock.advance(50)
+            session = opened(token)
+            session.set_expiry(timedelta(minutes=1))
+            assert session.get_expiry_age() == 60
+            verdict: Any = manager().commit(session.underlying)
+            assert (verdict.token.reveal(), verdict.max_age) == (token, 60)
 
-        assert session.id != first
+        assert dict(SessionStore(token))["name"] == "value"
 
 
 class TestEngine:
     """``SessionStore``: what Django's middleware, its test client and commands do with it."""
 
-    def test_the_key_is_the_token_and_the_store_sees_only_its_hash(self, store: FaultyStore) -> None:
-        """Promise 11."""
+    def test_the_key_is_the_token_and_the_store_sees_only_the_id(self, store: FaultyStore) -> None:
+        """Promise 11; and it fits the columns of forty characters that others have for it."""
         assert SessionStore().session_key is None
         session = SessionStore()
         session.create()
         token = session.session_key
 
         assert token is not None
-        assert tokens.well_formed(token)
-        assert token not in {key for _, key in store.calls}
+        assert len(token) == 40
+        assert Token.read(token) is not None
+        assert {key for _, key in store.calls if key} == {session.id}
         assert session.exists(token)
         assert session.exists(session.id)
 
-    @pytest.mark.parametrize("key", ["", "short", "x" * 42, "0" * 32, "../../../etc/passwd" * 3, 5, None])
+    @pytest.mark.parametrize("key", ["", "short", "x" * 39, "x" * 41, "0" * 32, "../../../etc/passwd" * 3, 5, None])
     def test_what_has_not_the_form_of_a_token_reaches_no_store(self, store: FaultyStore, key: Any) -> None:
         """Promise 11: and is no key."""
         session = SessionStore(key)
@@ -391,7 +502,7 @@ class TestEngine:
 
     def test_an_unknown_token_is_never_adopted(self) -> None:
         """Promise 11: saving gives it one of ours."""
-        theirs = tokens.new()
+        theirs = Token.new().reveal()
         assert SessionStore(theirs).session_key == theirs
         session = SessionStore(theirs)
         session["name"] = "value"
@@ -409,15 +520,19 @@ class TestEngine:
             make(session)
             assert session.exists(session.session_key)
 
-    def test_create_makes_another_session_with_the_same_data(self) -> None:
-        """As Django's engines do; the old one stays."""
+    def test_create_gives_a_session_that_is_there_another_key(self) -> None:
+        """Promise 19: no second session with the data of the first, that would outlive its end."""
         session = SessionStore(a_token(name="value"))
-        before = session.session_key
-        _ = session["name"]
+        before, name = session.session_key, session.id
         session.create()
 
         assert session.session_key != before
-        assert dict(SessionStore(session.session_key)) == dict(SessionStore(before)) == {"name": "value"}
+        assert session.id == name
+        assert dict(SessionStore(session.session_key)) == {"name": "value"}
+        assert dict(SessionStore(before)) == {}
+        SessionStore().delete(name)
+        with pytest.raises(UpdateError):
+            session.create()
 
     def test_must_create_refuses_what_is_there(self) -> None:
         """``CreateError``."""
@@ -428,10 +543,13 @@ class TestEngine:
         """Django's own engines do it, and so do theirs that are derived; the data stay."""
         session = SessionStore(a_token(name="value"))
         _ = session["name"]
+        session["_auth_user_id"] = "5"
         session._session_key = None
-        assert (session.session_key, dict(session)) == (None, {"name": "value"})
+        assert (session.session_key, dict(session)) == (None, {"name": "value", "_auth_user_id": "5"})
         session._session_key = "junk"
         assert session.session_key is None
+        session.save()
+        assert [info.data["name"] for info in manager().sessions_of("5")] == ["value"]
 
     def test_parallel_changes_are_merged(self) -> None:
         """Promise 3: each saves what it changed over what the other has."""
@@ -459,14 +577,19 @@ class TestEngine:
         """Promises 11 and 16: a request that fails in between has changed nothing; once saved, the old key is dead."""
         before = a_token(name="value")
         session = SessionStore(before)
-        session.cycle_key()
-        assert session.session_key != before
-        assert not session.exists(before)
-        assert SessionStore().exists(before)
-        session.save()
+        for _ in range(2):
+            session.cycle_key()
+            unsaved = session.session_key
+            assert unsaved != before
+            assert not session.exists(before)
+            assert SessionStore().exists(before)
+            assert session.load() == {"name": "value"}
+            session.save()
 
-        assert not SessionStore().exists(before)
-        assert dict(SessionStore(session.session_key)) == {"name": "value"}
+            assert session.session_key == unsaved
+            assert not SessionStore().exists(before)
+            assert dict(SessionStore(session.session_key)) == session.load() == {"name": "value"}
+            before = unsaved
 
     def test_a_session_that_has_another_key_by_now_is_not_saved_under_the_old_one(self) -> None:
         """``UpdateError``: Django would send the old token again. The changes are with the session (promise 3)."""
@@ -500,6 +623,34 @@ class TestEngine:
         unopened.modified = False
         assert not unopened.modified
 
+    def test_what_cannot_be_saved_is_not_modified(self) -> None:
+        """Promises 5 and 20: Django's middleware saves nothing then, answers no 400, and leaves the new cookie alone."""
+        token = a_token(name="value")
+        session = SessionStore(token)
+        session.cycle_key()
+        session["_auth_user_id"] = "5"
+        session.save()
+        late = SessionStore(token)
+        late["late"] = "yes"
+        assert (late.modified, late.is_empty(), late.session_key) == (False, False, token)
+        with pytest.raises(UpdateError):
+            late.save()
+        late.flush()
+
+        assert (late.modified, late.is_empty()) == (False, False)
+        assert "late" not in SessionStore(session.session_key)
+
+    def test_a_sign_in_by_hand_is_recorded_and_keeps_its_key(self) -> None:
+        """Tests that write the user's key themselves have no use for a new token; but the index has the user."""
+        token = a_token(name="value")
+        session = SessionStore(token)
+        session["_auth_user_id"] = "5"
+        session.save()
+
+        assert session.session_key == token
+        assert (session.user_id, session.signed_in_at) == ("5", NOW)
+        assert [info.id for info in manager().sessions_of("5")] == [session.id]
+
     def test_sessions_are_ended_by_key_and_by_id(self) -> None:
         """``delete(key)``: at once."""
         by_key, by_id = a_token(name="value"), SessionStore(a_token(name="value"))
@@ -507,11 +658,14 @@ class TestEngine:
         SessionStore().delete(by_id.id)
         SessionStore().delete()
         SessionStore().delete("junk")
-        own = SessionStore(a_token(name="value"))
+        token = a_token(name="value")
+        own = SessionStore(token)
         _ = own["name"]
         own.delete()
+        SessionStore(unopened := a_token(name="value")).delete()
 
-        assert not SessionStore().exists(own.session_key or "")
+        assert not SessionStore().exists(token)
+        assert not SessionStore().exists(unopened)
         assert not SessionStore().exists(by_key)
         assert not SessionStore().exists(by_id.session_key)
 
@@ -549,27 +703,48 @@ class TestEngine:
 
         assert session.load() == {"name": "other"}
 
-    def test_a_session_of_djangos_own_engine_is_carried_over_once(self, store: FaultyStore) -> None:
-        """Users stay signed in through the move: the old key opens it, and Django sends the new one."""
-        old = OldSessions()
-        with override_settings(SESSION_MIDDLEWARE={"store": store, "carry_over": lambda: carrying_over(old, "session")}):
-            session = SessionStore(OLD_KEY)
-            assert (session.is_empty(), session.modified) == (False, True)
-            assert dict(session) == {"_auth_user_id": "5"}
+    @pytest.mark.parametrize("old_key", ["k" * 32, "k" * 40])
+    def test_a_session_of_djangos_own_engine_is_carried_over_once(self, store: FaultyStore, old_key: str) -> None:
+        """Users stay signed in through the move: the old key opens it until the new one, which Django sends, was used."""
+        old, clock = OldSessions(old_key), FakeClock()
+        options = {"store": store, "clock": clock, "carry_over": lambda: carrying_over(old, "session")}
+        with override_settings(SESSION_MIDDLEWARE=options):
+            session = SessionStore(old_key)
+            assert (session.is_empty(), session.modified) == (False, True) or len(old_key) == 40
+            assert SessionStore(old_key).load() == dict(session) == {"_auth_user_id": "5"}
+            assert (session.is_empty(), session.modified, session.session_key) == (False, True, old_key)
             session.save()
 
             assert old.kept == {}
-            assert dict(SessionStore(session.session_key)) == {"_auth_user_id": "5"}
+            assert Token.read(session.session_key) is not None
+            assert dict(SessionStore(session.session_key)) == dict(SessionStore(old_key)) == {"_auth_user_id": "5"}
             assert [info.user_id for info in manager().sessions_of("5")] == ["5"]
-            assert SessionStore(OLD_KEY).is_empty()
+            SessionStore(session.session_key).save()
+            clock.advance(OVERLAP)
+            assert dict(SessionStore(session.session_key)) == {"_auth_user_id": "5"}
+            assert dict(SessionStore(old_key)) == {}
             assert SessionStore("no key").is_empty()
+
+    def test_a_request_with_the_old_key_that_comes_late_leaves_the_new_one_alone(self, store: FaultyStore) -> None:
+        """Promise 20: Django would send the old key again; what was changed is kept."""
+        old = OldSessions()
+        options = {"store": store, "carry_over": lambda: carrying_over(old, "session")}
+        with override_settings(SESSION_MIDDLEWARE=options):
+            session = SessionStore(OLD_KEY)
+            session.save()
+            late = SessionStore(OLD_KEY)
+            late["late"] = "yes"
+            with pytest.raises(UpdateError):
+                late.save()
+
+            assert SessionStore(session.session_key)["late"] == "yes"
 
 
 class OldSessions:
     """Where Django's own engine has kept one session."""
 
-    def __init__(self) -> None:
-        self.kept = {OLD_KEY: SessionStore().encode({"_auth_user_id": "5"}).encode()}
+    def __init__(self, key: str = "k" * 32) -> None:
+        self.kept = {key: SessionStore().encode({"_auth_user_id": "5"}).encode()}
 
     def get(self, key: str, now: float) -> bytes | None:
         return self.kept.get(key)
@@ -609,7 +784,7 @@ class TestRequestSession:
         assert key is not None
         verdict: Any = manager().commit(session.underlying)
 
-        assert the_requests(verdict.token).session_key == key
+        assert the_requests(verdict.token.reveal()).session_key == key
 
     def test_save_stores_at_once(self) -> None:
         """A long request may show how far it has come."""
@@ -622,6 +797,49 @@ class TestRequestSession:
         SessionStore().delete(token)
         session["done"] = 100
         with pytest.raises(UpdateError):
+            session.save()
+
+    def test_what_is_saved_at_once_is_told_with_the_response(self) -> None:
+        """Promise 20: the cookie lasts as long as the session that is stored already."""
+        token = a_token(done=0)
+        session = the_requests(token)
+        session.set_expiry(timedelta(hours=2))
+        session.save()
+        assert SessionStore(token).expires_at == NOW + 7200
+        verdict: Any = manager().commit(session.underlying)
+
+        assert (verdict.token.reveal(), verdict.max_age) == (token, 7200)
+
+    def test_a_new_secret_is_stored_when_the_browser_can_be_told(self) -> None:
+        """Promise 20: a request that fails after ``save()`` has made nothing unreachable."""
+        token = a_token(done=0)
+        session = the_requests(token)
+        session["done"] = 50
+        session.cycle_key()
+        session.save()
+
+        assert manager().commit(session.underlying, failed=True) is None
+        assert SessionStore(token)["done"] == 0
+
+    def test_a_sign_in_meanwhile_is_not_written_to(self) -> None:
+        """Promise 18: ``UpdateError``, as for a session that has ended; too many changes at once are a conflict."""
+        token = a_token(done=0)
+        slow, session = the_requests(token), the_requests(token)
+        slow["slow"] = "yes"
+        session.login("5")
+        manager().commit(session.underlying)
+
+        with pytest.raises(UpdateError):
+            slow.save()
+        assert [dict(info.data) for info in manager().sessions_of("5")] == [{"done": 0}]
+
+    def test_a_save_that_keeps_losing_is_a_conflict(self, store: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Promise 4: it says so."""
+        session = the_requests(a_token(done=0))
+        session["done"] = 50
+        monkeypatch.setattr(store, "update", lambda key, record, *, version: False)
+
+        with pytest.raises(ConflictError):
             session.save()
 
     def test_other_sessions_can_be_ended_by_their_keys(self) -> None:

@@ -83,8 +83,9 @@ def answer(browser: Browser, path: str, method: str = "GET") -> Any:
 
 
 class TestEveryWay:
-    def test_signing_in_regenerates_and_records_the_user(self, browser: Browser) -> None:
-        """Promise 11: ``login_user`` gives a new token, the old one is dead, and what the visitor had is kept."""
+    def test_signing_in_is_a_boundary(self, browser: Browser) -> None:
+        """Promise 18: ``login_user`` gives a new secret, the user is recorded, and what the visitor had is kept; the token
+        from before has no part in any of it."""
         answer(browser, "/append")
         before = browser.token
         assert before is not None
@@ -92,9 +93,15 @@ class TestEveryWay:
         assert answer(browser, "/sign-in?id=1")["user"] == "1"
         after = answer(browser, "/show")
         assert (after["user"], after["name"], after["data"]["cart"]) == ("1", "alice", {"items": ["tea"]})
-        assert browser.token not in (before, None)
+        token = browser.token
+        assert token not in (before, None)
         browser.token = before
-        assert answer(browser, "/show") == {"data": {}, "user": None, "name": None}
+        shown = answer(browser, "/show")
+        assert (shown["user"], shown["name"], shown["data"].keys() <= {"cart"}) == (None, None, True)
+        answer(browser, "/put?key=b&value=2")
+        assert token is not None
+        browser.token = token
+        assert "b" not in answer(browser, "/show")["data"]
 
     def test_signing_out_ends_the_session(self, browser: Browser) -> None:
         """Promise 5: after ``logout_user`` the old token opens nothing; the message of the next line is in a new session."""
@@ -396,7 +403,7 @@ class TestPermanent:
             assert dict(stored) == {}
 
     def test_saying_it_again_changes_nothing(self, client: FlaskClient, kept: FaultyStore) -> None:
-        """Promise 2: the recipe says it at each request; no write, no new token."""
+        """Promise 2: the recipe says it at each request; no write, no cookie."""
         with client.session_transaction() as stored:
             stored["a"], stored.permanent = 1, True
         kept.calls.clear()
@@ -406,14 +413,16 @@ class TestPermanent:
         assert verbs(kept) == ["load"]
 
     def test_it_can_be_taken_back(self, app: Flask, client: FlaskClient, clock: FakeClock) -> None:
-        """The timeouts of the options hold again, and the cookie ends with the browser."""
+        """The timeouts of the options hold again, and the cookie, which is sent again as it was, ends with the browser."""
         with client.session_transaction() as stored:
             stored["a"], stored.permanent = 1, True
+        before = client.get_cookie("session")
         with client.session_transaction() as stored:
             stored.permanent = False
         cookie = client.get_cookie("session")
         assert cookie is not None
-        assert cookie.max_age is None
+        assert before is not None
+        assert (cookie.max_age, cookie.value) == (None, before.value)
 
         with client.session_transaction() as stored:
             assert (stored.permanent, stored["a"]) == (False, 1)
@@ -574,8 +583,8 @@ class TestTransactions:
         with app.test_request_context(headers={"Cookie": f"session={cookie.value}"}):
             assert session["a"] == 1
             session["a"] = 2
-            session.login("alice")
-        assert verbs(kept) == ["load"]
+            session.login("alice")  # asks for the mark of the user
+        assert verbs(kept) == ["load", "load"]
 
     def test_a_with_block_reads_the_session_of_the_request(self, app: Flask, client: FlaskClient) -> None:
         """Flask, "Testing": also when it is new, and when the view has not used it."""
@@ -669,6 +678,109 @@ class TestUnwrapped:
         assert "page" not in failed.text
 
 
+class TestSecrets:
+    """The session and its id stay while the token in the cookie changes."""
+
+    @pytest.fixture
+    def app(self, app: Flask) -> Flask:
+        serve(app, lambda: {"id": session.id, "user": session.user_id, "data": dict(session)}, "/show")
+        serve(app, lambda: session.update(flask.request.args.to_dict()), "/put")
+        serve(app, lambda: session.regenerate(), "/regenerate")
+        serve(app, lambda: session.login("alice"), "/login")
+        serve(app, lambda: session.login("alice", keep=("a",)), "/login-keep")
+        return app
+
+    @pytest.fixture(params=["served", "unwrapped"], autouse=True)
+    def way(self, request: pytest.FixtureRequest, app: Flask) -> None:
+        """With the middleware, and as Flask alone opens and stores its sessions."""
+        if request.param == "unwrapped":
+            app.wsgi_app = app.extensions["session_middleware"].app  # type: ignore[method-assign]
+
+    @staticmethod
+    def visit(app: Flask, path: str, token: str | None = None) -> tuple[Any, str | None]:
+        """Make a request; return the JSON of the response, and the token that it sets."""
+        client = app.test_client(use_cookies=False)
+        response = client.get(path, headers={} if token is None else {"Cookie": f"session={token}"})
+        assert response.status_code == 200
+        cookies = response.headers.getlist("Set-Cookie")
+        return response.json if response.is_json else None, cookies[0].partition(";")[0][8:] if cookies else None
+
+    def begin(self, app: Flask, path: str = "/put?a=1") -> str:
+        token = self.visit(app, path)[1]
+        assert token is not None
+        return token
+
+    def follow(self, app: Flask, path: str, token: str) -> str:
+        fresh = self.visit(app, path, token)[1]
+        assert fresh is not None
+        return fresh
+
+    def test_the_id_is_stable(self, app: Flask) -> None:
+        """Promise 17: through ``regenerate()`` and sign-in, ``sid`` included."""
+        tokens = [self.begin(app)]
+        for path in ("/regenerate", "/login", "/regenerate", "/login"):
+            tokens.append(self.follow(app, path, tokens[-1]))
+        shown, _ = self.visit(app, "/show", tokens[-1])
+        assert shown == {"id": tokens[0][:12], "user": "alice", "data": {"a": "1"}}
+        assert ({token[:12] for token in tokens}, len(set(tokens))) == ({shown["id"]}, 5)
+
+    def test_a_token_from_before_a_sign_in_reads_what_was_there_for_ten_seconds(self, app: Flask, clock: FakeClock) -> None:
+        """Design, "Secrets": what it writes is dropped; afterwards it is as an unknown one."""
+        before = self.begin(app)
+        after = self.follow(app, "/login", before)
+        for _ in range(2):
+            clock.advance(4.9)
+            shown, _ = self.visit(app, "/show", before)
+            assert (shown["user"], shown["data"]) == (None, {"a": "1"})
+            assert self.visit(app, "/put?b=2", before) == (None, None)
+        clock.advance(0.2)
+        shown, _ = self.visit(app, "/show", before)
+        assert (shown["user"], shown["data"]) == (None, {})
+        another = self.follow(app, "/put?b=2", before)
+        assert another[:12] != before[:12]
+        assert self.visit(app, "/show", after)[0] == {"id": before[:12], "user": "alice", "data": {"a": "1"}}
+
+    def test_a_double_click_signs_in_whichever_answer_is_kept(self, app: Flask) -> None:
+        """Promise 20: both have a secret of the same session."""
+        before = self.begin(app)
+        for after in [self.follow(app, "/login", before) for _ in range(2)]:
+            assert self.visit(app, "/show", after)[0] == {"id": before[:12], "user": "alice", "data": {"a": "1"}}
+
+    def test_only_what_is_to_be_kept_goes_on(self, app: Flask) -> None:
+        """``login(user, keep=...)``, as everywhere."""
+        before = self.begin(app, "/put?a=1&b=2")
+        after = self.follow(app, "/login-keep", before)
+        assert self.visit(app, "/show", after)[0]["data"] == {"a": "1"}
+
+    def test_a_sign_in_is_ended_by_a_sign_out_everywhere_from_before_the_password_was_checked(self, app: Flask) -> None:
+        """Promise 19: with ``login(user, mark=...)``."""
+        manager = manager_of(app)
+
+        def sign_in() -> None:
+            mark = manager.mark_of("alice")
+            manager.revoke_all("alice")
+            session.login("alice", mark=mark)
+
+        serve(app, sign_in, "/slow")
+        assert self.visit(app, "/slow", self.begin(app)) == (None, None)
+        assert manager.sessions_of("alice") == []
+
+    def test_a_session_that_is_listed_can_be_ended_while_it_gets_a_new_secret(self, app: Flask) -> None:
+        """Promises 17 and 19: in the middle of the request that regenerates."""
+        manager = manager_of(app)
+
+        def regenerate() -> None:
+            session.regenerate()
+            (listed,) = manager.sessions_of("alice")
+            assert manager.revoke(listed.id)
+
+        serve(app, regenerate, "/ended")
+        token = self.follow(app, "/login", self.begin(app))
+        assert self.visit(app, "/ended", token) == (None, None)
+        shown, _ = self.visit(app, "/show", token)
+        assert (shown["user"], shown["data"], manager.sessions_of("alice")) == (None, {}, [])
+
+
 class TestErrors:
     def test_a_failed_request_changes_nothing(self, app: Flask, client: FlaskClient) -> None:
         """Promise 16: with a handler of the application's own, too, but a 404 is no failure."""
@@ -759,14 +871,17 @@ class TestSetup:
         sessions = Sessions(store=kept, lifetime=usual, clock=clock, cookie=CookiePolicy(name="sid"))
         one, other = Flask("one"), Flask("other")
         sessions.init_app(one)
-        sessions.init_app(other, lifetime=special, cookie=CookiePolicy(name="other"), max_bytes=2048, codec=JSONCodec())
+        options: dict[str, Any] = {"max_bytes": 2048, "codec": JSONCodec(), "namespace": "shop"}
+        sessions.init_app(other, lifetime=special, cookie=CookiePolicy(name="other"), **options)
         with one.app_context():
             assert sessions.manager is manager_of(one)
             assert (sessions.manager.lifetime, sessions.manager.now) == (usual, clock)
+            assert sessions.manager.namespace == "sid"
         with other.app_context():
             assert sessions.manager is manager_of(other)
             assert (sessions.manager.lifetime, sessions.manager.store) == (special, kept)
             assert isinstance(sessions.manager.codec, JSONCodec)
+            assert sessions.manager.namespace == "shop"
         with one.test_client().session_transaction() as stored:
             stored["a"] = 1
 
@@ -1000,11 +1115,43 @@ class TestFlaskWTF:
         assert self.post(client, "/save", token)[0] == 400
 
     def test_a_token_from_before_the_sign_in_is_good_after_it(self, client: FlaskClient) -> None:
-        """An anonymous session keeps its data: a form in another tab still works."""
-        token = client.get("/form").text
-        status, _ = self.post(client, "/login", token, user="alice")
+        """An anonymous session keeps its data: a form in another tab still works, and so does the one that is there."""
+        token, other_tab = client.get("/form").text, client.get("/form").text
+        status, next_token = self.post(client, "/login", token, user="alice")
         assert status == 200
-        assert self.post(client, "/save", token) == (200, "saved")
+        for each in (token, other_tab, next_token):
+            assert self.post(client, "/save", each) == (200, "saved")
+
+    def test_a_form_that_is_on_its_way_while_someone_signs_in_is_let_through(
+        self, app: Flask, client: FlaskClient, clock: FakeClock
+    ) -> None:
+        """Promise 20: the second click of a double click has the cookie from before; after 10 s nothing is known of it."""
+        token = client.get("/form").text
+        before = client.get_cookie("session")
+        assert before is not None
+        self.post(client, "/login", token, user="alice")
+        for wait, status in ((0, 200), (9, 200), (2, 400)):
+            clock.advance(wait)
+            late = app.test_client()
+            late.set_cookie("session", before.value)
+            assert self.post(late, "/save", token)[0] == status
+            assert self.post(late, "/login", token, user="alice")[0] == status
+        with client:
+            client.get("/form")
+            assert "saved" not in session
+
+    def test_a_page_after_a_sign_in_that_keeps_no_token_has_one_of_its_own(self, app: Flask, client: FlaskClient) -> None:
+        """``keep=("cart",)``: the old token goes with all else, and the form on the answer works."""
+
+        def sign_in() -> str:
+            session.login("alice", keep=("cart",))
+            return flask.render_template_string("{{ csrf_token() }}")
+
+        serve(app, sign_in, "/login-keep")
+        token = client.get("/form").text
+        _, next_token = self.post(client, "/login-keep", token)
+        assert self.post(client, "/save", token)[0] == 400
+        assert self.post(client, "/save", next_token) == (200, "saved")
 
     def test_a_page_after_the_end_of_a_session_has_a_token_of_the_next(self, client: FlaskClient) -> None:
         """Sign-out, or sign-in as someone else: the old token is dead, and the form on the answer works."""

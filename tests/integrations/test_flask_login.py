@@ -155,19 +155,20 @@ def signed_in(user: str = "1", *, fresh: bool = True) -> dict[str, Any]:
 
 class TestSigningIn:
     def test_it_is_a_login_of_ours(self, client: FlaskClient, sessions: SessionManager) -> None:
-        """Promise 11: a new token, the user recorded, and what the visitor had is kept."""
+        """Promise 18: a new secret of the same session, the user recorded, and what the visitor had is kept."""
         client.get("/put")
         before = token(client)
 
         assert client.get("/in/1").json == signed_in()
         assert token(client) not in (before, None)
         assert client.get("/who").json == signed_in()
-        assert sessions.open(before).is_new
+        assert sessions.open(before).user_id is None
         (listed,) = sessions.sessions_of("1")
         assert listed.data["cart"] == ["tea"]
+        assert (before or "").startswith(listed.id)
 
-    def test_again_as_the_same_user_is_a_new_token(self, client: FlaskClient, clock: FakeClock) -> None:
-        """OWASP ASVS 5.0, 7.2.4: at re-authentication, too; both timeouts start anew."""
+    def test_again_as_the_same_user_is_a_new_secret(self, client: FlaskClient, clock: FakeClock) -> None:
+        """OWASP ASVS 5.0, 7.2.4: at re-authentication, too; both timeouts start anew, and the session is the same."""
         client.get("/in/1")
         client.get("/put")
         before = token(client)
@@ -178,7 +179,8 @@ class TestSigningIn:
         assert client.get("/data").json["cart"] == ["tea"]  # type: ignore[index]
         with client:
             client.get("/who")
-            assert session.created_at == clock()
+            assert (session.signed_in_at, session.created_at) == (clock(), clock() - HOUR / 2)
+            assert (before or "").startswith(session.id)
 
     def test_to_confirm_a_sign_in_is_one(self, client: FlaskClient) -> None:
         """``confirm_login`` follows a password that was given again; without a user it is nothing."""
@@ -201,6 +203,38 @@ class TestSigningIn:
         assert client.get("/who").json == signed_in("2")
         assert sessions.sessions_of("1") == []
 
+    def test_who_signs_in_is_signed_in_if_the_session_was_ended_meanwhile(
+        self, app: Flask, client: FlaskClient, sessions: SessionManager
+    ) -> None:
+        """Design, "Acts": a sign-in whose session is gone begins another with what the request has set: Flask-Login's own
+        keys are there, whether they differ from what there was or not, and nothing that was only read."""
+        other = app.test_client()
+
+        def end() -> None:
+            assert sessions.revoke(session.id)
+
+        def slow_sign_in() -> Any:
+            flask.session["cart"]
+            end()
+            return sign_in("1")
+
+        def slow_confirm() -> Any:
+            assert flask_login.current_user.is_authenticated
+            end()
+            return confirm()
+
+        app.add_url_rule("/slow-in", view_func=slow_sign_in)
+        app.add_url_rule("/slow-confirm", view_func=slow_confirm)
+        for path in ("/slow-in", "/slow-confirm"):
+            client.get("/put")
+            before = token(client)
+            assert client.get(path).json == signed_in()
+            assert (token(client) or "")[:12] != (before or "")[:12]
+            assert client.get("/who").json == signed_in()
+            assert client.get("/data").json.keys() == {"_user_id", "_fresh", "_id"}  # type: ignore[union-attr]
+        other.set_cookie("session", before or "")
+        assert other.get("/who").json == anonymous()
+
     def test_an_id_that_is_no_text_is_recorded_as_text(self, app: Flask, client: FlaskClient) -> None:
         """``get_id`` should return ``str``; where it returns a number, that works with Flask-Login, and with us."""
         app.add_url_rule("/number", view_func=lambda: str(flask_login.login_user(User(1))))  # type: ignore[arg-type]
@@ -208,7 +242,7 @@ class TestSigningIn:
         assert client.get("/data").json["_user_id"] == 1  # type: ignore[index]
 
     def test_an_inactive_user_is_not_signed_in(self, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-        """No signal, no new token."""
+        """No signal, no new secret."""
         monkeypatch.setattr(User, "is_active", False)
         client.get("/put")
         before = token(client)
@@ -254,10 +288,10 @@ class TestSigningOut:
         assert client.get("/who").json == anonymous()
 
     def test_right_after_the_sign_in_it_leaves_nothing(self, client: FlaskClient, kept: FaultyStore) -> None:
-        """In one request: no record and no cookie of either kind."""
+        """In one request: no record and no cookie of either kind; what is asked for is the mark of the user."""
         assert client.get("/both").json == anonymous()
         assert (token(client), client.get_cookie("remember_token")) == (None, None)
-        assert kept.calls == []
+        assert [verb for verb, _ in kept.calls] == ["load"]
 
     def test_while_the_response_is_sent_it_ends_the_session_at_once(
         self, client: FlaskClient, sessions: SessionManager
@@ -281,7 +315,7 @@ class TestRememberMe:
     def test_the_user_is_back_when_the_session_has_ended(
         self, client: FlaskClient, clock: FakeClock, sessions: SessionManager
     ) -> None:
-        """It is a sign-in: recorded, under a new token, and not fresh."""
+        """It is a sign-in: recorded, under a new secret, and not fresh."""
         client.get("/in/1?remember=1")
         before = token(client)
         clock.advance(DAY)
@@ -298,7 +332,7 @@ class TestRememberMe:
         assert client.get("/who").json == signed_in(fresh=False)
 
     def test_what_an_anonymous_session_holds_is_kept(self, client: FlaskClient) -> None:
-        """Its token goes, as at every sign-in."""
+        """Its secret goes, as at every sign-in."""
         client.get("/in/1?remember=1")
         client.delete_cookie("session")
         client.get("/put")
@@ -307,10 +341,9 @@ class TestRememberMe:
         assert token(client) != before
         assert client.get("/data").json["cart"] == ["tea"]  # type: ignore[index]
 
-    def test_a_request_with_a_token_that_was_just_replaced_makes_no_session(
-        self, client: FlaskClient, sessions: SessionManager
-    ) -> None:
-        """Promise 3: it was sent before the answer to a parallel one was there, and must not overwrite that one's cookie."""
+    def remembered(self, client: FlaskClient) -> FlaskClient:
+        """Let the browser have an anonymous session and the cookie that remembers; return another one with the same cookies,
+        as for a request that is on its way while another is answered."""
         client.get("/in/1?remember=1")
         client.delete_cookie("session")
         client.get("/put")
@@ -319,13 +352,68 @@ class TestRememberMe:
             cookie = client.get_cookie(name)
             assert cookie is not None
             parallel.set_cookie(name, cookie.value)
-        client.get("/who")
+        return parallel
 
-        late = parallel.get("/who")
-        assert late.json == {"user": "1", "recorded": None, "fresh": False}
-        assert late.headers.getlist("Set-Cookie") == []
-        assert len(sessions.sessions_of("1")) == 2
-        assert ["tea"] in [info.data.get("cart") for info in sessions.sessions_of("1")]
+    def test_of_two_requests_at_once_each_is_told_of_the_same_session(
+        self, client: FlaskClient, sessions: SessionManager
+    ) -> None:
+        """Promise 20: the second, whose secret the first has just replaced, joins; whichever cookie stays is signed in."""
+        parallel = self.remembered(client)
+        first, late = client.get("/who"), parallel.get("/who")
+        assert first.json == late.json == signed_in(fresh=False)
+        assert len({token(client), token(parallel)}) == 2
+        for each in (client, parallel):
+            assert each.get("/who").json == signed_in(fresh=False)
+            assert each.get("/data").json["cart"] == ["tea"]  # type: ignore[index]
+        assert sorted(info.data.get("cart", []) for info in sessions.sessions_of("1")) == [[], ["tea"]]
+
+    @pytest.mark.parametrize("user", ["1", "2"])
+    def test_a_cookie_that_remembers_does_not_join_who_has_just_given_a_password(
+        self, client: FlaskClient, sessions: SessionManager, user: str
+    ) -> None:
+        """Promise 18: be it the same user or another. The request is answered for the user that is remembered, and nothing
+        is stored, and no cookie sent: who has signed in stays so, and stays fresh."""
+        parallel = self.remembered(client)
+        client.get(f"/in/{user}")
+        before = len(sessions.sessions_of("1"))
+
+        for _ in range(2):
+            late = parallel.get("/who")
+            assert late.json == {"user": "1", "recorded": None, "fresh": False}
+            assert [cookie for cookie in late.headers.getlist("Set-Cookie") if cookie.startswith("session=")] == []
+        assert client.get("/who").json == signed_in(user)
+        assert len(sessions.sessions_of("1")) == before
+
+    def test_it_does_not_either_once_that_has_ended(
+        self, app: Flask, client: FlaskClient, sessions: SessionManager, kept: FaultyStore
+    ) -> None:
+        """Promise 5: a transaction finds the session gone, so the user has signed out meanwhile."""
+
+        def transact() -> Any:
+            assert session["cart"] == ["tea"]
+            assert sessions.revoke(session.id)
+            session.transact(lambda data: data.update(seen=True))
+            return who()
+
+        app.add_url_rule("/transact", view_func=transact)
+        self.remembered(client)
+        response = client.get("/transact")
+        assert response.json == {"user": "1", "recorded": None, "fresh": False}
+        assert response.headers.getlist("Set-Cookie") == []
+
+    @pytest.mark.parametrize("before", [{}, {"_fresh": False}], ids=["unread", "read"])
+    def test_a_sign_in_by_password_joins_who_is_remembered_and_is_fresh(
+        self, client: FlaskClient, before: dict[str, Any]
+    ) -> None:
+        """Promise 20: whichever of the two cookies stays."""
+        parallel = self.remembered(client)
+        with client.session_transaction() as stored:
+            stored.update(before)
+        client.get("/who")
+        parallel.get("/in/1")
+        for each in (client, parallel):
+            assert each.get("/who").json == signed_in()
+            assert each.get("/data").json["cart"] == ["tea"]  # type: ignore[index]
 
     def test_a_user_who_is_no_more_is_not_signed_in(
         self, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, sessions: SessionManager
@@ -381,6 +469,15 @@ class TestUnchanged:
         assert client.get("/who", headers=other).json == anonymous()
         assert (token(client), client.get_cookie("remember_token")) == (None, None)
         assert sessions.open(before).is_new
+
+    def test_strong_protection_leaves_an_anonymous_session_alone(self, app: Flask, client: FlaskClient) -> None:
+        """Flask-Login suspects every session that it has not signed in, and takes nothing but its own keys from it."""
+        app.config["SESSION_PROTECTION"] = "strong"
+        client.get("/put")
+        before = token(client)
+        for _ in range(2):
+            assert client.get("/who").json == anonymous()
+        assert (token(client), client.get("/data").json) == (before, {"cart": ["tea"]})
 
     def test_a_request_loader_makes_no_session(self, app: Flask, client: FlaskClient, kept: FaultyStore) -> None:
         """An API key is no sign-in."""

@@ -18,7 +18,13 @@ from pyramid import testing
 from pyramid.authentication import SessionAuthenticationHelper, SessionAuthenticationPolicy
 from pyramid.authorization import ACLAuthorizationPolicy
 from pyramid.config import Configurator
-from pyramid.csrf import CookieCSRFStoragePolicy, LegacySessionCSRFStoragePolicy, SessionCSRFStoragePolicy, get_csrf_token
+from pyramid.csrf import (
+    CookieCSRFStoragePolicy,
+    LegacySessionCSRFStoragePolicy,
+    SessionCSRFStoragePolicy,
+    get_csrf_token,
+    new_csrf_token,
+)
 from pyramid.events import NewResponse
 from pyramid.httpexceptions import HTTPConflict, HTTPInternalServerError
 from pyramid.interfaces import ISession, ISessionFactory
@@ -45,7 +51,7 @@ from session_middleware.integrations.pyramid import PyramidSession, manager_of, 
 from session_middleware.testing import FakeClock, FaultyStore
 from tests.apps import Gateway, visit
 from tests.integrations import pyramid_site
-from tests.integrations.contract import IntegrationContract
+from tests.integrations.contract import IntegrationContract, id_of
 
 INCLUDE = "session_middleware.integrations.pyramid"
 View = Callable[[Any], Any]
@@ -199,6 +205,8 @@ class Policy:
 
 
 def sign_in(request: Any) -> Any:
+    if "ended" in request.params:
+        assert manager_of(request).revoke(request.session.id)
     assert remember(request, json.loads(request.params["id"])) == []
     return request.authenticated_userid
 
@@ -228,15 +236,35 @@ def signing(request: pytest.FixtureRequest) -> Any:
 
 
 class TestSigningIn:
-    def test_remember_signs_in_under_a_new_token(self, signing: Any) -> None:
-        """Promise 11: the token from before is dead; the user id is recorded as text, and comes back as it was given."""
+    def test_remember_signs_in_under_a_new_secret(self, signing: Any) -> None:
+        """Promise 18: the one from before is dead; the user id is recorded as text, and comes back as it was given."""
         first = visit(signing, "/sign_in", QUERY_STRING="id=5")
         second = visit(signing, "/sign_in", QUERY_STRING="id=5", cookie=first.cookie)
 
         assert (json.loads(first.body), second.token == first.token) == (5, False)
+        assert id_of(second.token) == id_of(first.token)
         assert json.loads(visit(signing, "/who", cookie=second.cookie).body) == [5, "5"]
         assert json.loads(visit(signing, "/who", cookie=first.cookie).body) == [None, None]
         assert [info.user_id for info in manager_of(signing.registry).sessions_of("5")] == ["5"]
+
+    def test_a_double_click_signs_in_whichever_answer_is_kept(self, signing: Any) -> None:
+        """Promise 20: both answers have a secret of the same session, with what the visitor had."""
+        first = visit(signing, "/sign_out")
+        clicks = [visit(signing, "/sign_in", QUERY_STRING='id="alice"', cookie=first.cookie) for _ in range(2)]
+
+        assert len({first.token, *(click.token for click in clicks)}) == 3
+        for click in clicks:
+            assert id_of(click.token) == id_of(first.token)
+            shown = {"user": "alice", "data": {"_f_": ["good bye"], "auth.userid": "alice"}}
+            assert seen(signing, click) == shown
+
+    def test_who_is_remembered_is_so_if_the_session_was_ended_meanwhile(self, signing: Any) -> None:
+        """Design, "Acts": a sign-in whose session is gone begins another, which Pyramid knows the user of, too."""
+        first = visit(signing, "/sign_out")
+        second = visit(signing, "/sign_in", QUERY_STRING='id="alice"&ended', cookie=first.cookie)
+
+        assert id_of(second.token) != id_of(first.token)
+        assert json.loads(visit(signing, "/who", cookie=second.cookie).body) == ["alice", "alice"]
 
     def test_another_user_finds_nothing_of_the_first(self, signing: Any) -> None:
         """Design, "Lifetimes": without a sign-out between."""
@@ -331,6 +359,37 @@ class TestCSRF:
         assert app.post("/form", {"csrf_token": "x"}, status=400).status_int == 400
         assert app.post("/form", status=400).status_int == 400
         assert other.post("/form", {"csrf_token": token}, status=400).status_int == 400
+
+    @pytest.mark.parametrize("renews", [False, True])
+    @pytest.mark.parametrize("policy", [LegacySessionCSRFStoragePolicy, SessionCSRFStoragePolicy, CookieCSRFStoragePolicy])
+    def test_a_form_from_before_a_sign_in_is_good_for_a_second_click(self, policy: Callable[[], Any], renews: bool) -> None:
+        """Promise 20: with the cookie from before, and where a sign-in makes a new token, as Pyramid advises; the form of
+        the last answer works, and so does the one in another tab unless there is a new token."""
+
+        def form(request: Any) -> Any:
+            if request.method == "GET":
+                return get_csrf_token(request)
+            if "user" in request.POST:
+                remember(request, request.POST["user"])
+            return new_csrf_token(request) if renews and "user" in request.POST else get_csrf_token(request)
+
+        config = configured(form=form, who=who)
+        config.set_default_csrf_options(require_csrf=True)
+        config.set_security_policy(Policy())
+        config.set_csrf_storage_policy(policy())
+        wsgi = config.make_wsgi_app()
+        app, second = TestApp(wsgi), TestApp(wsgi)
+        other_tab = token = app.get("/form").json
+        if policy is CookieCSRFStoragePolicy:
+            app.get("/who")
+        for cookie in app.cookiejar:
+            second.cookiejar.set_cookie(cookie)
+
+        app.post("/form", {"csrf_token": token, "user": "alice"})
+        last = second.post("/form", {"csrf_token": token, "user": "alice"}).json
+        assert second.get("/who").json == ["alice", "alice"]
+        assert second.post("/form", {"csrf_token": last}).json == last
+        assert second.post("/form", {"csrf_token": other_tab}, expect_errors=True).status_int == (400 if renews else 200)
 
 
 class TestCommit:
@@ -497,6 +556,60 @@ class TestOtherPolicies:
         assert second.token != first.token
         assert seen(app, first)["data"] == {}
 
+    @pytest.mark.parametrize("act", ["regenerate", "login"])
+    def test_a_secret_that_an_attempt_has_stored_is_the_one_to_go_on_with(self, act: str) -> None:
+        """Promise 20: a transaction stores it at once, and the old one is dead; so the browser is told in any case."""
+
+        def view(request: Any) -> None:
+            if request.environ["attempt"] == 0 and request.cookies:
+                request.session.login("alice") if act == "login" else request.session.regenerate()
+                request.session.transact(lambda data: data.update(counted=1))
+            request.session["last"] = request.environ["attempt"]
+
+        app = self.attempts(view)
+        first = visit(app, "/attempted")
+        second = visit(app, "/attempted", cookie=first.cookie)
+
+        assert json.loads(second.body) == {"last": 2, "counted": 1}
+        assert id_of(second.token) == id_of(first.token)
+        assert seen(app, second) == {"user": "alice" if act == "login" else None, "data": {"last": 2, "counted": 1}}
+
+    @pytest.mark.parametrize("cookie", [True, False])
+    def test_what_an_attempt_has_begun_and_stored_is_there_in_the_next(self, cookie: bool) -> None:
+        """Promise 5: also after it has ended the session of another user; that stays ended."""
+
+        def view(request: Any) -> None:
+            if request.environ["attempt"] == 0:
+                request.session.login("bob" if request.cookies else "alice")
+                request.session.transact(lambda data: data.update(counted=1))
+
+        app = self.attempts(view)
+        first = visit(app, "/attempted")
+        last = visit(app, "/attempted", cookie=first.cookie) if cookie else first
+
+        assert json.loads(last.body) == {"counted": 1}
+        assert seen(app, last) == {"user": "bob" if cookie else "alice", "data": {"counted": 1}}
+        assert len(manager_of(app.registry).sessions_of("alice")) == (0 if cookie else 1)
+
+    @pytest.mark.parametrize("gone", ["revoked", "store fails"])
+    def test_if_that_is_gone_meanwhile_nothing_is_sent(self, gone: str) -> None:
+        """Promises 7 and 19: it is ended elsewhere, or cannot be asked for; then the request fails, and none is tried."""
+        store = FaultyStore(MemoryStore())
+
+        def view(request: Any) -> None:
+            if request.environ["attempt"] == 0:
+                request.session.login("alice")
+                request.session.transact(lambda data: data.update(counted=1))
+                if gone == "revoked":
+                    manager_of(request).revoke_all("alice")
+                else:
+                    store.fail("load")
+
+        app = self.attempts(view, store=store)
+        page = visit(app, "/attempted")
+
+        assert (page.status, page.set_cookies) == ("200 OK" if gone == "revoked" else "503 Service Unavailable", [])
+
     def test_a_failure_of_the_store_is_not_held_against_the_next_attempt(self) -> None:
         """Whoever tries again wants it tried."""
         store = FaultyStore(MemoryStore())
@@ -581,6 +694,7 @@ class TestConfiguration:
                 "session_middleware.store": "memory:",
                 "session_middleware.codec": "json",
                 "session_middleware.max_bytes": "4096",
+                "session_middleware.namespace": "shop",
                 "session_middleware.lifetime.idle": "none",
                 "session_middleware.lifetime.absolute": "600",
                 "session_middleware.cookie.name": "sid",
@@ -599,6 +713,7 @@ class TestConfiguration:
         assert "SameSite=Strict" in page.set_cookies[0]
         assert isinstance(manager_of(config).codec, JSONCodec)
         assert manager_of(config.registry).lifetime == Lifetime(idle=None, absolute=600)
+        assert manager_of(config.registry).namespace == "shop"
 
     @staticmethod
     def home(request: Any) -> bool:

@@ -54,13 +54,15 @@ def test_they_share_one_session_and_one_cookie(browser: Browser) -> None:
 
 @pytest.mark.parametrize(("on", "off"), list(permutations(FRAMEWORKS, 2)))
 def test_signing_in_on_one_is_signing_in_on_all_and_so_is_signing_out(browser: Browser, on: str, off: str) -> None:
-    """Promises 5 and 11: under a new token, with what the visitor had, and wherever they sign out it is final."""
+    """Promises 5, 17 and 18: the same session with a new secret, with what the visitor had, and wherever they sign out it is
+    final."""
     home(browser, off)
     before = browser.token
     assert before is not None
     sign_in(browser, on)
     signed_in = browser.token
-    assert signed_in not in (before, None)
+    assert signed_in is not None
+    assert (signed_in[:12] == before[:12], signed_in == before) == (True, False)
 
     assert users(browser) == ["alice"] * 4
     assert home(browser, off)["visits"][off] == 3
@@ -70,6 +72,22 @@ def test_signing_in_on_one_is_signing_in_on_all_and_so_is_signing_out(browser: B
     for token in (before, signed_in):
         browser.cookies = {"session": token}
         assert users(browser) == [None] * 4
+
+
+@pytest.mark.parametrize(("one", "other"), list(permutations(FRAMEWORKS, 2)))
+def test_who_signs_in_on_two_at_once_is_signed_in_on_all_by_either_cookie(
+    browser: Browser, server: Gunicorn, one: str, other: str
+) -> None:
+    """Promise 20: the second sign-in comes with the cookie from before the first, and joins."""
+    home(browser, one)
+    second = Browser(over_http(server.url))
+    second.cookies = dict(browser.cookies)
+    sign_in(browser, one)
+    sign_in(second, other)
+
+    assert browser.token != second.token
+    assert users(browser) == users(second) == ["alice"] * 4
+    assert home(browser, one)["visits"] == home(second, one)["visits"] | {one: home(second, other)["visits"][one] - 1}
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

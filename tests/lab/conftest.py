@@ -1,18 +1,15 @@
 """The lab under the real gunicorn, and visitors of it in a real browser."""
 
-import os
 import socket
 import ssl
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.backends.certificates import certify
-from tests.backends.process import executable
 from tests.lab.visitor import LANGUAGES, Visitor
 from tests.servers.gunicorn import ROOT, Gunicorn
 
@@ -41,11 +38,6 @@ class SecureGunicorn(Gunicorn):
 APPLICATION = "examples.lab.app:application"
 SETTINGS = ("--config", str(ROOT / "examples" / "gunicorn.conf.py"), "--threads", "16")
 
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-]
-
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
@@ -59,19 +51,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A self-signed certificate for this machine, and its key."""
     return certify(tmp_path_factory.mktemp("certificate"))
-
-
-@pytest.fixture(scope="session")
-def chromium() -> "Iterator[Browser]":
-    path = executable("chromium", "chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        pytest.skip("playwright is not installed: pip install playwright")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS, env={**os.environ, "LANG": "C.UTF-8"})
-        with closing(browser):
-            yield browser
 
 
 @pytest.fixture(scope="session")

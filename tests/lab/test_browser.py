@@ -11,7 +11,11 @@ from tests.servers.gunicorn import Gunicorn
 
 Arrive = Callable[..., Visitor]
 
-ATTACKS = ["planted", "before-sign-in", "after-sign-out", "damaged", "two-cookies"]
+ATTACKS = [
+    "planted",
+    pytest.param("before-sign-in", marks=pytest.mark.timed),
+    *("after-sign-out", "thief", "damaged", "two-cookies"),
+]
 
 
 # What browser and server have
@@ -23,7 +27,7 @@ def test_the_cookie_in_the_jar_is_httponly_lax_and_for_this_host(arrive: Arrive,
 
     assert cookie is not None
     assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"], cookie["secure"]) == (True, "Lax", "/", False)
-    assert (cookie["domain"], cookie["expires"], len(cookie["value"])) == ("127.0.0.1", -1, 43)
+    assert (cookie["domain"], cookie["expires"], len(cookie["value"])) == ("127.0.0.1", -1, 40)
 
 
 def test_a_script_sees_no_cookie(arrive: Arrive) -> None:
@@ -53,12 +57,12 @@ def test_over_https_the_cookie_is_secure_and_bound_to_the_host(
         visitor.press("/try/parallel")
         assert visitor.verdict("parallel") == "Held"
         visitor.go("/attacks")
-        visitor.press("/try/before-sign-in")
-        assert visitor.verdict("before-sign-in") == "Held"
+        visitor.press("/try/after-sign-out")
+        assert visitor.verdict("after-sign-out") == "Held"
 
 
 def test_the_token_is_not_on_the_page(arrive: Arrive) -> None:
-    """Promise 11: not in the HTML of any page, before sign-in or after; nor is the lab's own cookie."""
+    """Promise 11: not in the HTML of any page, before sign-in or after; nor is the lab's own cookie. The id is."""
     visitor = arrive()
     for path in ("/", "/attacks", "/sign-in"):
         visitor.go(path)
@@ -68,16 +72,19 @@ def test_the_token_is_not_on_the_page(arrive: Arrive) -> None:
     visitor.sign_in("alice")
 
     assert visitor.token not in visitor.page.content()
-    assert visitor.text(".token code") == f"session={visitor.token[:4]}…"
+    assert visitor.text(".token code") == f"session={visitor.token[:16]}…"
+    assert visitor.text(".token code .id") == visitor.session_id == visitor.token[:12]
+    assert visitor.token[16:] not in visitor.page.content()
 
 
 def test_the_server_pane_shows_what_is_stored(arrive: Arrive) -> None:
-    """Keys, values, version and size; the version changes with each write, the secret of the forms is not shown."""
+    """Keys, values, bytes, version and size; the version changes with each write, the secret of the forms is not shown."""
     visitor = arrive()
     version = visitor.text("#version")
     visitor.press("/count")
 
     assert visitor.data == {"csrf": "(kept from this page)", "visits": "1"}
+    assert visitor.text("#data .stored") == "01 1 byte"
     assert visitor.text("#version") != version
     assert visitor.text("#size").endswith(" bytes")
     assert visitor.page.locator("#idle .countdown").inner_text().startswith(("59 minutes", "1 hour"))
@@ -95,7 +102,7 @@ def test_the_first_visit_gets_a_session_in_the_steps_of_the_lesson(arrive: Arriv
     text = drawing.locator("svg.sequence").text_content() or ""
     assert "no session cookie" in text
     assert "create ·" in text
-    assert f"Set-Cookie: session={visitor.token[:4]}…" in text
+    assert f"Set-Cookie: session={visitor.token[:16]}…" in text
     assert "HttpOnly" in text
     assert drawing.locator("circle.step").count() == 3
     assert visitor.page.locator(".steps li.on").count() == 3
@@ -123,32 +130,72 @@ def test_reading_writing_and_touching_nothing_look_different(arrive: Arrive) -> 
 
 
 def test_the_session_id_in_the_drawing_is_that_of_the_session(arrive: Arrive) -> None:
-    """``session.id`` is safe to show."""
+    """``session.id`` is safe to show; it is the first part of the cookie, in the same colour."""
     visitor = arrive()
     visitor.press("/count")
+    band = visitor.newest("POST /count")
 
-    assert visitor.newest("POST /count").locator("p.id").inner_text() == f"session.id = {visitor.session_id[:8]}…"
+    assert band.locator("p.of").inner_text() == f"session.id = {visitor.session_id}"
+    assert band.locator("svg tspan.id").first.text_content() == visitor.session_id
+    assert band.locator("svg tspan.secret").first.text_content() == f"{visitor.token[12:16]}…"
 
 
 # Things to do
 
 
 def test_signing_in_and_out(arrive: Arrive) -> None:
-    """New token, new id, the user on the page and the user database in the drawing (2); then all of it is gone."""
+    """New secret, same id, the user on the page and the user database in the drawing (2); then all of it is gone."""
     visitor = arrive()
     token, session_id = visitor.token, visitor.session_id
+    assert (visitor.text("#era"), visitor.secrets) == ("0", ["current"])
     visitor.sign_in("alice")
 
     assert visitor.who() == "alice"
     assert visitor.text("#user") == "alice"
     assert visitor.token not in ("", token)
-    assert visitor.session_id != session_id
+    assert visitor.session_id == session_id == visitor.token[:12]
+    assert (visitor.text("#era"), visitor.secrets) == ("1", ["current", "signed_in"])
+    assert visitor.text("#secrets .current .mark") == "in your cookie"
     assert "password checked ·" in visitor.newest("POST /sign-in").inner_text()
+    assert "same id, new secret, next era" in visitor.newest("POST /sign-in").inner_text()
 
     visitor.press("/sign-out", within="header")
     assert visitor.who() is None
     assert visitor.text("#user") == "nobody signed in"
     assert "delete ·" in visitor.newest("POST /sign-out").inner_text()
+
+
+@pytest.mark.timed
+def test_the_cookie_from_before_sign_in_reads_what_was_there_and_then_nothing(arrive: Arrive) -> None:
+    """Promise 18: for ten seconds the snapshot, which nothing changes; the page counts them down, and shows no more."""
+    visitor = arrive()
+    visitor.press("/count")
+    before = visitor.token
+    visitor.sign_in("alice")
+    visitor.press("/count")
+    after = visitor.token
+    assert visitor.text("#secrets .signed_in .countdown").startswith("reads the snapshot: ")
+    assert visitor.text("#snapshot").startswith("csrf, visits")
+
+    visitor.use(before)
+    visitor.read_again()
+    assert (visitor.who(), visitor.token) == (None, before)
+    assert visitor.page.locator("#before tbody tr").all_inner_texts() == ["visits\t1"]
+    assert "has just been replaced" in visitor.text("#ended")
+    assert not visitor.has("#secrets, #data, #session-id")
+    visitor.press("/count")
+    assert visitor.page.locator("#before tbody tr").all_inner_texts() == ["visits\t1"]
+    assert "found; the secret was replaced" in visitor.newest("POST /count").inner_text()
+
+    visitor.use(after)
+    visitor.read_again()
+    assert (visitor.who(), visitor.data["visits"]) == ("alice", "2")
+    visitor.page.wait_for_selector("#secrets .signed_in .countdown.over")
+    assert visitor.text("#secrets .signed_in .countdown") == "opens nothing"
+    visitor.use(before)
+    visitor.read_again()
+    assert "opens nothing any more" in visitor.text("#ended")
+    assert visitor.session_id not in (before[:12], "")
 
 
 def test_a_wrong_password_is_refused(arrive: Arrive) -> None:
@@ -237,17 +284,24 @@ def test_being_remembered_at_sign_in(arrive: Arrive) -> None:
     assert visitor.has("#persistent")
 
 
-def test_regenerating_the_token(arrive: Arrive) -> None:
-    """The same data under a new token and a new id."""
+def test_regenerating_the_secret(arrive: Arrive) -> None:
+    """The same data and the same id under a new secret; the old one reads nothing of it."""
     visitor = arrive()
     visitor.press("/count")
-    before = (visitor.token, visitor.session_id)
+    before, session_id = visitor.token, visitor.session_id
     visitor.press("/regenerate")
 
-    assert visitor.token not in before
-    assert visitor.session_id not in before
+    assert visitor.token != before
+    assert visitor.session_id == session_id == visitor.token[:12]
     assert visitor.data["visits"] == "1"
+    assert (visitor.text("#era"), visitor.secrets) == ("0", ["current", "replaced"])
     assert "Set-Cookie" in visitor.newest("POST /regenerate").inner_text()
+    assert "same id, new secret" in visitor.newest("POST /regenerate").inner_text()
+
+    visitor.use(before)
+    visitor.read_again()
+    assert "has just been replaced" in visitor.text("#ended")
+    assert "visits" not in visitor.text(".pane-server")
 
 
 def test_a_broken_request_saves_nothing(arrive: Arrive) -> None:
@@ -303,6 +357,19 @@ def test_signing_out_while_ten_requests_write_is_final(arrive: Arrive) -> None:
     assert visitor.token != token
 
 
+def test_a_double_click_on_sign_in_is_one_session(arrive: Arrive) -> None:
+    """Promise 20: two answers, two secrets, one session, and whichever the browser keeps opens it."""
+    visitor = arrive()
+    visitor.press("/try/double-click")
+
+    assert visitor.verdict("double-click") == "Held"
+    facts = visitor.facts("double-click")
+    assert facts["first"].endswith("opens the session of: carol")
+    assert facts["second"].endswith("opens the session of: carol")
+    assert facts["one"].endswith("one session in era 1, with 2 current secrets.")
+    assert visitor.who() is None
+
+
 def test_the_experiments_show_the_requests_as_they_ran(arrive: Arrive) -> None:
     """Each has its own drawing; they do not push the visitor's own requests out."""
     visitor = arrive()
@@ -337,16 +404,15 @@ def test_a_script_that_wants_the_cookie_gets_nothing(arrive: Arrive) -> None:
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_fails(arrive: Arrive, name: str) -> None:
-    """Promises 5 and 11; the page says what was sent, what came of it, and why."""
+    """Promises 5, 11, 18 and 19; the page says what was sent, what came of it, and why."""
     visitor = arrive("/attacks")
     visitor.press(f"/try/{name}")
 
     assert visitor.verdict(name) == "Held"
     facts = visitor.facts(name)
     assert len(facts) >= 2
-    assert all(
-        text.endswith(": nobody") for key, text in facts.items() if key in ("replayed", "both", "changed", "cut", "quoted")
-    )
+    for_nobody = ("replayed", "both", "changed", "cut", "id_alone", "quoted", "guessed", "copied", "renewed", "under_way")
+    assert {key: text for key, text in facts.items() if key in for_nobody and not text.endswith(": nobody")} == {}
     assert visitor.text(f"#{name} .why")
     assert visitor.page.url == f"{visitor.url}/attacks"
 

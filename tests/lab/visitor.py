@@ -17,7 +17,7 @@ class Visitor:
 
     def __init__(self, context: "BrowserContext") -> None:
         self.context = context
-        self.context.set_default_timeout(20_000)
+        self.context.set_default_timeout(30_000)  # one experiment takes ten seconds by itself
         self.complaints: list[str] = []
         self.page = context.new_page()
         self.page.on("console", lambda message: self._hear(message.type, message.text))
@@ -87,7 +87,12 @@ class Visitor:
     def data(self) -> dict[str, str]:
         """The keys and values that the page shows of what the server holds."""
         rows = self.page.locator("#data tbody tr").all()
-        return {row.locator("th").inner_text(): row.locator("td").inner_text() for row in rows}
+        return {row.locator("th").inner_text(): row.locator("td > :first-child").inner_text() for row in rows}
+
+    @property
+    def secrets(self) -> list[str]:
+        """The kinds of the secrets that the page shows proofs of, the newest first."""
+        return [str(row.get_attribute("class")) for row in self.page.locator("#secrets li").all()]
 
     def cookie(self, name: str = "session") -> dict[str, Any] | None:
         """Return a cookie as the browser's own jar has it."""
@@ -98,6 +103,10 @@ class Visitor:
     def token(self) -> str:
         cookie = self.cookie()
         return cookie["value"] if cookie else ""
+
+    def use(self, token: str) -> None:
+        """Put a token in the place of the one in the jar."""
+        self.context.add_cookies([{"name": "session", "value": token, "url": self.url, "httpOnly": True, "sameSite": "Lax"}])
 
     def result(self, name: str) -> "Locator":
         return self.page.locator(f'[data-result="{name}"]')

@@ -76,8 +76,13 @@ class Site:
         return token
 
     def opened(self, token: str) -> dict[str, Any]:
-        """Return the data that *token* opens, and the user as ``user_id`` if there is one; empty if it opens nothing."""
+        """Return the data of the session that *token* opens, and the user as ``user_id`` if there is one.
+
+        Empty if it opens nothing, or no more than what is left for who comes late.
+        """
         session = self.manager.open(token)
+        if session.is_gone:
+            return {}
         user = {} if session.user_id is None else {"user_id": session.user_id}
         return dict(session) | user
 

@@ -18,7 +18,7 @@ from session_middleware import SQLiteStore
 from session_middleware.stores.base import Record
 
 def create(name):
-    assert store.create(name * 43, Record(b"value", int(time.time()) + 1000, None))
+    assert store.create(name * 12, Record(b"value", int(time.time()) + 1000, None))
 
 def others():
     script = "import sqlite3; print(len(sqlite3.connect('s').execute('SELECT key FROM sessions').fetchall()))"
@@ -53,7 +53,7 @@ from session_middleware import MemoryStore, SQLiteStore
 from session_middleware.stores.base import Record
 
 def create():
-    assert store.create(secrets.token_urlsafe(32), Record(b"value", int(time.time()) + 1000, None))
+    assert store.create(secrets.token_urlsafe(9), Record(b"value", int(time.time()) + 1000, None))
 
 def use():
     while not done.is_set():

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from session_middleware import MsgpackCodec, SessionManager, open_store
-from session_middleware.record import Moved, unpack
+from session_middleware.record import unpack, unpack_values
 from tests.backends.running import Backends
 from tests.servers.client import Client, Lost, Response
 from tests.servers.direct import racers
@@ -79,10 +79,11 @@ def assert_whole(path: Path) -> None:
         return
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        for key, value in connection.execute("SELECT key, value FROM sessions"):
-            found = unpack(key, value)
-            if not isinstance(found, Moved):
-                MsgpackCodec().decode(found[1])
+        for (value,) in connection.execute("SELECT value FROM sessions"):
+            found = unpack(value)
+            if isinstance(found, tuple):
+                for encoded in unpack_values(found[1]).values():
+                    MsgpackCodec().decode(encoded)
 
 
 @pytest.mark.parametrize("rounds", counts(2, 20))

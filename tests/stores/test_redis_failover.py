@@ -11,7 +11,7 @@ import pytest
 from session_middleware import Record, StoreUnavailable
 from session_middleware.stores.redis import RedisStore
 from session_middleware.stores.redis.connections import slot_of
-from session_middleware.testing import a_key, a_record, created, loaded
+from session_middleware.testing import a_key, a_record, created, listed, loaded
 from tests.backends.redis import RedisCluster, RedisSentinels, RedisServer, role, until
 
 pytestmark = pytest.mark.timed
@@ -179,10 +179,8 @@ def store_on(url: str, wait_replicas: int) -> RedisStore:
 def test_a_slot_that_moves_takes_its_sessions_along(cluster: RedisCluster) -> None:
     """F-N6: while its slot is on the way, and when it has arrived, a session is written, read, ended and listed."""
     store = store_on(cluster.url, 0)
-    key = a_key()
+    key, slot, source = in_an_empty_slot(store, cluster)
     stored = created(store, key, a_record(b"one", user_id="alice"))
-    slot = slot_of(f"{store._prefix.decode()}{key}".encode())
-    (source,) = [node for node in cluster.masters() if node_has(node, slot)]
     target = next(node for node in cluster.masters() if node is not source)
     with source.client() as one, target.client() as other:
         ids = [client.execute_command("CLUSTER", "MYID") for client in (one, other)]
@@ -194,14 +192,25 @@ def test_a_slot_that_moves_takes_its_sessions_along(cluster: RedisCluster) -> No
         stored = loaded(store, key)
         assert stored.value == b"two"
         assert store.update(key, a_record(b"three", user_id="alice"), version=stored.version)
-        assert store.keys_of("alice") == [key]
+        assert listed(store, "alice") == [key]
         for client in (other, one):
             client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
     stored = loaded(store, key)
     assert stored.value == b"three"
     assert store.update(key, a_record(b"four", user_id="alice"), version=stored.version)
-    assert store.keys_of("alice") == list(store.keys()) == [key]
+    assert listed(store, "alice") == list(store.keys()) == [key]
     assert store.delete(key)
+
+
+def in_an_empty_slot(store: RedisStore, cluster: RedisCluster) -> tuple[str, int, RedisServer]:
+    """Return a key for a slot in which nothing is, that slot, and the master that has it: only such a slot can be moved."""
+    while True:
+        key = a_key()
+        slot = slot_of(store._prefix + key.encode())
+        (master,) = [node for node in cluster.masters() if node_has(node, slot)]
+        with master.client() as client:
+            if client.execute_command("CLUSTER", "COUNTKEYSINSLOT", slot) == 0:
+                return key, slot, master
 
 
 def node_has(node: RedisServer, slot: int) -> bool:

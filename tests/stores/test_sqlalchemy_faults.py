@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 
 from session_middleware import Record, StoreUnavailable
 from session_middleware.stores.sqlalchemy import SQLAlchemyStore
-from session_middleware.testing import a_key, a_record, created, loaded, race
+from session_middleware.testing import a_key, a_record, created, filled, listed, loaded, race
 from tests.backends.mariadb import MariaDBServer, SecretMariaDBServer
 from tests.backends.pgbouncer import PgBouncer
 from tests.backends.postgresql import PostgresServer, SecretPostgresServer
@@ -87,7 +87,7 @@ def verbs(store: SQLAlchemyStore, key: str, version: object) -> dict[str, Callab
         "remove": lambda: store.update(key, Record(b"", 0, None), version=version),
         "delete": lambda: store.delete(key),
         "sweep": lambda: store.sweep(10),
-        "keys_of": lambda: store.keys_of("alice"),
+        "keys_of": lambda: listed(store, "alice"),
         "keys": lambda: list(store.keys()),
     }
 
@@ -130,7 +130,7 @@ class TestSilence:
         took = {}
         database.pause()
         try:
-            for name in ("load", "create", "update", "keys_of"):
+            for name in ("keys_of", "load", "create", "update"):
                 forget_failures(store)
                 took[name] = refused_after(verbs(store, key, version)[name])
             took["at once"] = refused_after(lambda: store.load(key))
@@ -180,6 +180,20 @@ class TestSilence:
 
         assert max(took) <= 1.1 * BUDGET + LATE
         assert far.load(key)
+
+    def test_a_list_that_is_late_keeps_nobody_from_asking(
+        self, proxy: FaultProxy, store: SQLAlchemyStore, far: SQLAlchemyStore
+    ) -> None:
+        """Promise 7: there is more to answer than for a session, and so it is no sign of the server being away."""
+        filled(store, 1200, user_id="alice")
+        for listing in (far.keys_of("alice"), far.keys()):
+            next(listing)
+            proxy.latency(2 * BUDGET)
+            took = refused_after(lambda: list(listing))  # noqa: B023 - called at once
+            assert took <= 1.1 * BUDGET + LATE
+            assert not far._database._breaker.is_open
+            proxy.heal()
+            recover(far)
 
     def test_one_byte_at_a_time_is_not_an_answer(self, proxy: FaultProxy, far: SQLAlchemyStore) -> None:
         """The budget is for the whole verb, not for each piece of what comes."""

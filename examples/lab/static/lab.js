@@ -38,7 +38,7 @@ function tick() {
     clock.classList.toggle("over", left <= 0);
     clock.classList.toggle("soon", left > 0 && left <= 10);
     const bar = clock.nextElementSibling;
-    if (bar) bar.value = left;
+    if (bar?.matches("progress")) bar.value = left;
   }
 }
 

@@ -4,14 +4,14 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from session_middleware.codecs import Codec
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.integrations.beaker.settings import Settings
-from session_middleware.manager import SessionInfo, SessionManager
+from session_middleware.manager import MAX_BYTES, SessionInfo, SessionManager
 from session_middleware.middleware import SessionMiddleware, get_session
-from session_middleware.session import Session
+from session_middleware.session import READ_NOW, Default, Session
 from session_middleware.stores.base import Store
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _FOREVER: Final = timedelta(days=400)  # what browsers keep a cookie for (RFC 62
 _CREATED, _ACCESSED = "_creation_time", "_accessed_time"
 
 Hint = Callable[[str], None]
+T = TypeVar("T")
 
 
 class BeakerMiddleware:
@@ -53,6 +54,8 @@ class BeakerMiddleware:
         user_key: str | None = None,
         plain_pickles: bool = False,
         codec: Codec | None = None,
+        max_bytes: int = MAX_BYTES,
+        namespace: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> "BeakerMiddleware":
         """Wrap *app* as Beaker's settings say: the keys of *config* that begin with ``session.`` or ``beaker.session.``.
@@ -70,6 +73,8 @@ class BeakerMiddleware:
             lifetime=settings.lifetime(),
             cookie=settings.cookie(),
             codec=codec,
+            max_bytes=max_bytes,
+            namespace=namespace,
             clock=clock,
             carry_over=settings.carry_over(user_key, plain_pickles=plain_pickles) if carry_over else None,
         )
@@ -160,7 +165,7 @@ class BeakerSession(MutableMapping[str, Any]):
 
     @property
     def created(self) -> float:
-        """When the session was created, carried over or last signed in (epoch seconds)."""
+        """When the session was created or carried over (epoch seconds)."""
         return self.session.created_at
 
     @property
@@ -233,19 +238,15 @@ class BeakerSession(MutableMapping[str, Any]):
         self.session.invalidate()
 
     def regenerate_id(self) -> None:
-        """Keep the session under a new token; unlike Beaker's, the old one is dead when the response starts."""
+        """See :meth:`Session.regenerate`. Unlike with Beaker the id stays, and the old cookie does not open it any more."""
         self.session.regenerate()
 
     def revert(self) -> None:
         """Undo what this request has changed in the data."""
-        session = self.session
-        session.clear()
-        state = session.progress
-        if state is not None and state.origin is not None:
-            session.update(self._manager.codec.decode(state.origin.payload))
+        self.session.revert()
 
     def get_by_id(self, id: str) -> "Snapshot | None":  # noqa: A002  # its name in Beaker
-        """Return a copy of the session that has this ``id`` now; ``None`` if there is none. The cookie is no id."""
+        """Return a copy of the session that has this ``id``; ``None`` if there is none. The cookie is no id."""
         found = self._manager.find(id)
         return None if found is None else Snapshot(found, self._manager)
 
@@ -273,11 +274,11 @@ class BeakerSession(MutableMapping[str, Any]):
 
     # What is new to applications written for Beaker
 
-    def login(self, user_id: str) -> None:
+    def login(self, user_id: str, *, keep: Iterable[str] | None = None, mark: str | None | Default = READ_NOW) -> None:
         """See :meth:`Session.login`."""
-        self.session.login(user_id)
+        self.session.login(user_id, keep=keep, mark=mark)
 
-    def transact(self, change: Callable[[dict[str, Any]], Any]) -> Any:
+    def transact(self, change: Callable[[MutableMapping[str, Any]], T]) -> T:
         """See :meth:`Session.transact`."""
         return self.session.transact(change)
 

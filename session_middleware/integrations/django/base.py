@@ -3,18 +3,20 @@
 import math
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
 from django.utils.module_loading import import_string
 
+from session_middleware.exceptions import ConflictError, StoreError, anew
 from session_middleware.integrations.django import settings as configured
 from session_middleware.lifetime import LONGEST
 from session_middleware.manager import SessionManager
 from session_middleware.session import Session, State
 from session_middleware.stores.base import Sweepable
+from session_middleware.values import Values
 
 # What django.contrib.auth calls SESSION_KEY: setting it is signing in.
 _USER_KEY: Final = "_auth_user_id"
@@ -24,12 +26,17 @@ _AT_ONCE: Final = 1e-9  # seconds; set_expiry() takes times that have passed
 _REQUIRED: Final = object()
 
 
-class Timeouts(NamedTuple):
-    """What ``set_expiry()`` comes to; seconds."""
+class UnservedSession(Session):
+    """A session that no WSGI middleware stores. It ends at once, for perhaps no response comes of the request."""
 
-    idle: float | None
-    absolute: float
-    persistent: bool
+    def invalidate(self) -> None:
+        super().invalidate()
+        if self.state is not None and self.state.ending:
+            try:
+                self.keeper.end(self.state)
+            except (StoreError, ConflictError) as fault:
+                self.fault = anew(fault)
+                raise
 
 
 def _after_opening(name: str) -> Callable[..., Any]:
@@ -61,10 +68,7 @@ class BaseSession(SessionBase):  # type: ignore[misc]  # Django has no types
         self.underlying = underlying
         self._marked = False
 
-    # The mapping
-
-    def __getitem__(self, key: str) -> Any:
-        return self.underlying[key]
+    # The mapping, where it is not Django's own over what _get_session() returns
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key == _USER_KEY:
@@ -76,9 +80,6 @@ class BaseSession(SessionBase):  # type: ignore[misc]  # Django has no types
         del self.underlying[key]
         self._marked = True
 
-    def __contains__(self, key: object) -> bool:
-        return key in self.underlying
-
     def __iter__(self) -> Iterator[str]:
         return iter(self.underlying)
 
@@ -88,12 +89,6 @@ class BaseSession(SessionBase):  # type: ignore[misc]  # Django has no types
     def __bool__(self) -> bool:
         """Return ``True``: Django's sessions are true even if they are empty, and its test client relies on that."""
         return True
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return self.underlying.get(key, default)
-
-    def has_key(self, key: object) -> bool:
-        return key in self.underlying
 
     def pop(self, key: str, default: Any = _REQUIRED) -> Any:
         self._marked = self._marked or key in self.underlying
@@ -107,6 +102,10 @@ class BaseSession(SessionBase):  # type: ignore[misc]  # Django has no types
     def clear(self) -> None:
         self.underlying.clear()
         self._marked = True
+
+    def is_empty(self) -> bool:
+        """Tell whether there is neither a key nor anything to keep."""
+        return not self.session_key and not (self.underlying.state and self.underlying)
 
     def __repr__(self) -> str:
         return repr(self.underlying)
@@ -134,13 +133,11 @@ class BaseSession(SessionBase):  # type: ignore[misc]  # Django has no types
     def serializer(self) -> Any:
         return import_string(settings.SESSION_SERIALIZER)
 
-    def _get_session(self, no_load: bool = False) -> dict[str, Any]:
-        state = self._opened()
-        state.suspect = True
-        return state.data
+    def _get_session(self, no_load: bool = False) -> Values:
+        return self._opened().values
 
-    async def _aget_session(self, no_load: bool = False) -> dict[str, Any]:
-        if self.underlying.progress is None:
+    async def _aget_session(self, no_load: bool = False) -> Values:
+        if self.underlying.state is None:
             await sync_to_async(self._opened)()
         return self._get_session()
 
@@ -151,37 +148,54 @@ class BaseSession(SessionBase):  # type: ignore[misc]  # Django has no types
     def get_session_cookie_age(self) -> int:
         """Return the seconds that are left to the session if it is not used; without ``set_expiry()``, of course."""
         envelope = self._opened().envelope
-        left = envelope.created_at + envelope.absolute - self._manager.now()
+        left = envelope.signed_in_at + envelope.absolute - self._manager.now()
         return math.ceil(left if envelope.idle is None else min(envelope.idle, left))
 
     def get_expire_at_browser_close(self) -> bool:
-        return not self._opened().envelope.persistent
+        return not self.underlying.persistent
 
     def set_expiry(self, value: datetime | timedelta | float | None) -> None:
         """See Django. A number is an idle timeout, anything else but ``None`` an absolute one."""
-        super().set_expiry(value)
-        self._expire(self._timeouts(value))
-
-    def _timeouts(self, value: datetime | timedelta | float | None) -> Timeouts:
-        usual = self._manager.new()
-        if isinstance(value, timedelta):
-            end = self._manager.now() + value.total_seconds()
-        elif isinstance(value, datetime):
-            end = value.timestamp()
+        usual, lasts = self._manager.new(), self.underlying.set_lifetime
+        if isinstance(value, timedelta | datetime):
+            end = value.timestamp() if isinstance(value, datetime) else self._manager.now() + value.total_seconds()
+            lasts(idle=None, absolute=_span(end - self._opened().envelope.signed_in_at), persistent=True)
         elif value:
-            return Timeouts(_span(value), max(usual.absolute, _span(value)), True)
+            lasts(idle=_span(value), absolute=max(usual.absolute, _span(value)), persistent=True)
         else:
-            return Timeouts(usual.idle, usual.absolute, usual.persistent and value is None)
-        return Timeouts(None, _span(end - self._opened().envelope.created_at), True)
+            lasts(idle=usual.idle, absolute=usual.absolute, persistent=usual.persistent and value is None)
+        super().set_expiry(value)
 
     # What is stored
 
     def exists(self, session_key: str) -> bool:
         """Tell whether there is a session with that key, or with that ``id``."""
-        return not self._manager.open(session_key).is_new or self._manager.find(session_key) is not None
+        named = self._manager.open(session_key)
+        return not (named.is_new or named.is_gone) or self._manager.find(session_key) is not None
 
     def load(self) -> dict[str, Any]:
         return dict(self.underlying)
+
+    def delete(self, session_key: str | None = None) -> None:
+        """End this session, or the one with that key, or with that ``id``, at once."""
+        if session_key is None or session_key == self.session_key:
+            self.flush()
+        elif not self._manager.revoke(session_key):
+            named = self._manager.open(session_key)
+            named.invalidate()
+            self._manager.commit(named)
+
+    def flush(self) -> None:
+        """End the session. What is written afterwards is a new one."""
+        self.underlying.invalidate()
+        self._marked = not self.underlying.is_gone
+
+    def cycle_key(self) -> None:
+        """Give the session a new secret, or a new one its key; what is stored then is stored with the rest."""
+        self.underlying.use()
+        self.underlying.regenerate()
+        _ = self.underlying.id
+        self._marked = True
 
     @classmethod
     def clear_expired(cls) -> None:
@@ -202,48 +216,29 @@ class BaseSession(SessionBase):  # type: ignore[misc]  # Django has no types
             raise AttributeError(name)
         return getattr(self.underlying, name)
 
-    def login(self, user_id: str) -> None:
-        """See :meth:`Session.login`; ``django.contrib.auth.login()`` does it by itself."""
-        self.underlying.login(user_id)
-        self._marked = True
-
-    def regenerate(self) -> None:
-        """The same as ``cycle_key()``."""
-        self.cycle_key()
-
-    def invalidate(self) -> None:
-        """The same as ``flush()``."""
-        self.flush()
-
     @property
     def _manager(self) -> SessionManager:
         return cast("SessionManager", self.underlying.keeper)
 
     def _opened(self) -> State:
         underlying = self.underlying
-        if underlying.progress is None:
+        if underlying.state is None:
             _ = underlying.is_new
-        return cast("State", underlying.progress)
-
-    def _end(self, session_key: str) -> None:
-        """End the session with that key, or with that ``id``."""
-        named = self._manager.open(session_key)
-        named.invalidate()
-        if not cast("State", named.progress).ending:
-            self._manager.revoke(session_key)
-        self._manager.commit(named, failed=True)
+        return cast("State", underlying.state)
 
     def _sign_in(self, user_id: str) -> None:
         """Record who has signed in, before anything else of theirs is written."""
+        self.underlying.login(user_id)
 
-    def _expire(self, timeouts: Timeouts) -> None:
-        """Let the session last as long as that."""
+    async def aset(self, key: str, value: Any) -> None:
+        await self._aget_session()
+        if key == _USER_KEY:
+            await sync_to_async(self.__setitem__)(key, value)
+        else:
+            self[key] = value
 
     aget = _after_opening("get")
-    aset = _after_opening("__setitem__")
     apop = _after_opening("pop")
-    asetdefault = _after_opening("setdefault")
-    aupdate = _after_opening("update")
     ahas_key = _after_opening("has_key")
     akeys = _after_opening("keys")
     avalues = _after_opening("values")
@@ -256,6 +251,8 @@ class BaseSession(SessionBase):  # type: ignore[misc]  # Django has no types
     aget_expire_at_browser_close = _after_opening("get_expire_at_browser_close")
     aset_expiry = _after_opening("set_expiry")
     acycle_key = _after_opening("cycle_key")
+    asetdefault = _in_thread("setdefault")
+    aupdate = _in_thread("update")
     aflush = _in_thread("flush")
     aexists = _in_thread("exists")
     acreate = _in_thread("create")

@@ -13,9 +13,9 @@ from django.utils.cache import patch_vary_headers
 from django.utils.deprecation import MiddlewareMixin
 
 from session_middleware.cookies import SessionCookie, reader
-from session_middleware.exceptions import ConflictError, SessionError, StoreError
+from session_middleware.exceptions import ConflictError, SessionError, StoreError, anew
 from session_middleware.headers import forbid_shared_caching
-from session_middleware.integrations.django.base import BaseSession
+from session_middleware.integrations.django.base import BaseSession, UnservedSession
 from session_middleware.integrations.django.engine import SessionStore
 from session_middleware.integrations.django.request import RequestSession
 from session_middleware.integrations.django.settings import cookie_of, environ_key, setup
@@ -64,9 +64,8 @@ class SessionMiddleware(DjangoSessionMiddleware):  # type: ignore[misc]  # Djang
         session = getattr(request, "session", None)
         if not isinstance(session, _ServedSession | _OwnSession):
             return response
-        if settings.SESSION_SAVE_EVERY_REQUEST and request.META.get("HTTP_COOKIE") and response.status_code < 500:
-            session.use()
-        return session.finish(response)
+        is_use = settings.SESSION_SAVE_EVERY_REQUEST and request.META.get("HTTP_COOKIE") and response.status_code < 500
+        return session.finish(response, is_use=bool(is_use))
 
 
 class UnavailableMiddleware(MiddlewareMixin):  # type: ignore[misc]  # Django has no types
@@ -84,16 +83,14 @@ class UnavailableMiddleware(MiddlewareMixin):  # type: ignore[misc]  # Django ha
 class _ServedSession(RequestSession):
     """The session of the WSGI middleware, which stores it and sends the cookie."""
 
-    def use(self) -> None:
-        self._use()
-
-    def finish(self, response: Any) -> Any:
+    def finish(self, response: Any, *, is_use: bool) -> Any:
         """Let Django's own caches, which stand between us and the WSGI middleware, know what that will say."""
         session = self.underlying
+        if is_use:
+            _use(session)
         if session.accessed:
             patch_vary_headers(response, ("Cookie",))
-            state = session.progress
-            if state is None or state.forget or state.token is not None or (state.origin is None and session.modified):
+            if session.state is None or session.tells:
                 _forbid_shared_caching(response)
         return response
 
@@ -107,32 +104,30 @@ class _OwnSession(RequestSession):
         manager, self._carry_over = setup()
         self._cookie = cookie
         self._header = header
-        super().__init__(Session(manager, reader(cookie, self._carry_over), header))
+        super().__init__(UnservedSession(manager, reader(cookie, self._carry_over), header))
 
-    def use(self) -> None:
-        self._use()
-
-    def flush(self) -> None:
-        super().flush()
-        self._manager.commit(self.underlying, failed=True)  # it holds even if no response comes of this request
-
-    def finish(self, response: Any) -> Any:
+    def finish(self, response: Any, *, is_use: bool) -> Any:
         """Store what was changed and tell the browser; what a stream changes later is stored when it ends."""
         session = self.underlying
         failed = response.status_code >= 500
-        if session.accessed:
-            try:
-                if failed and session.fault is not None:
-                    raise session.fault
-                self._tell(response, self._manager.commit(session, failed=failed))
-            except (StoreError, ConflictError) as fault:
-                session.announced = True
-                return _unavailable(response, fault)
+        try:
+            if is_use:
+                _use(session)
+            verdict = self._manager.commit(session, failed=failed)
+            if failed and session.fault is not None:
+                raise anew(session.fault)
+            if session.accessed:
+                self._tell(response, verdict)
+        except (StoreError, ConflictError) as fault:
+            session.announced = session.is_over = True
+            return _unavailable(response, fault)
         session.announced = True
         if response.streaming and getattr(response, "file_to_stream", None) is None:
             blocks = response.streaming_content
             response.streaming_content = (self._asynchronously if response.is_async else self._to_the_end)(blocks, failed)
-            response._resource_closers.append(lambda: self._finish_late(failed))  # noqa: SLF001  # what close() calls
+            response._resource_closers.append(lambda: self._end(failed))  # noqa: SLF001  # what close() calls
+        else:
+            session.is_over = True
         return response
 
     def _to_the_end(self, blocks: Iterable[bytes], failed: bool) -> Iterator[bytes]:
@@ -162,14 +157,24 @@ class _OwnSession(RequestSession):
         old = self._carry_over if verdict is not None else None
         if old is not None and old.name != self._cookie.name and old.find(self._header) is not None:
             response.cookies.load(old.deletion_header())
-        if verdict is not None or self.underlying.progress is None:
+        if verdict is not None or self.underlying.state is None:
             _forbid_shared_caching(response)
+
+    def _end(self, failed: bool) -> None:
+        self._finish_late(failed)
+        self.underlying.is_over = True
 
     def _finish_late(self, failed: bool) -> None:
         try:
             self._manager.commit(self.underlying, failed=failed or self._broken)
         except SessionError as error:
             log.error("%r: what was left to store when the request ended is lost: %s", self, error)
+
+
+def _use(session: Session) -> None:
+    """Let the idle timeout start anew, if there is a session that this request may change."""
+    if not (session.is_new or session.is_gone):
+        session.use()
 
 
 def _unavailable(instead_of: Any, fault: SessionError) -> Any:

@@ -30,7 +30,7 @@ from session_middleware.headers import forbid_shared_caching, vary_on_cookie
 from session_middleware.integrations.flask.signin import follow
 from session_middleware.integrations.flask.view import FlaskSession, session
 from session_middleware.lifetime import Lifetime
-from session_middleware.manager import Send, SessionManager
+from session_middleware.manager import MAX_BYTES, Send, SessionManager
 from session_middleware.middleware import ENVIRON_KEY, SessionMiddleware
 from session_middleware.session import Session
 from session_middleware.stores.base import Store
@@ -61,7 +61,8 @@ class Sessions:
         lifetime: Lifetime = Lifetime.AAL2,
         cookie: CookiePolicy | None = None,
         codec: Codec | None = None,
-        max_bytes: int = 1024 * 1024,
+        max_bytes: int = MAX_BYTES,
+        namespace: str | None = None,
         environ_key: str = ENVIRON_KEY,
         clock: Callable[[], float] = time.time,
         carry_over: CarryOver | None = None,
@@ -72,6 +73,7 @@ class Sessions:
             "lifetime": lifetime,
             "codec": codec,
             "max_bytes": max_bytes,
+            "namespace": namespace,
             "environ_key": environ_key,
             "clock": clock,
             "carry_over": carry_over,
@@ -89,6 +91,7 @@ class Sessions:
         cookie: CookiePolicy | None = None,
         codec: Codec | None = None,
         max_bytes: int | None = None,
+        namespace: str | None = None,
         environ_key: str | None = None,
         clock: Callable[[], float] | None = None,
         carry_over: CarryOver | None = None,
@@ -106,6 +109,7 @@ class Sessions:
             "lifetime": lifetime,
             "codec": codec,
             "max_bytes": max_bytes,
+            "namespace": namespace,
             "environ_key": environ_key,
             "clock": clock,
             "carry_over": carry_over,
@@ -162,7 +166,7 @@ class FlaskSessions(SessionInterface):
             session.commit(response)
 
     def regenerate(self, session: FlaskSession) -> None:
-        """Give the session a new token; Flask-Session has this method here."""
+        """Give the session a new secret; Flask-Session has this method here."""
         session.regenerate()
 
     def get_cookie_name(self, app: flask.Flask) -> str:
@@ -206,12 +210,12 @@ class _Middleware(SessionMiddleware):
         No browser does the latter. A test client does, between requests of which some only are by https.
         """
         header = environ.get("HTTP_COOKIE")
-        is_https = environ.get("wsgi.url_scheme") == "https" or (self._https.read(header) and not self._http.read(header))
-        return self._https if is_https else self._http
+        is_https = environ.get("wsgi.url_scheme") == "https" or (self.https.read(header) and not self.http.read(header))
+        return self.https if is_https else self.http
 
     def open(self, environ: "WSGIEnvironment") -> Session:
         """Return the session that the cookies of a request stand for."""
-        read = self._read_https if self.cookie_of(environ) is self._https else self._read_http
+        read = self._read_https if self.cookie_of(environ) is self.https else self._read_http
         return Session(self.manager, read, environ.get("HTTP_COOKIE"))
 
 
@@ -248,6 +252,8 @@ class _DetachedSession(FlaskSession):
             self._manager.commit(self.underlying, failed=failed)
         except SessionError as error:
             log.error("%r: what was left to store when the request ended is lost: %s", self, error)
+        finally:
+            self.underlying.is_over = True
 
 
 def _has_changed(app: flask.Flask, settings: CookiePolicy) -> bool:

@@ -6,6 +6,9 @@ from typing import Any, Final, cast
 import flask
 
 from session_middleware.integrations.flask.view import FlaskSession
+from session_middleware.manager import SessionManager
+from session_middleware.rules import Opens
+from session_middleware.values import Values
 
 # What Flask-Login itself has put there when its signal comes; all else of another user goes.
 _LOGIN_KEYS: Final = ("_user_id", "_fresh", "_id", "_remember", "_remember_seconds")
@@ -37,10 +40,25 @@ def _signed_in(app: flask.Flask, **_: object) -> None:
 
 
 def _remembered(app: flask.Flask, **_: object) -> None:
-    """Sign in, as the browser remembers, but not in place of a session that a parallel request has just moved."""
+    """Sign in, as the browser remembers, but not in place of who has just signed in by a parallel request.
+
+    This request is answered for the user that the browser remembers all the same; it stores nothing and sends no cookie.
+    """
     session = _current()
-    if session is not None and session.progress is not None and not session.progress.gone:
+    if session is not None and (not session.is_gone or _is_remembered_there(session)):
         _signed_in(app)
+
+
+def _is_remembered_there(session: FlaskSession) -> bool:
+    """Tell whether a parallel request has just signed the same user in, and by the same cookie.
+
+    One that a password was given for is not to be joined by who has a cookie.
+    """
+    state, keeper = session.state, session.keeper
+    found = None if state is None or state.opens is not Opens.SNAPSHOT else state.found
+    if found is None or not isinstance(keeper, SessionManager) or found.envelope.user_id != str(session["_user_id"]):
+        return False
+    return not Values(found.values, keeper.codec).get("_fresh")
 
 
 def _signed_out(app: flask.Flask, **_: object) -> None:
@@ -54,7 +72,10 @@ def _signed_out(app: flask.Flask, **_: object) -> None:
 
 
 def _protected(app: flask.Flask, **_: object) -> None:
-    """In its strong mode Flask-Login ends the whole session, and it asks for that in this way."""
+    """In its strong mode Flask-Login ends the whole session, and it asks for that in this way.
+
+    It does so for every anonymous session that has data, too; that one may stay.
+    """
     session = _current()
-    if session is not None and session.get("_remember") == "clear":
+    if session is not None and session.get("_remember") == "clear" and session.user_id is not None:
         _signed_out(app)

@@ -128,18 +128,29 @@ class TablePlace:
         if expires_column is not None:
             columns.append(sqlalchemy.column(expires_column, sqlalchemy.DateTime))
         self._table = sqlalchemy.table(table, *columns, schema=schema)
-        self._key, *self._selected = columns
+        self._key = columns[0]
+        self._columns = columns
 
     def get(self, key: str, now: float) -> bytes | None:
         with _failing_as_unavailable("the database"), self._engine.connect() as connection:
-            row = connection.execute(self._sql.select(*self._selected).where(self._key == key)).first()
-        if row is None or (len(row) > 1 and _has_passed(row[1], now)):
+            row = connection.execute(self._sql.select(*self._columns).where(self._key == key)).first()
+        if row is None or not _is_same(row[0], key) or (len(row) > 2 and _has_passed(row[2], now)):
             return None
-        return bytes(row[0])
+        value = row[1]
+        return value.encode() if isinstance(value, str) else None if value is None else bytes(value)
 
     def remove(self, key: str) -> None:
         with _failing_as_unavailable("the database"), self._engine.begin() as connection:
             connection.execute(self._sql.delete(self._table).where(self._key == key))
+
+
+def _is_same(stored: str | bytes, key: str) -> bool:
+    """Tell whether it is the key to the letter.
+
+    To many a database case makes no difference: then each spelling of one cookie would make a session of its own here.
+    """
+    text = stored.decode("utf-8", "replace") if isinstance(stored, bytes) else stored
+    return text.rstrip(" ") == key
 
 
 def _has_passed(moment: datetime | None, now: float) -> bool:

@@ -22,14 +22,16 @@ _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 @dataclass(frozen=True, slots=True)
 class _Old:
-    """A session that a cookie names."""
+    """A session that a cookie names; *value* is that of the cookie."""
 
     reader: "Reader"
     old_id: str = field(repr=False)
+    value: str = field(repr=False)
 
     @property
     def secret(self) -> str:
-        return f"{self.reader.library}\0{self.old_id}"
+        # The value and not the id: where the cookie is signed, who has seen the ids in the other store has no cookie.
+        return f"{self.reader.library}\0{self.value}"
 
     def read(self, now: float) -> Carried | None:
         found = self.reader.place.get(self.reader.key_of(self.old_id), now)
@@ -64,10 +66,10 @@ class Reader(ABC):
         if not isinstance(header, str) or len(header) > _LONGEST_HEADER:
             return None
         values = list(dict.fromkeys(self._values(header)))[: _MOST_VALUES + 1]
-        ids = {old_id for value in values if (old_id := self.unsigned(value)) is not None}
-        if len(ids) > 1:
-            log.info("%d cookies named %s in a request: none of them is used", len(ids), self.name)
-        return _Old(self, *ids) if len(ids) == 1 else None
+        found = [_Old(self, old_id, value) for value in values if (old_id := self.unsigned(value)) is not None]
+        if len(found) > 1:
+            log.info("%d cookies named %s in a request: none of them is used", len(found), self.name)
+        return found[0] if len(found) == 1 else None
 
     def deletion_header(self) -> str:
         return self._cookie.deletion_header()

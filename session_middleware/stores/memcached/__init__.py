@@ -20,7 +20,7 @@ _NONCE: Final = 8
 
 # What memcached keeps beside the key and the value of an item, rounded up (bytes).
 _OVERHEAD: Final = 80
-_KEY: Final = 43
+_KEY: Final = 12
 _LONGEST_PREFIX: Final = 250 - _KEY
 
 # memcached drops an item this long after it has expired (seconds): its clock is coarse, and may differ from ours.

@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, Final, Self, TypeAlias, cast
+from typing import Any, Final, Self, cast
 
 from session_middleware.exceptions import ConfigurationError, StoreUnavailable
 from session_middleware.stores.base import Record, Stored, Version
@@ -16,14 +16,16 @@ from session_middleware.stores.redis.settings import Client, deployment, own_opt
 # A value in Redis, so that one string is all that a verb needs, and a version is its head:
 #
 #     string = head value
-#     head   = nonce(8) indexed_until(5) n(1) user_id(n)
+#     head   = nonce(8) 0                                  of nobody
+#            | nonce(8) n(1) user_id(n) indexed_until(5)   of a user
 #
 # The nonce is new with every write. indexed_until is epoch seconds: for so long the index of the user has the key.
-_HEAD: Final = 14
-_NOBODY: Final = bytes(6)
+_NONCE: Final = 8
+_NOBODY: Final = b"\0"
+_UNTIL: Final = 5
 
 # What is read where something stands that is no string: the empty value, which is no record of anybody.
-_DAMAGED: Final = bytes(_HEAD)
+_DAMAGED: Final = bytes(_NONCE) + _NOBODY
 
 # The index is written with so many seconds to spare, so that the common update, which moves the end of a session by
 # seconds, leaves it alone.
@@ -37,16 +39,16 @@ _PERIOD: Final = 65536
 
 # What stands in place of a record that has ended, for as long as the replicas that are waited for may not know it. No nonce
 # is like it.
-_ENDED: Final = bytes(8)
+_ENDED: Final = bytes(_NONCE)
 
-# How many keys are asked for, or listed, in one go.
-_BATCH: Final = 500
+# How many keys are listed, and asked for, in one go.
+_PAGE: Final = 500
 
 _GLOB: Final = re.compile(rb"[]*?\\[]")
-_KEY: Final = re.compile(rb"[A-Za-z0-9_-]{43}")
+_KEY: Final = re.compile(rb"[A-Za-z0-9_-]{12}")
 
-# Creates (for the nonce that nothing has), or replaces what has the nonce; also what has the new one already, because then
-# the answer to the first try was lost, and whoever waits for replicas must have something to wait for.
+# Replaces what has the nonce; also what has the new one already, because then the answer to the first try was lost, and
+# whoever waits for replicas must have something to wait for.
 _WRITE: Final = script("""\
 local found = redis.call('GETRANGE', KEYS[1], '0', '7')
 if found ~= ARGV[1] and found ~= string.sub(ARGV[2], 1, 8) then return found == '' and 0 or -1 end
@@ -78,38 +80,25 @@ local left = redis.call('PTTL', KEYS[1])
 return redis.call('PEXPIRE', KEYS[1], left < 0 and 86400000 or math.max(left, 1000))""")
 
 # Sent with its text: if it failed because the server does not know it, the record after it would be written without it.
+# A score only grows: whoever goes through the index by score meets every key that stays there. What has expired goes some
+# at a time, so that nobody waits for those of a user with very many.
 _INDEX: Final = """\
-local before = redis.call('ZSCORE', KEYS[1], ARGV[1])
-local until_ = math.max(tonumber(ARGV[2]), before and math.floor(tonumber(before)) or 0)
-redis.call('ZADD', KEYS[1], string.format('%.17g', until_ + ARGV[3]), ARGV[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[4])
+local before = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or 0)
+local score = math.max(tonumber(ARGV[2]), math.floor(before)) + ARGV[3]
+if score < before then score = score + 1 end
+redis.call('ZADD', KEYS[1], string.format('%.17g', score), ARGV[1])
+local expired = redis.call('ZRANGE', KEYS[1], '-inf', ARGV[4], 'BYSCORE', 'LIMIT', 0, 50)
+if #expired > 0 then redis.call('ZREM', KEYS[1], unpack(expired)) end
 local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
 return redis.call('EXPIREAT', KEYS[1], string.format('%.0f', math.ceil(tonumber(last))))"""
 
-_ENTRIES: Final = script("return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')")
-
-# The keys, the score of each, and what is in its record from one place to another; nothing where there is something else.
-_LOOK: Final = script("""\
-local entries, found = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES'), {}
-for number = 1, #entries, 2 do
-    local part = redis.pcall('GETRANGE', ARGV[1] .. entries[number], ARGV[2], ARGV[3])
-    if type(part) == 'table' then
-        if not string.find(part.err, 'WRONGTYPE', 1, true) then return part end
-        part = ''
-    end
-    table.insert(found, entries[number])
-    table.insert(found, entries[number + 1])
-    table.insert(found, part)
-end
-return found""")
-
+# Drops entries that have not changed; servers write one and the same score in more than one way.
 _DROP: Final = script("""\
 for number = 1, #ARGV, 2 do
-    if redis.call('ZSCORE', KEYS[1], ARGV[number]) == ARGV[number + 1] then redis.call('ZREM', KEYS[1], ARGV[number]) end
+    if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[number]) or 0) == tonumber(ARGV[number + 1]) then
+        redis.call('ZREM', KEYS[1], ARGV[number])
+    end
 end""")
-
-
-Looked: TypeAlias = tuple[dict[bytes, bytes], dict[bytes, Any]]
 
 
 class RedisStore:
@@ -153,85 +142,20 @@ class RedisStore:
     def create(self, key: str, record: Record) -> bool:
         if record.expires_at <= time.time():
             return self.load(key) is None
-        return self._write(key, record, b"", b"")[0] == 1
+        deadline = time.monotonic() + self._timeout
+        name, string, indexing = self._prepared(key, record, b"", deadline)
+        create: Command = ("SET", name, string, "NX", "EXAT", record.expires_at)
+        answers, again = self._settled(name, (*indexing, create), deadline)
+        if answers[len(indexing)] is not None:
+            return True
+        if not again:
+            return False
+        # It may be there because the first try was done, and its answer lost.
+        write: Command = ("EVALSHA", _WRITE, 1, name, string[:_NONCE], string, record.expires_at)
+        return bool(self._settled(name, (write,), deadline)[0][0] == 1)
 
     def load(self, key: str) -> Stored | None:
-        return self._load(self._prefix + key.encode(), time.monotonic() + self._timeout)
-
-    def update(self, key: str, record: Record, *, version: Version) -> bool:
-        head = cast(bytes, version)
-        if record.expires_at <= time.time():
-            return self._remove(key, head[:8])
-        found, again = self._write(key, record, head[:8], head[8:])
-        if found < 0 and again:
-            # It may have been stored and replaced, and must not look as if it had not been.
-            raise StoreUnavailable(f"{self._servers.name}: the answer to a write was lost, and then the record had changed")
-        return found == 1
-
-    def delete(self, key: str) -> bool:
-        name = self._prefix + key.encode()
-        return self._end(name, ("DEL", name))
-
-    def keys_of(self, user_id: str) -> list[str]:
-        user, deadline = user_id.encode(), time.monotonic() + self._timeout
-        index, mine = self._index_of(user), bytes((len(user),)) + user
-        look = self._look if self._servers.has_all_keys_together else self._look_again
-        scores, heads = look(index, mine, deadline)
-        if self._replicas:
-            for key in scores:
-                if not heads[key]:
-                    self._load(self._prefix + key, deadline)
-        gone = [key for key, score in scores.items() if heads[key] != mine and not _is_on_its_way(float(score))]
-        for batch in _batches(gone):
-            pairs = [part for key in batch for part in (key, scores[key])]
-            self._ask(index, (("EVALSHA", _DROP, 1, index, *pairs),), deadline)
-        return [key.decode() for key, head in heads.items() if head == mine]
-
-    def keys(self) -> Iterator[str]:
-        """Yield the key of every record, by ``SCAN``; what it has yielded is kept, for Redis may name a key twice."""
-        pattern, seen = _GLOB.sub(rb"\\\g<0>", self._prefix) + b"?" * 43, set[bytes]()
-        for server in self._servers.servers(time.monotonic() + self._timeout):
-            cursor = b""
-            while cursor != b"0":
-                scan: Command = ("SCAN", cursor or b"0", "MATCH", pattern, "COUNT", _BATCH)
-                cursor, names = self._servers.ask_at(server, scan, time.monotonic() + self._timeout)
-                fresh = {name for name in names if _KEY.fullmatch(name, len(self._prefix))} - seen
-                seen |= fresh
-                yield from (name[len(self._prefix) :].decode() for name in fresh)
-
-    def close(self) -> None:
-        """Close the connections that are not in use now. The store opens others when it is used again."""
-        self._servers.close()
-
-    def _look(self, index: bytes, mine: bytes, deadline: float) -> Looked:
-        """Return the score of each key in an index, and the head of its record as far as it says whose it is."""
-        end = _HEAD - 2 + len(mine)
-        look: Command = ("EVALSHA", _LOOK, 1, index, self._prefix, _HEAD - 1, end)
-        found = self._ask(index, (look,), deadline)[0][0]
-        return dict(zip(found[::3], found[1::3], strict=True)), dict(zip(found[::3], found[2::3], strict=True))
-
-    def _look_again(self, index: bytes, mine: bytes, deadline: float) -> Looked:
-        """Return the same where no server has all records: they are looked at one after the other.
-
-        A session that gets a new key meanwhile might be seen under neither. A record comes, is the user's and goes, in this
-        order: if two looks see the same, it was so at one moment. Raise :exc:`StoreUnavailable` if that does not happen.
-        """
-        heads: dict[bytes, Any] = {}
-        while True:
-            found = self._ask(index, (("EVALSHA", _ENTRIES, 1, index),), deadline)[0][0]
-            scores = dict(zip(found[::2], found[1::2], strict=True))
-            before = {key: heads.get(key) for key in scores}
-            for batch in _batches([key for key in scores if not heads.get(key)]):
-                names = [self._prefix + key for key in batch]
-                questions = {name: ("GETRANGE", name, _HEAD - 1, _HEAD - 2 + len(mine)) for name in names}
-                heads |= zip(batch, self._servers.ask_each(questions, deadline), strict=True)
-            now = {key: heads[key] for key in scores}
-            if now == before or all(head == mine for head in now.values()):
-                return scores, heads
-            if time.monotonic() >= deadline:
-                raise StoreUnavailable(f"{self._servers.name}: the sessions of a user keep changing")
-
-    def _load(self, name: bytes, deadline: float) -> Stored | None:
+        name, deadline = self._prefix + key.encode(), time.monotonic() + self._timeout
         try:
             found = self._ask(name, (("GET", name),), deadline)[0][0]
         except StoreUnavailable as error:
@@ -240,35 +164,110 @@ class RedisStore:
             found = _DAMAGED
         if found is None:
             return None
-        if len(found) < _HEAD:
+        if len(found) <= _NONCE:
             if found == _ENDED:
                 if self._replicas:
                     self._confirm_end(name, deadline)
                 return None
             return Stored(b"", found) if found else None
-        end = _HEAD + found[_HEAD - 1]
+        size = found[_NONCE]
+        end = _NONCE + 1 + size + _UNTIL if size else _NONCE + 1
         return tuple.__new__(Stored, (found[end:], found[:end]))
 
-    def _write(self, key: str, record: Record, nonce: bytes, tail: bytes) -> tuple[int, bool]:
-        """Store the record where *nonce* is; *tail* is the rest of the head there.
+    def update(self, key: str, record: Record, *, version: Version) -> bool:
+        head = cast(bytes, version)
+        if record.expires_at <= time.time():
+            return self._remove(key, head[:_NONCE])
+        deadline = time.monotonic() + self._timeout
+        name, string, indexing = self._prepared(key, record, head, deadline)
+        write: Command = ("EVALSHA", _WRITE, 1, name, head[:_NONCE], string, record.expires_at)
+        answers, again = self._settled(name, (*indexing, write), deadline)
+        found = answers[len(indexing)]
+        if found < 0 and again:
+            # It may have been stored and replaced, and must not look as if it had not been.
+            raise StoreUnavailable(f"{self._servers.name}: the answer to a write was lost, and then the record had changed")
+        return bool(found == 1)
 
-        Return 1, or 0 if nothing is there, or -1 if something else is; and whether it may have been done once before.
+    def delete(self, key: str) -> bool:
+        name = self._prefix + key.encode()
+        return self._end(name, ("DEL", name))
+
+    def keys_of(self, user_id: str) -> Iterator[str]:
+        user = user_id.encode()
+        index, mine = self._index_of(user), bytes((len(user),)) + user
+        after, most, seen = b"-inf", _PAGE, set[bytes]()
+        while True:
+            deadline = time.monotonic() + self._timeout
+            page: Command = ("ZRANGE", index, after, "+inf", "BYSCORE", "LIMIT", 0, most, "WITHSCORES")
+            entries = self._ask(index, (page,), deadline, may_be_late=True)[0][0]
+            scores = {key: score for key, score in zip(entries[::2], entries[1::2], strict=True) if key not in seen}
+            seen.update(scores)
+            yield from self._alive(index, mine, scores, deadline)
+            if len(entries) < 2 * most:
+                return
+            # A page begins with the score at which the last one ended; it is made longer if it comes no further.
+            most = _PAGE if entries[-1] != after else 2 * most
+            after = entries[-1]
+
+    def keys(self) -> Iterator[str]:
+        """Yield the key of every record, by ``SCAN``; what it has yielded is kept, for Redis may name a key twice.
+
+        While the slots of a cluster are moved, a session on the way may be missing.
         """
-        deadline, name = time.monotonic() + self._timeout, self._prefix + key.encode()
+        pattern, seen = _GLOB.sub(rb"\\\g<0>", self._prefix) + b"?" * 12, set[bytes]()
+        for server in self._servers.servers(time.monotonic() + self._timeout):
+            for names in self._servers.scan(server, pattern, _PAGE, self._timeout):
+                fresh = {name for name in names if _KEY.fullmatch(name, len(self._prefix))} - seen
+                seen |= fresh
+                yield from (name[len(self._prefix) :].decode() for name in fresh)
+
+    def close(self) -> None:
+        """Close the connections that are not in use now. The store opens others when it is used again."""
+        self._servers.close()
+
+    def _alive(self, index: bytes, mine: bytes, scores: dict[bytes, bytes], deadline: float) -> list[str]:
+        """Return the keys with a record of the user whose *index* it is; take those out of it that are there for nothing.
+
+        *scores* has the keys; *mine* is how the record of the user goes on after its nonce.
+        """
+        questions: dict[bytes, Command] = {}
+        for key in scores:
+            name = self._prefix + key
+            questions[name] = ("GETRANGE", name, 0, _NONCE + len(mine) - 1)
+        alive, gone = list[str](), list[bytes]()
+        for key, name, found in zip(scores, questions, self._servers.ask_each(questions, deadline), strict=True):
+            if isinstance(found, bytes) and found[_NONCE:] == mine:
+                alive.append(key.decode())
+                continue
+            if found == _ENDED and self._replicas:
+                self._confirm_end(name, deadline)
+            if not _is_on_its_way(float(scores[key])):
+                gone += (key, scores[key])
+        if gone:
+            self._ask(index, (("EVALSHA", _DROP, 1, index, *gone),), deadline, may_be_late=True)
+        return alive
+
+    def _prepared(self, key: str, record: Record, head: bytes, deadline: float) -> tuple[bytes, bytes, tuple[Command, ...]]:
+        """Return the name and the string of a record, and what is to be asked with the write, before it, for the index.
+
+        *head* is that of the string in whose place it comes, so that the index is left alone if it has the key. Where
+        another server may have the index, that has been asked when this returns.
+        """
+        name = self._prefix + key.encode()
         value, expires_at, user_id = record
-        indexing: tuple[Command, ...] = ()
-        if user_id is None:
-            tail = _NOBODY
-        elif tail[6:] != (user := user_id.encode()) or int.from_bytes(tail[:5]) < expires_at:
-            until = expires_at + _SLACK
-            tail = until.to_bytes(5) + bytes((len(user),)) + user
-            indexing = (self._indexing(user, key, until),)
-            if not self._servers.has_all_keys_together:
-                self._settled(self._index_of(user), indexing, deadline)
-                indexing = ()
-        write: Command = ("EVALSHA", _WRITE, 1, name, nonce, os.urandom(8) + tail + value, expires_at)
-        found, again = self._settled(name, (*indexing, write), deadline)
-        return found[len(indexing)], again
+        if not user_id:
+            return name, os.urandom(_NONCE) + _NOBODY + value, ()
+        user = user_id.encode()
+        mine = bytes((len(user),)) + user
+        if head[_NONCE:-_UNTIL] == mine and int.from_bytes(head[-_UNTIL:]) >= expires_at:
+            return name, os.urandom(_NONCE) + head[_NONCE:] + value, ()
+        until = expires_at + _SLACK
+        string = os.urandom(_NONCE) + mine + until.to_bytes(_UNTIL) + value
+        indexing = (self._indexing(user, key, until),)
+        if self._servers.has_all_keys_together:
+            return name, string, indexing
+        self._settled(self._index_of(user), indexing, deadline)
+        return name, string, ()
 
     def _remove(self, key: str, nonce: bytes) -> bool:
         name = self._prefix + key.encode()
@@ -295,14 +294,14 @@ class RedisStore:
 
     def _unmark(self, name: bytes, deadline: float) -> None:
         with suppress(StoreUnavailable):  # then it goes when the session would have ended by itself
-            self._ask(name, (("EVALSHA", _REMOVE, 1, name, _ENDED),), deadline)
+            self._ask(name, (("EVALSHA", _REMOVE, 1, name, _ENDED),), deadline, may_be_late=True)
 
     def _settled(self, name: bytes, commands: tuple[Command, ...], deadline: float) -> tuple[list[Any], bool]:
         """Ask for writes; return when as many replicas have them as are to be waited for."""
         if not self._replicas:
             return self._ask(name, commands, deadline)
         (*answers, replicas), again = self._ask(name, commands, deadline, replicas=self._replicas)
-        if replicas < self._replicas and answers[-1] not in (0, -1):
+        if replicas < self._replicas and answers[-1] not in (0, -1, None):
             raise StoreUnavailable(
                 f"{self._servers.name}: {replicas} of {self._replicas} replicas have acknowledged a write in time;"
                 " whether it lasts is not known"
@@ -323,7 +322,3 @@ def _is_on_its_way(score: float) -> bool:
     """Tell whether an entry with this score was written so short a time ago that its record may be still to come."""
     age = (time.time() - score % 1 * _PERIOD) % _PERIOD
     return age < _ON_ITS_WAY or age > _PERIOD - _ON_ITS_WAY
-
-
-def _batches(keys: list[bytes]) -> Iterator[list[bytes]]:
-    return (keys[start : start + _BATCH] for start in range(0, len(keys), _BATCH))

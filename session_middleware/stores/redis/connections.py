@@ -1,5 +1,6 @@
 """Connections to Redis servers: opened when needed, used again, never carried over a fork. It knows no verb."""
 
+import itertools
 import logging
 import os
 import re
@@ -170,7 +171,7 @@ class Connection:
         self._driver.connect()
         self._socket, self._reader = parser.socket, parser.reader
         self.has_answered = parser.has_read
-        # What a plain socket can take or has, it takes or gives at once, without asking the system first whether it would.
+        # What a plain socket can take, it takes at once, without asking the system first whether it would.
         self._file = self._socket.fileno() if os.name == "posix" and not hasattr(self._socket, "pending") else None
         self._usual = 0.98 * timeout
         self._is_usual = False
@@ -189,10 +190,7 @@ class Connection:
         if sent < len(request):
             self._socket.sendall(memoryview(request)[sent:])
             self._hurry(deadline)
-        try:
-            reader.feed(self._socket.recv(_BLOCK) if file is None else os.read(file, _BLOCK))
-        except BlockingIOError:
-            reader.feed(self._socket.recv(_BLOCK))
+        reader.feed(self._socket.recv(_BLOCK))
         answer = reader.gets()
         if count > 1 or answer is _MORE or reader.has_data():
             return self._rest(answer, count, deadline)
@@ -235,12 +233,17 @@ Open: TypeAlias = Callable[[float], Connection]
 
 
 class Server:
-    """One server: its connections, each lent to one thread at a time, and whether it answers."""
+    """One server: its connections, each lent to one thread at a time, and whether it answers.
+
+    ``made`` is another number whenever a connection was made.
+    """
 
     def __init__(self, name: str, connect: Open) -> None:
         self.name = name
         self.breaker = Breaker(name)
         self.idle: list[Connection] = []
+        self.made = 0
+        self._numbers = itertools.count(1)
         self._connect = connect
         self._looked_at = False
 
@@ -293,6 +296,7 @@ class Server:
         return connection
 
     def _open(self, deadline: float) -> Connection:
+        self.made = next(self._numbers)
         connection = self._connect(deadline)
         if connection.has_answered and self.breaker.is_open:
             # What is asked next may have to wait for replicas, and nobody else need wait for that.

@@ -1,10 +1,12 @@
 """Which Redis server is asked for a key, and what is done if it is the wrong one, or does not answer. It knows no verb."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha1
 from typing import Any, Final
+
+import redis
 
 from session_middleware.exceptions import StoreUnavailable
 from session_middleware.stores.breaker import Breaker
@@ -35,6 +37,10 @@ _REMAP_EVERY: Final = 0.2
 
 # Redis looks every tenth of a second whether a WAIT has waited long enough; this leaves its answer time to come (seconds).
 _WAIT_IS_LATE: Final = 0.25
+
+# How a server that was connected to, and any server, says nothing in time.
+_SILENT: Final = (TimeoutError,)
+_LATE: Final = (TimeoutError, redis.TimeoutError)
 
 _TEXTS: Final[dict[str, str]] = {}
 
@@ -67,14 +73,15 @@ class Deployment:
         self._server = server
 
     def ask(
-        self, key: bytes, commands: Sequence[Command], deadline: float, *, replicas: int = 0
+        self, key: bytes, commands: Sequence[Command], deadline: float, *, replicas: int = 0, may_be_late: bool = False
     ) -> tuple[list[Answer], bool]:
         """Return what the server that has *key* answers to *commands*, and whether they may have been done once before.
 
         With *replicas* the last answer is how many of them have what the commands wrote; it comes when so many have it, or
-        when there is no time left to wait. If the connection breaks, or that server is not the one to ask, all is sent once
-        more, so it must stand to be done twice. Raise :exc:`StoreUnavailable` if there is no answer by the *deadline*, or
-        an error that is none.
+        when there is no time left to wait. *may_be_late*: that there is no answer in time says nothing of the server, which
+        was asked for much, or when little time was left. If the connection breaks, or that server is not the one to ask, all
+        is sent once more, so it must stand to be done twice. Raise :exc:`StoreUnavailable` if there is no answer by the
+        *deadline*, or an error that is none.
         """
         again, failures, all_commands = False, 0, commands
         redirected: Server | None = None
@@ -82,7 +89,7 @@ class Deployment:
             # A script that is not known is not to be waited for.
             commands = [_in_full(command) for command in commands]
         for _ in range(_MOST_TRIES):
-            server = redirected or self.server_of(key, deadline)
+            server = redirected or self.server_of(key, deadline, may_be_late)
             redirected = None
             if replicas:
                 all_commands = (*commands, _waiting(replicas, deadline))
@@ -90,7 +97,8 @@ class Deployment:
                 answers = server.exchange(pack(all_commands), len(all_commands), deadline)
             except Broken as broken:
                 again, failures = again or broken.sent, failures + 1
-                self._bear(server, broken, failures > 1 or deadline <= time.monotonic(), is_waiting=replicas > 0)
+                last = failures > 1 or deadline <= time.monotonic()
+                self._bear(server, broken, last, _LATE if may_be_late else _SILENT if replicas else ())
                 continue
             for refusal in answers:
                 if isinstance(refusal, Refusal):
@@ -115,14 +123,15 @@ class Deployment:
     def ask_each(self, questions: Mapping[bytes, Command], deadline: float) -> list[Answer]:
         """Return the answers to the questions about each key, in their order, with one round trip for each server.
 
-        An answer may be that there is something else under the key: a :class:`Refusal` with the code ``WRONGTYPE``.
+        An answer may be that there is something else under the key: a :class:`Refusal` with the code ``WRONGTYPE``. They
+        may be late.
         """
         together: dict[Server, list[bytes]] = {}
         for key in questions:
             # One that failed a moment ago lets a verb through, and is asked once whether it does.
             server = self.last_of(key)
             if server is None or server not in together:
-                server = self.server_of(key, deadline)
+                server = self.server_of(key, deadline, True)
             together.setdefault(server, []).append(key)
         found: dict[bytes, Answer] = {}
         for server, keys in together.items():
@@ -131,24 +140,26 @@ class Deployment:
                 found |= zip(keys, answers, strict=True)
         for key, question in questions.items():
             if key not in found or (isinstance(found[key], Refusal) and found[key].code != "WRONGTYPE"):
-                found[key] = self.ask(key, (question,), deadline)[0][0]
+                found[key] = self.ask(key, (question,), deadline, may_be_late=True)[0][0]
         return [found[key] for key in questions]
 
-    def ask_at(self, server: Server, question: Command, deadline: float) -> Answer:
-        """Return what this server answers."""
-        was_broken = False
-        while True:
-            try:
-                (answer,) = server.exchange(pack([question]), 1, deadline)
-                break
-            except Broken as broken:
-                self._bear(server, broken, was_broken or deadline <= time.monotonic())
-                was_broken = True
-        if isinstance(answer, Refusal):
-            raise StoreUnavailable(f"{server.name}: {answer}") from answer
-        return answer
+    def scan(self, server: Server, pattern: bytes, count: int, timeout: float) -> Iterator[list[bytes]]:
+        """Yield all keys of *server* that are like *pattern*, about *count* at a time, some of them more than once.
 
-    def server_of(self, key: bytes, deadline: float) -> Server:
+        Where a scan has come to means nothing to another process. When a connection was made meanwhile, it may lead to one,
+        and the scan begins anew.
+        """
+        cursor, made = b"", 0
+        while cursor != b"0":
+            if not cursor:
+                made = server.made
+            scan: Command = ("SCAN", cursor or b"0", "MATCH", pattern, "COUNT", count)
+            cursor, names = self._ask_at(server, scan, time.monotonic() + timeout)
+            if made != server.made:
+                cursor = b""
+            yield names
+
+    def server_of(self, key: bytes, deadline: float, may_be_late: bool = False) -> Server:
         """Return the server to ask for *key*; raise :exc:`StoreUnavailable` if none is known, or it failed a moment ago."""
         if self._server.breaker.is_open:
             self._server.breaker.check()
@@ -176,11 +187,25 @@ class Deployment:
         """Close the connections that are not in use now."""
         self._server.close()
 
-    def _bear(self, server: Server, broken: Broken, last: bool, *, is_waiting: bool = False) -> None:
+    def _ask_at(self, server: Server, question: Command, deadline: float) -> Answer:
+        """Return what this server answers. It may be late."""
+        was_broken = False
+        while True:
+            try:
+                (answer,) = server.exchange(pack([question]), 1, deadline)
+                break
+            except Broken as broken:
+                self._bear(server, broken, was_broken or deadline <= time.monotonic(), _LATE)
+                was_broken = True
+        if isinstance(answer, Refusal):
+            raise StoreUnavailable(f"{server.name}: {answer}") from answer
+        return answer
+
+    def _bear(self, server: Server, broken: Broken, last: bool, innocent: tuple[type[Exception], ...]) -> None:
+        """Go on, or raise if it was the *last* try. What is *innocent* is no sign of the server being away."""
         self.failed(server)
         if last:
-            # That replicas are late is no sign of the server being away.
-            if not isinstance(broken.__cause__, Refusal) and not (is_waiting and isinstance(broken.__cause__, TimeoutError)):
+            if not isinstance(broken.__cause__, (Refusal, *innocent)):
                 server.breaker.failed()
             raise StoreUnavailable(f"{server.name}: {broken.__cause__}") from broken.__cause__
 
@@ -283,14 +308,14 @@ class Cluster(Deployment):
         self._doubtful = True
         self._mapped_at = 0.0
 
-    def server_of(self, key: bytes, deadline: float) -> Server:
+    def server_of(self, key: bytes, deadline: float, may_be_late: bool = False) -> Server:
         slot = slot_of(key)
         server = self._slots[slot]
         if server is not None and server.breaker.is_open:
             server.breaker.check()
             self._doubtful = True
         if self._doubtful or server is None:
-            self._remap(deadline)
+            self._remap(deadline, may_be_late)
             server = self._slots[slot]
             if server is None:
                 raise StoreUnavailable(f"{self.name}: no node serves slot {slot}")
@@ -301,7 +326,7 @@ class Cluster(Deployment):
 
     def servers(self, deadline: float) -> Iterable[Server]:
         self._doubtful = True
-        self._remap(deadline)
+        self._remap(deadline, True)
         return {id(server): server for server in self._slots if server is not None}.values()
 
     def failed(self, server: Server) -> None:
@@ -344,7 +369,7 @@ class Cluster(Deployment):
             node = self._nodes.setdefault((host, port), made)
         return node
 
-    def _remap(self, deadline: float) -> None:
+    def _remap(self, deadline: float, may_be_late: bool) -> None:
         """Ask one node after the other which serves what, each for its share of the time left."""
         if time.monotonic() < self._mapped_at + _REMAP_EVERY:
             return
@@ -368,7 +393,8 @@ class Cluster(Deployment):
                 self._breaker.answered()
                 return
             error = found if isinstance(found, Refusal) else None
-        self._breaker.failed()
+        if not (may_be_late and isinstance(error, _LATE)):
+            self._breaker.failed()
         raise StoreUnavailable(f"{self.name}: no node says which serves what: {error}") from error
 
     def _take_over(self, found: list[Any], source: Server) -> None:

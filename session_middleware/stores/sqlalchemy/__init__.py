@@ -17,7 +17,7 @@ from session_middleware.stores.sqlalchemy.connections import Connections, LentCo
 from session_middleware.stores.sqlalchemy.database import Database, execute, fetch
 from session_middleware.stores.sqlalchemy.drivers import Budget
 from session_middleware.stores.sqlalchemy.engines import fit_engine, own_engine, server_of, url_of, without_options
-from session_middleware.stores.sqlalchemy.sql import SLACK, statements
+from session_middleware.stores.sqlalchemy.sql import PAGE, SLACK, statements
 from session_middleware.stores.urls import number
 
 # With "_by_sweep_at" at its end it is still a name for PostgreSQL (63 characters) and MariaDB (64).
@@ -141,24 +141,25 @@ class SQLAlchemyStore:
         run = self._execute_in_turn if self._sql.turn else execute
         return self._ask(run, self._sql.sweep, (int(time.time()), limit))[0]
 
-    def keys_of(self, user_id: str) -> list[str]:
-        self._budget.start()
-        rows, _ = self._ask(fetch, self._sql.keys_of, (_bytes(user_id), int(time.time())))
-        return [key for (key,) in rows]
+    def keys_of(self, user_id: str) -> Iterator[str]:
+        return self._list(self._sql.keys_of, _bytes(user_id))
 
     def keys(self) -> Iterator[str]:
-        last = ""
-        while True:
-            self._budget.start()
-            rows, _ = self._ask(fetch, self._sql.keys, (last, int(time.time())))
-            if not rows:
-                return
-            yield from (key for (key,) in rows)
-            last = rows[-1][0]
+        return self._list(self._sql.keys)
 
     def close(self) -> None:
         """Close the connections that are not in use now, if they are the store's own. It opens others when used again."""
         self._database.close()
+
+    def _list(self, sql: str, *parameters: object) -> Iterator[str]:
+        """Yield the unexpired keys that a statement finds, which is asked for page after page."""
+        last, count = "", PAGE
+        while count == PAGE:
+            self._budget.start()
+            rows, _ = self._ask(fetch, sql, (*parameters, last), may_be_late=True)
+            now, count = time.time(), len(rows)
+            yield from (key for key, expires_at in rows if expires_at > now)
+            last = rows[-1][0] if rows else last
 
     def _has(self, key: str, version: int | None) -> bool:
         """Return ``True`` if *version* is what is under the key (``None``: nothing): a write that got no answer was done.

@@ -63,11 +63,20 @@ class Database:
         self._breaker = Breaker(server)
         self._pid = os.getpid()
 
-    def ask(self, run: Run[T], sql: str, parameters: tuple[object, ...], *, make_table: bool = True) -> tuple[T, bool]:
+    def ask(
+        self,
+        run: Run[T],
+        sql: str,
+        parameters: tuple[object, ...],
+        *,
+        make_table: bool = True,
+        may_be_late: bool = False,
+    ) -> tuple[T, bool]:
         """Return what *run* does, on a connection and in a transaction of its own; try again where that is safe.
 
         And return whether it may have been done before, in a try whose answer was lost. What *run* does counts as 0 if
-        there is a row already where it would put one. With *make_table*, a table that is missing is made.
+        there is a row already where it would put one. With *make_table*, a table that is missing is made. *may_be_late*:
+        that there is no answer in time says nothing of the server, for there is more to answer than with other statements.
         """
         if self._pid != os.getpid():  # a fork that Python was not told of, as uWSGI's
             self.forget()
@@ -92,7 +101,7 @@ class Database:
             else:
                 tries = 0
             if tries == 0 or not self._budget.left():
-                raise self._failed(failure) from failure.error
+                raise self._failed(failure, may_be_late) from failure.error
 
     def close(self) -> None:
         """Close the connections that are idle now, if they are not the application's."""
@@ -131,7 +140,7 @@ class Database:
         if failure is not None and failure.verdict not in (Verdict.TAKEN, Verdict.UNDONE, Verdict.LOST):
             raise self._failed(failure) from failure.error
 
-    def _failed(self, failure: _Failure) -> StoreUnavailable:
-        if failure.verdict in (Verdict.LOST, Verdict.UNREACHABLE):
+    def _failed(self, failure: _Failure, may_be_late: bool = False) -> StoreUnavailable:
+        if failure.verdict in (Verdict.LOST, Verdict.UNREACHABLE) and (self._budget.left() or not may_be_late):
             self._breaker.failed()
         return self.unavailable(reason(failure.error) + self._hints.get(failure.verdict, ""))

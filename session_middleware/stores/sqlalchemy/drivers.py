@@ -73,7 +73,9 @@ def psycopg_connect(driver: Any, budget: Budget) -> Connect:
             return bounded(super()._connect_gen(*arguments, **options))
 
     defaults = {
-        "options": f"-c statement_timeout={ceil(_SHARE * budget.seconds * 1000)}",
+        # There is an index for each order that is asked for. But for each page of a list the planner might sort all rows of
+        # a user, where they have become more than it knows of.
+        "options": f"-c statement_timeout={ceil(_SHARE * budget.seconds * 1000)} -c enable_sort=off",
         "tcp_user_timeout": ceil(budget.seconds * 1000),
         "keepalives_idle": 60,
         "fallback_application_name": "session_middleware",

@@ -7,10 +7,14 @@ from typing import Final, NamedTuple
 # so the common update, which moves the end of a session by seconds, touches no index.
 SLACK: Final = 300
 
+# How many rows are listed in one go. Those that have expired are among them: to pass over such rows would take as long as
+# there are of them.
+PAGE: Final = 1000
+
 # A user id may hold a NUL, which PostgreSQL has in no text; and bytes are compared as they are.
 _POSTGRESQL_TABLE: Final = """\
 CREATE TABLE IF NOT EXISTS {table} (
-    {key} VARCHAR(43) COLLATE "C" PRIMARY KEY,
+    {key} VARCHAR(12) COLLATE "C" PRIMARY KEY,
     value BYTEA NOT NULL,
     version BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,
@@ -18,18 +22,18 @@ CREATE TABLE IF NOT EXISTS {table} (
     user_id BYTEA
 ) WITH (fillfactor = 80);
 CREATE INDEX IF NOT EXISTS {by_sweep_at} ON {table} (sweep_at);
-CREATE INDEX IF NOT EXISTS {by_user_id} ON {table} (user_id) WHERE user_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS {by_user_id} ON {table} (user_id, {key}) WHERE user_id IS NOT NULL;
 """
 _MARIADB_TABLE: Final = """\
 CREATE TABLE IF NOT EXISTS {table} (
-    {key} VARCHAR(43) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+    {key} VARCHAR(12) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
     value LONGBLOB NOT NULL,
     version BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,
     sweep_at BIGINT NOT NULL,
     user_id VARBINARY(255),
     KEY {by_sweep_at} (sweep_at),
-    KEY {by_user_id} (user_id)
+    KEY {by_user_id} (user_id, {key})
 ) ENGINE=InnoDB;
 """
 
@@ -55,8 +59,8 @@ _MARIADB_SWEEP: Final = """DELETE swept FROM (
     SELECT {key} FROM {table} FORCE INDEX ({by_sweep_at}) WHERE sweep_at <= %s
     ORDER BY sweep_at LIMIT %s FOR UPDATE SKIP LOCKED) AS expired
     STRAIGHT_JOIN {table} AS swept FORCE INDEX (PRIMARY) ON swept.{key} = expired.{key}"""
-_KEYS_OF: Final = "SELECT {key} FROM {table} WHERE user_id = %s AND expires_at > %s"
-_KEYS: Final = "SELECT {key} FROM {table} WHERE {key} > %s AND expires_at > %s ORDER BY {key} LIMIT 1000"
+_KEYS_OF: Final = "SELECT {key}, expires_at FROM {table} WHERE user_id = %s AND {key} > %s ORDER BY {key} LIMIT {page}"
+_KEYS: Final = "SELECT {key}, expires_at FROM {table} WHERE {key} > %s ORDER BY {key} LIMIT {page}"
 
 
 class Statements(NamedTuple):
@@ -92,6 +96,7 @@ def statements(*, postgresql: bool, table: str, schema: str | None) -> Statement
         "by_sweep_at": f"{quote}{table}_by_sweep_at{quote}",
         "by_user_id": f"{quote}{table}_by_user_id{quote}",
         "number": str(int.from_bytes(digest[:8], signed=True)),
+        "page": str(PAGE),
     }
     ddl = (_POSTGRESQL_TABLE if postgresql else _MARIADB_TABLE).format_map(names)
     # CREATE ... IF NOT EXISTS fails when it is raced. PostgreSQL runs the lines of one query as one transaction.

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import RLock
 from typing import Any, Final, Literal, Self
-from zlib import crc32
 
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.stores.base import Record, Stored, Version
@@ -40,17 +39,23 @@ _REMOVE: Final = "DELETE FROM sessions WHERE id = ? AND key = ? AND version = ? 
 _DELETE: Final = "DELETE FROM sessions WHERE id = ? AND key = ? AND expires_at > ?"
 _SWEEP: Final = """DELETE FROM sessions
     WHERE id IN (SELECT id FROM sessions WHERE sweep_at <= ? ORDER BY sweep_at LIMIT ?)"""
-_KEYS_OF: Final = "SELECT key FROM sessions WHERE user_id = ? AND expires_at > ?"
-_KEYS: Final = "SELECT id, key FROM sessions WHERE id > ? AND expires_at > ? ORDER BY id LIMIT 1000"
+# How many rows are listed in one go. Those that have expired are among them: to pass over such rows would take as long as
+# there are of them.
+_PAGE: Final = 1000
+_LIST: Final = "SELECT id, CASE WHEN expires_at > ? THEN key END FROM sessions"
+_KEYS_OF: Final = f"{_LIST} WHERE user_id = ? AND id > ? ORDER BY id LIMIT {_PAGE}"
+_KEYS: Final = f"{_LIST} WHERE id > ? ORDER BY id LIMIT {_PAGE}"
+
+# The largest prime that a row's number has room for.
+_ROWS: Final = 2**63 - 25
 
 # sqlite.org/wal.html#walresetbug: a checkpoint that races a commit can corrupt the file.
 _WAL_RESET_FIXED: Final = (3, 51, 3)
 
 
 def row_of(key: str) -> int:
-    """Return the row of a key. Of two keys with one row, one pair in 2**56, the second is taken while the first lives."""
-    text = key.encode()
-    return int.from_bytes(text[:3]) << 32 | crc32(text)
+    """Return the row of a key. Of two keys with one row, one pair in 2**63, the second is taken while the first lives."""
+    return int.from_bytes(key.encode()) % _ROWS
 
 
 class SQLiteStore:
@@ -114,14 +119,15 @@ class SQLiteStore:
         return self._write(_CREATE, (row_of(key), key, *record, time.time()), time.monotonic()) == 1
 
     def load(self, key: str) -> Stored | None:
-        rows = self._execute(_LOAD, (row_of(key), key, time.time()), time.monotonic())[0]
+        rows = self._execute(_LOAD, (row_of(key), key, time.time()), time.monotonic())
         return tuple.__new__(Stored, rows[0]) if rows else None
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:
         now, started = time.time(), time.monotonic()
-        if record.expires_at <= now:
+        value, expires_at, user_id = record
+        if expires_at <= now:
             return self._write(_REMOVE, (row_of(key), key, version, now), started) == 1
-        parameters = (*record, row_of(key), key, version, now)
+        parameters = (value, expires_at, user_id, row_of(key), key, version, now)
         if self._write(_UPDATE_UNINDEXED, parameters, started) == 1:
             return True
         return self._write(_UPDATE, parameters, started) == 1
@@ -132,27 +138,35 @@ class SQLiteStore:
     def sweep(self, limit: int) -> int:
         return self._write(_SWEEP, (time.time(), limit), time.monotonic())
 
-    def keys_of(self, user_id: str) -> list[str]:
-        return [key for (key,) in self._execute(_KEYS_OF, (user_id, time.time()), time.monotonic())[0]]
+    def keys_of(self, user_id: str) -> Iterator[str]:
+        return self._list(_KEYS_OF, user_id)
 
     def keys(self) -> Iterator[str]:
-        rows = self._execute(_KEYS, (-1, time.time()), time.monotonic())[0]
-        while rows:
-            yield from (key for _, key in rows)
-            rows = self._execute(_KEYS, (rows[-1][0], time.time()), time.monotonic())[0]
+        return self._list(_KEYS)
 
     def close(self) -> None:
         """Close the connections that are not in use now. The store opens others when it is used again."""
         self._connections.close()
+
+    def _list(self, sql: str, *parameters: object) -> Iterator[str]:
+        """Yield the unexpired keys that a statement finds, which is asked for page after page."""
+        row, count = -1, _PAGE
+        while count == _PAGE:
+            page = self._execute(sql, (time.time(), *parameters, row), time.monotonic())
+            yield from (key for _, key in page if type(key) is str)
+            before, count = row, len(page)
+            if page and (row := page[-1][0]) <= before:  # in a damaged file, of which this would never see the end
+                raise self._connections.unavailable("the rows are in disorder")
 
     def _write(self, sql: str, parameters: tuple[object, ...], started: float) -> int:
         """Run one statement that writes; return how many rows it changed."""
         # SQLite's lock goes to whoever asks at the right moment: threads that queue here do not starve each other.
         turn = self._turn
         try:
-            if not turn.acquire(blocking=False) and not turn.acquire(timeout=self._connections.left(started)):
+            if not turn.acquire(False) and not turn.acquire(timeout=self._connections.left(started)):
                 raise self._connections.unavailable("other threads were writing, or waiting to write, all the time")
-            return self._execute(sql, parameters, started)[1]
+            count: int = self._execute(sql, parameters, started, writing=True)
+            return count
         finally:
             # Whether this thread has the turn the lock itself knows best: an exception from outside may come right after
             # it was acquired. It may come after any call, too, so the release is the first.
@@ -161,28 +175,28 @@ class SQLiteStore:
             except RuntimeError:
                 pass
 
-    def _execute(self, sql: str, parameters: tuple[object, ...], started: float) -> tuple[list[Any], int]:
-        """Run one statement, in a transaction of its own; return its rows and how many rows it changed.
+    def _execute(self, sql: str, parameters: tuple[object, ...], started: float, writing: bool = False) -> Any:
+        """Run one statement, in a transaction of its own; return its rows, or how many it changed if it is *writing*.
 
         *started* is when the verb began, by the monotonic clock: it waits for no longer than the timeout in all.
         """
-        connection = self._take(started)
+        cursor = self._take(started)
         try:
             while True:
                 try:
-                    cursor = connection.execute(sql, parameters)
-                    rows = cursor.fetchall()
+                    cursor.execute(sql, parameters)
+                    result = cursor.rowcount if writing else cursor.fetchall()
                     break
                 except sqlite3.Error as error:
                     if not self._connections.may_wait(error, started):
                         raise
         except BaseException as error:
-            connection.close()
+            cursor.connection.close()
             if isinstance(error, sqlite3.Error):
                 raise self._connections.unavailable(error) from error
             raise
-        self._give_back(connection)
-        return rows, cursor.rowcount
+        self._give_back(cursor)
+        return result
 
     def _after_fork(self) -> None:
         self._turn = RLock()

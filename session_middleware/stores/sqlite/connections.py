@@ -78,17 +78,24 @@ class Connection(sqlite3.Connection):
             leak(boxed(self))
 
 
+class Cursor(sqlite3.Cursor):
+    """The one cursor of a connection. To make another one for each statement would take as long as a tenth of a read."""
+
+    connection: Connection
+
+
 class Connections:
     """Hands out connections to the file at *path*, each to one user at a time, making file and tables if there are none.
 
-    *timeout* (seconds) bounds what is waited for other processes, from the moment on that the caller names.
+    A connection is handed out as its cursor. *timeout* (seconds) bounds what is waited for other processes, from the moment
+    on that the caller names.
     """
 
     def __init__(self, path: Path, durability: str, timeout: float) -> None:
         self.timeout = timeout
-        self.idle: list[Connection] = []
+        self.idle: list[Cursor] = []
         self.known: WeakSet[Connection] = WeakSet()
-        self.give_back: Callable[[Connection], None] = self.idle.append
+        self.give_back: Callable[[Cursor], None] = self.idle.append
         self._path = path
         self._synchronous = durability
         self._files = DatabaseFiles(path)
@@ -101,30 +108,30 @@ class Connections:
             in_child=Connections._after_fork_in_child,
         )
 
-    def take(self, started: float) -> Connection:
-        """Return an idle connection of this process, or open one; the caller gives it back, or closes it."""
+    def take(self, started: float) -> Cursor:
+        """Return the cursor of an idle connection of this process, or open one; the caller gives it back, or closes it."""
         try:
-            connection = self.idle.pop()
-            while connection.pid != os.getpid():
-                connection = self.idle.pop()
+            cursor = self.idle.pop()
+            while (connection := cursor.connection).pid != os.getpid():
+                cursor = self.idle.pop()
         except IndexError:
             return self._open(started)
         if started >= connection.look_at:
             if self._files.is_empty():
                 # Closing it would write what its -wal holds into the empty file, and let that pass for a whole one.
-                self.give_back(connection)
+                self.give_back(cursor)
                 raise self.unavailable("the file was emptied while it was open: restore it, or remove it")
             connection.look_at = started + _LOOK_EVERY
             if connection.files != self._files.identity():
                 self._abandon(connection)
                 raise self.unavailable("a file of the database was deleted or replaced while it was open")
-        return connection
+        return cursor
 
     def close(self) -> None:
         """Close the connections that are not in use now."""
         with suppress(IndexError):
             while True:
-                self.idle.pop().close()
+                self.idle.pop().connection.close()
 
     def may_wait(self, error: sqlite3.Error | OSError, started: float) -> bool:
         """Wait a moment if *error* is that another writes just now and there is time left; return whether it was so.
@@ -176,11 +183,11 @@ class Connections:
     def _after_fork_in_child(self) -> None:
         self._gate = RLock()
 
-    def _open(self, started: float) -> Connection:
+    def _open(self, started: float) -> Cursor:
         """Open the database, making it if there is none; wait for other processes that are making it."""
         while True:
             try:
-                return self._connect()
+                return self._connect().cursor(Cursor)
             except (sqlite3.Error, OSError) as error:
                 if not self.may_wait(error, started):
                     raise self.unavailable(error) from error

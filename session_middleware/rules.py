@@ -1,0 +1,168 @@
+"""What a token opens, and what an act makes of a record: the rules of secrets and eras. Pure: no store, no clock, no token.
+
+A secret is known here by its proof. ``now`` is epoch seconds. What an act makes is the next envelope; whoever asks stores it
+by compare-and-set, and asks again with what is there if that is refused.
+"""
+
+from enum import Enum
+from typing import Final
+
+from session_middleware.record import MOST_CURRENT, MOST_ENTRIES, MOST_PREVIOUS, Envelope, Kind, Mark, Previous
+
+OVERLAP: Final = 30
+"""So long (seconds) a renewed secret works after a later one has come: parallel, slow and lost responses."""
+
+WINDOW: Final = 10
+"""So long (seconds) a secret that a sign-in or ``regenerate()`` has replaced is told from an unknown one."""
+
+
+# As if a later secret than a renewed one had come so long ago that no clock can give it any time.
+_FOR_GOOD: Final = 0.0
+
+
+class Opens(Enum):
+    """What a token opens."""
+
+    SESSION = "session"
+    SNAPSHOT = "snapshot"
+    """The values as they were before the sign-in: they can be read, and one can sign in."""
+    NOTHING = "nothing"
+    REPLAY = "replay"
+    """Nothing, and that is worth telling: the secret has a successor that was used."""
+
+
+def opens(envelope: Envelope, proof: bytes, now: float) -> Opens:
+    """Say what the secret opens. The proofs are hashes, so comparing them tells an attacker nothing of use."""
+    if proof in envelope.current:
+        return Opens.SESSION
+    for previous, kind, at in envelope.previous:
+        if previous == proof:
+            if kind is Kind.RENEWED:
+                return Opens.SESSION if _in_service(at, now) else Opens.REPLAY
+            if now - (at or 0) < WINDOW:
+                return Opens.SNAPSHOT
+    return Opens.NOTHING
+
+
+def used(envelope: Envelope, now: float) -> Envelope:
+    """The session was used; a clock that is behind takes nothing back. A snapshot goes when its time is over."""
+    if envelope.snapshot and now - envelope.signed_in_at >= WINDOW:
+        envelope = envelope._replace(snapshot=b"")
+    # A third of the time of _replace(), on every write.
+    return tuple.__new__(Envelope, (*envelope[:3], now, *envelope[4:])) if now > envelope.last_seen_at else envelope
+
+
+def noted(envelope: Envelope, proof: bytes, now: float) -> Envelope:
+    """The secret has come: those that it renewed have 30 s left."""
+    if not envelope.previous:
+        return envelope
+    proofs = [previous.proof for previous in envelope.previous]
+    older = proofs.index(proof) if proof in proofs else len(proofs)
+    if all(previous.at is not None for previous in envelope.previous[:older]):
+        return envelope
+    came = [
+        previous._replace(at=now) if number < older and previous.at is None else previous
+        for number, previous in enumerate(envelope.previous)
+    ]
+    return envelope._replace(previous=tuple(came))
+
+
+def renewal_is_due(envelope: Envelope, proof: bytes, now: float, every: float | None) -> bool:
+    """Tell whether this secret is to be renewed: a current one, or a renewed one as long as nobody came with a later one."""
+    if every is None or now - envelope.issued_at < every:
+        return False
+    return proof in envelope.current or Previous(proof, Kind.RENEWED, None) in envelope.previous
+
+
+def renewed(envelope: Envelope, fresh: bytes, now: float) -> Envelope:
+    """Time has passed: a new secret; the old one works until the new one has been used."""
+    before = tuple([Previous(proof, Kind.RENEWED, None) for proof in envelope.current])
+    return envelope._replace(current=(fresh,), issued_at=now, previous=_trimmed(envelope.previous + before))
+
+
+def in_service(envelope: Envelope, proof: bytes) -> bool:
+    """Tell whether ``regenerate()`` may go on: the secret that it came with still opens the session."""
+    if proof in envelope.current:
+        return True
+    return any(p.proof == proof and p.kind is Kind.RENEWED and p.at != _FOR_GOOD for p in envelope.previous)
+
+
+def regenerated(envelope: Envelope, fresh: bytes, now: float) -> Envelope:
+    """The application has asked for a new secret: all others are dead at once."""
+    previous = _replaced(envelope, Kind.REPLACED, now)
+    return envelope._replace(current=(fresh,), issued_at=now, previous=previous, snapshot=b"")
+
+
+def signed_in(envelope: Envelope, user_id: str, mark: str | None, fresh: bytes, now: float, snapshot: bytes) -> Envelope:
+    """Someone has signed in: a new era with one secret. *snapshot*: what the secrets from before may still read."""
+    return envelope._replace(
+        user_id=user_id,
+        mark=mark,
+        era=envelope.era + 1,
+        signed_in_at=now,
+        current=(fresh,),
+        issued_at=now,
+        previous=_replaced(envelope, Kind.SIGNED_IN, now),
+        snapshot=snapshot,
+    )
+
+
+def is_second_click(envelope: Envelope, user_id: str, mark: str | None, proof: bytes) -> bool:
+    """Tell whether a sign-in of the same user, that has read the same mark, has just taken this secret out of service."""
+    click = any(previous.proof == proof and previous.kind is Kind.SIGNED_IN for previous in envelope.previous)
+    return click and envelope.user_id == user_id and envelope.mark == mark
+
+
+def joined(envelope: Envelope, fresh: bytes) -> Envelope:
+    """The second click of a double click: its secret is added to those of the first."""
+    return envelope._replace(current=(*envelope.current, fresh)[-MOST_CURRENT:])
+
+
+def newest(mark: Mark | None) -> str | None:
+    """Return the nonce that tells whether a user was signed out everywhere since; ``None`` if that never was."""
+    return None if mark is None else mark.entries[-1][0]
+
+
+def marked(mark: Mark | None, nonce: str, keep: str | None, expires_at: float) -> Mark:
+    """The user is being signed out everywhere, but for the session with the id *keep*."""
+    entries = (*(() if mark is None else mark.entries), (nonce, keep))
+    return Mark(entries[-MOST_ENTRIES:], expires_at)
+
+
+def revoked_since(mark: Mark | None, nonce: str | None, key: str) -> bool:
+    """Tell whether the user was signed out everywhere, not keeping the session *key*, since the mark was read as *nonce*."""
+    if mark is None or newest(mark) == nonce:
+        return False
+    nonces = [entry[0] for entry in mark.entries]
+    if nonce in nonces:
+        since = mark.entries[nonces.index(nonce) + 1 :]
+    elif len(nonces) == MOST_ENTRIES:
+        return True  # some may be forgotten
+    else:
+        since = mark.entries
+    return any(keep != key for _, keep in since)
+
+
+def _in_service(at: float | None, now: float) -> bool:
+    return at is None or now - at < OVERLAP
+
+
+def _replaced(envelope: Envelope, kind: Kind, now: float) -> tuple[Previous, ...]:
+    """Take every secret that opens the session out of service, renewed ones, too."""
+    before = [_out_of_service(p, kind, now) if p.kind is Kind.RENEWED else p for p in envelope.previous]
+    return _trimmed((*before, *[Previous(proof, kind, now) for proof in envelope.current]))
+
+
+def _out_of_service(renewed: Previous, kind: Kind, now: float) -> Previous:
+    # One that has had its time gets it back neither from a clock that is behind ours nor by a request that is under way.
+    return Previous(renewed.proof, kind, now) if _in_service(renewed.at, now) else renewed._replace(at=_FOR_GOOD)
+
+
+def _trimmed(previous: tuple[Previous, ...]) -> tuple[Previous, ...]:
+    """Of too many, those go first whose time has come; then the last but one: the first is what a browser is known to have,
+    the last may be on its way."""
+    kept = list(previous)
+    while len(kept) > MOST_PREVIOUS:
+        timed = next((p for p in kept if p.at is not None), None)
+        kept.remove(kept[-2] if timed is None else timed)
+    return tuple(kept)

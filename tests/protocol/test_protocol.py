@@ -1,0 +1,178 @@
+"""The promises about parallel requests, lost responses, crashes and time, in every interleaving of small scenarios."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from session_middleware import MemoryStore, Record, Store
+from session_middleware.stores.base import Version
+from tests.backends.running import sizes
+from tests.protocol.mutants import MUTANTS
+from tests.protocol.replay import Player, a_player
+from tests.protocol.scenarios import SCENARIOS, a_random_scenario
+from tests.protocol.search import explore, told, walk
+from tests.protocol.turn import without_chance
+from tests.protocol.world import Scenario, Step, World
+
+# Millions of steps: measuring what they cover would take most of the time, and other tests cover as much.
+pytestmark = pytest.mark.unmeasured
+
+soak = pytest.mark.soak
+
+every_scenario = pytest.mark.parametrize("make", SCENARIOS.values(), ids=SCENARIOS)
+
+
+@pytest.fixture(autouse=True)
+def _without_chance(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Nothing is random, and what the package has to say of it all stays unsaid."""
+    caplog.set_level(logging.CRITICAL, "session_middleware")
+    with without_chance():
+        yield
+
+
+def holds(world: World) -> int:
+    """Go through all that can happen in a world; return how many states there are."""
+    found = explore(world)
+    assert not found.problem, f"{found.problem}\n{told(world, found.schedule)}"
+    assert found.ends
+    return found.states
+
+
+def larger(scenario: Scenario) -> Scenario:
+    """Return the scenario with one more of each thing that may go wrong in it."""
+    return replace(
+        scenario,
+        jumps=scenario.jumps + bool(scenario.jumps),
+        crashes=scenario.crashes + bool(scenario.crashes),
+        losses=scenario.losses + bool(scenario.losses),
+    )
+
+
+@every_scenario
+def test_the_promises_hold_in_every_interleaving(make: Callable[[], Scenario]) -> None:
+    """Promises 2, 3, 5, 12 and 16 to 22: whatever the order of store calls, responses, crashes and pauses."""
+    assert holds(World(make())) > 10
+
+
+@soak
+@every_scenario
+def test_the_promises_hold_when_more_goes_wrong(make: Callable[[], Scenario]) -> None:
+    """The same, with another pause, crash or lost response wherever there was one."""
+    assert holds(World(larger(make()))) > 10
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(make, id=name, marks=() if name in ("expiry_while_running", "mark_that_expires") else soak)
+        for name, make in SCENARIOS.items()
+        if make().jumps
+    ],
+)
+def test_a_store_may_drop_what_has_expired(make: Callable[[], Scenario]) -> None:
+    """The store and the manager see the end of a record at the same moment."""
+    assert holds(World(make(), punctual=True)) > 10
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(make, id=name, marks=() if name == "expiry_while_running" else soak)
+        for name, make in SCENARIOS.items()
+        if make().jumps and name != "renewal_in_tabs"
+    ],
+)
+def test_a_request_may_stall_before_a_store_call(make: Callable[[], Scenario]) -> None:
+    """A request reads the clock, and its store call comes a pause later. What expires meanwhile the store has to see.
+
+    But for a renewal: if it is stored a minute after it was decided, the next may be due at once, and both be under way.
+    """
+    assert holds(World(make(), punctual=True, stalling=True)) > 10
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_broken_rule_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search is worth what it finds: it finds each rule of the protocol broken."""
+    mutant = MUTANTS[name]
+    world = World(SCENARIOS[mutant.scenario]())
+    monkeypatch.setattr(mutant.function, "__code__", mutant.code())
+    assert explore(world).problem, mutant.meaning
+
+
+@pytest.mark.parametrize("seed", [*range(3), *[pytest.param(seed, marks=soak) for seed in range(3, 50)]])
+def test_the_promises_hold_where_much_happens_at_once(seed: int) -> None:
+    """A hundred times eight to fourteen requests by chance, in an order by chance."""
+    dice = Random(seed)
+    for number in range(100):
+        world = World(a_random_scenario(dice))
+        problem, way = walk(world, dice)
+        assert not problem, f"{number}: {problem}\n{told(world, way)}"
+
+
+@sizes("count", 10, 200, served=20)
+def test_real_stores_and_threads_do_as_the_search_says(store: Store, count: int) -> None:
+    """Every call, every result, every outcome and what is left in the store: of small scenarios at each end, of the others
+    in some orders by chance."""
+    dice = Random(count)
+    with a_player(store) as player:
+        for make in SCENARIOS.values():
+            world = World(make())
+            play_all(player, world, [*ways_to_ends(world), *[walk(world, dice)[1] for _ in range(count)]])
+
+
+def play_all(player: Player, world: World, ways: list[tuple[Step, ...]]) -> None:
+    for way in ways:
+        player.play(world, way)
+
+
+def ways_to_ends(world: World, most: int = 1000) -> list[tuple[Step, ...]]:
+    """Return the schedules that lead to each end; none if there are more than so many states."""
+    found = explore(world, most)
+    return [found.way_to(end) for end in found.ends] if found.states < most else []
+
+
+@sizes("count", 20, 200)
+def test_real_stores_and_threads_do_so_where_much_happens_at_once(store: Store, count: int) -> None:
+    """The same of big scenarios by chance."""
+    dice = Random(-count)
+    with a_player(store) as player:
+        for _ in range(count):
+            world = World(a_random_scenario(dice))
+            player.play(world, walk(world, dice)[1])
+
+
+def test_a_player_sees_a_store_that_does_otherwise() -> None:
+    """What compares is compared: a store that forgets, that overwrites, or that says it has done what it has not."""
+    world = World(SCENARIOS["parallel_writes"]())
+    ways = ways_to_ends(world)
+    for store in (_Forgetful(), _Careless(), _Liar()):
+        with a_player(store) as player, pytest.raises(AssertionError):
+            play_all(player, world, ways)
+
+
+class _Forgetful(MemoryStore):
+    """Half of the updates are lost."""
+
+    _count = 0
+
+    def update(self, key: str, record: Record, *, version: Version) -> bool:
+        self._count += 1
+        return super().update(key, record, version=version) if self._count % 2 else True
+
+
+class _Careless(MemoryStore):
+    """It updates whatever is there."""
+
+    def update(self, key: str, record: Record, *, version: Version) -> bool:
+        stored = self.load(key)
+        return stored is not None and super().update(key, record, version=stored.version)
+
+
+class _Liar(MemoryStore):
+    """It says that it has not done what it has."""
+
+    def update(self, key: str, record: Record, *, version: Version) -> bool:
+        return super().update(key, record, version=version) and False
