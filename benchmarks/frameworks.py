@@ -12,7 +12,7 @@ from django.http import HttpResponse
 from django.test.utils import override_settings
 from django.urls import path
 
-from benchmarks.applications import DATA, Application
+from benchmarks.applications import Application, data
 from session_middleware import MemoryStore, Send, SessionManager, SessionMiddleware, get_session
 from session_middleware.integrations.django import manager as django_manager
 from session_middleware.integrations.flask import Sessions
@@ -59,10 +59,10 @@ def _to_the_end(application: Any) -> Application:
 
 def _token(manager: SessionManager) -> str:
     session = manager.open()
-    session.update(DATA)
+    session.update(data(1))
     verdict = manager.commit(session)
     assert isinstance(verdict, Send)
-    return verdict.token
+    return verdict.token.reveal()
 
 
 def frameworks() -> dict[str, tuple[Application, str, str]]:

@@ -1,16 +1,17 @@
 """Many sessions at a time: by the verbs of a store a million would take minutes."""
 
 import sqlite3
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import TypeAlias
 
-from benchmarks.applications import DATA
-from session_middleware import MsgpackCodec, tokens
-from session_middleware.record import Envelope, pack
+from benchmarks.applications import data
+from session_middleware import MemoryStore, SessionManager
+from session_middleware.record import pack, pack_values
 from session_middleware.stores.sqlite import row_of
+from session_middleware.tokens import Token, proof_function
+from session_middleware.values import encoded
 
 Records: TypeAlias = Iterator[tuple[str, bytes, int]]
 """Key, value and expiry (epoch seconds) of each."""
@@ -19,19 +20,17 @@ KEPT = 20_000
 
 
 def population(count: int, kept: list[str]) -> Records:
-    """Yield so many sessions that hold DATA; add the tokens of at most KEPT of them, at random, to *kept*."""
-    key_of = tokens.key_function("session")
-    now = time.time()
-    envelope = Envelope(None, now, now, 3600.0, 86400.0, False)
-    payload = MsgpackCodec().encode(DATA)
-    expires_at = int(envelope.expires_at) + 1
+    """Yield so many sessions of 1 KB; add the tokens of at most KEPT of them, at random, to *kept*."""
+    manager = SessionManager(MemoryStore())
+    proof_of = proof_function(manager.namespace)
+    beginning, values = manager.new(), pack_values(encoded(data(1), manager.codec))
+    expires_at = int(beginning.expires_at) + 1
     keep = Random(count)
     for _ in range(count):
-        token = tokens.new()
-        key = key_of(token)
+        token = Token.new()
         if count <= KEPT or keep.random() < KEPT / count:
-            kept.append(token)
-        yield key, pack(key, envelope, payload), expires_at
+            kept.append(token.reveal())
+        yield token.id, pack(beginning._replace(current=(proof_of(token),)), values), expires_at
 
 
 def fill(path: Path, records: Records) -> None:

@@ -10,7 +10,7 @@ import pytest
 import redis
 from pymemcache.client.base import Client
 
-from benchmarks.applications import Raw
+from benchmarks.applications import NOBODY, Raw
 from benchmarks.population import Records
 from session_middleware import open_store
 from session_middleware.stores.base import Store
@@ -65,9 +65,8 @@ def _postgresql(stack: ExitStack) -> Served:
     server = stack.enter_context(PostgresServer())
     connection = stack.enter_context(psycopg.connect(server.url().replace("+psycopg", ""), autocommit=True))
     connection.execute("CREATE TABLE raw (key TEXT PRIMARY KEY, value BYTEA NOT NULL)")
-    connection.execute("INSERT INTO raw VALUES (%s, %s)", ("A" * 43, b""))
     store = open_store(server.url())
-    store.load("A" * 43)  # makes the table
+    store.load(NOBODY[:12])  # makes the table
 
     def get(key: str) -> bytes:
         row = connection.execute("SELECT value FROM raw WHERE key = %s", (key,)).fetchone()
@@ -86,7 +85,10 @@ def _postgresql(stack: ExitStack) -> Served:
                 copy.write_row((key, value, 1, expires_at, expires_at + 300))
         connection.execute("VACUUM ANALYZE sessions")
 
-    return Served(Raw(get, put), store, fill)
+    def add(key: str, value: bytes) -> object:
+        return connection.execute("INSERT INTO raw VALUES (%s, %s)", (key, value))
+
+    return Served(Raw(get, put, add), store, fill)
 
 
 def _memcached(stack: ExitStack) -> Served:
@@ -102,7 +104,7 @@ def _memcached(stack: ExitStack) -> Served:
 
 
 _START: Mapping[str, Callable[[ExitStack], Served]] = {
-    "redis": _redis,
-    "postgresql": _postgresql,
+    "Redis": _redis,
+    "PostgreSQL": _postgresql,
     "memcached": _memcached,
 }
