@@ -77,8 +77,8 @@ MUTANTS = {
     "update_without_compare_and_set": Mutant(
         "parallel_writes",
         Repository.replace,
-        "version=found.version",
-        "version=getattr(self._store.load(found.id), 'version', None)",
+        "version=version)",
+        "version=getattr(self._store.load(key), 'version', None))",
         "a commit overwrites whatever is there",
     ),
     "login_deletes_then_creates": Mutant(
@@ -148,9 +148,10 @@ MUTANTS = {
     "update_brings_back": Mutant(
         "anonymous_end_and_sign_in",
         Repository.replace,
-        "return self._store.update(found.id, self._record(found.id, envelope, values), version=found.version)",
-        "record = self._record(found.id, envelope, values)\n"
-        "    return self._store.update(found.id, record, version=found.version) or self._store.create(found.id, record)",
+        "return version is not None and self._store.update(key, self._record(key, envelope, values), version=version)",
+        "record = self._record(key, envelope, values)\n"
+        "    return version is not None and (\n"
+        "        self._store.update(key, record, version=version) or self._store.create(key, record))",
         "a writer that finds its session ended writes it anew (in the specification, it takes the tombstone for a session)",
     ),
     "revoke_gives_up_when_refused": Mutant(
