@@ -343,7 +343,6 @@ class Session(MutableMapping[str, Any]):
         state.opens, state.amended, state.renew = Opens.NOTHING, {}, None
         state.wanted = state.regenerates = False
         state.gone, state.acted, state.forget = stale, True, state.has_cookie and not stale
-        state.to_tell = None
         if self.announced:
             self._keeper.end(state)
 

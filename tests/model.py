@@ -173,7 +173,7 @@ class World:
         return Opened(life.key, life.facts.user_id, life.era)
 
     def invalidate(self, request: Request) -> None:
-        stale = request.opens is Opens.SNAPSHOT
+        stale = request.opens is Opens.SNAPSHOT or (request.gone and request.key is None)
         if request.opens is Opens.SESSION:
             assert request.key is not None
             assert request.base_facts is not None
@@ -439,7 +439,10 @@ class World:
         if proof is not None:
             request.opens, request.proof = Opens.SESSION, proof
         request.view.rebase(values, own)
-        request.to_tell, request.own = token or request.to_tell, token or request.own
+        if token is not None:
+            request.to_tell = request.own = token
+        elif request.to_tell not in request.base_current:
+            request.to_tell = None  # the response of the request that has replaced it carries the cookie
         request.login, request.amended = None, {}
         request.regenerates = request.wanted = request.acted = False
 

@@ -83,7 +83,8 @@ class View(MutableMapping[str, Any]):
     def __init__(self, base: Data) -> None:
         self.base = deepcopy(base)
         self.now = deepcopy(base)
-        self.assigned: set[str] = set()
+        self.assigned: dict[str, None] = {}
+        """In the order of assignment: merged, they follow what others have set."""
         self._left: set[str] = set()
 
     def __getitem__(self, key: str) -> Any:
@@ -91,11 +92,11 @@ class View(MutableMapping[str, Any]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.now[key] = value
-        self.assigned.add(key)
+        self.assigned[key] = None
 
     def __delitem__(self, key: str) -> None:
         del self.now[key]
-        self.assigned.discard(key)
+        self.assigned.pop(key, None)
         self._left.discard(key)
 
     def __iter__(self) -> Iterator[str]:
@@ -123,13 +124,13 @@ class View(MutableMapping[str, Any]):
     def changes(self) -> Changes:
         differ = {key: value for key, value in self.now.items() if not self._is_as_before(key, value)}
         return Changes(
-            {key: value for key, value in differ.items() if key in self.assigned},
+            {key: differ[key] for key in self.assigned if key in differ},
             {key: value for key, value in differ.items() if key not in self.assigned},
             set(self.base) - set(self.now) - self._left,
         )
 
     def all_assigned(self) -> Data:
-        return {key: value for key, value in self.now.items() if key in self.assigned}
+        return {key: self.now[key] for key in self.assigned}
 
     def rebase(self, stored: Data, own: Changes) -> None:
         for key, value in stored.items():

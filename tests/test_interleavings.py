@@ -299,7 +299,7 @@ class TestNewSecrets:
     [
         (set_key("x"), set_key("y"), set_key("z")),
         (set_key("x"), regenerate, logout),
-        (set_key("x"), login(USER, y=True), regenerate),
+        (set_key("x"), regenerate, login(USER, y=True)),
         (transact, transact, regenerate),
         (transact, set_key("x"), logout),
         (login(USER, x=True), login(USER, y=True), set_key("z")),
@@ -313,9 +313,17 @@ def test_three_requests_keep_the_promises_of_two(request: pytest.FixtureRequest,
     for world, outcome in run(*actions, sample=200 if is_served else 1000):
         tokens = [token for token in (world.token, *(token_of(outcome, n) for n in range(3))) if token]
         holders = [data for data in map(world.data, tokens) if "old" in data]
+        # Who comes with a secret that a regenerate has replaced neither ends the session nor signs in to it.
+        came_too_late = regenerate in actions and _came_after_an_update(world, 1, 2)
         if logout in actions or revoke in actions:
-            assert not any("old" in data for data in world.live()), outcome.schedule
+            assert any("old" in data for data in world.live()) == came_too_late, outcome.schedule
         elif not signs_in:
             assert any(data.keys() >= world.writers for data in holders), outcome.schedule
         else:
-            assert len(world.live()) == 1, outcome.schedule
+            assert len(world.live()) == 1 + came_too_late, outcome.schedule
+
+
+def _came_after_an_update(world: World, one: int, other: int) -> bool:
+    """Tell whether the request *other* first looked when the request *one* had replaced the record."""
+    log = [(number, verb) for number, verb, _, done in world.store.log if done or verb == "load"]
+    return (one, "update") in log and log.index((one, "update")) < log.index((other, "load"))

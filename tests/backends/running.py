@@ -122,51 +122,35 @@ class Noting:
         self._lock = Lock()
         self.load, self.close = store.load, store.close
 
+    # What is written and its note change together: a refused write would take back the note of the one that won.
+
     def create(self, key: str, record: Record) -> bool:
-        before = self._users.get(key)
-        if record.user_id is not None:
-            # Noted before it is done: who looks meanwhile is to find it.
-            self._note(key, record.user_id)
-        created = self._store.create(key, record)
-        if not created and record.user_id is not None:
-            self._note(key, before)
-        elif created:
-            with self._lock:
-                self._users.setdefault(key, None)
-        return created
+        with self._lock:
+            created = self._store.create(key, record)
+            if created:
+                self._users[key] = record.user_id
+            return created
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:
-        before = self._users.get(key)
-        if record.user_id is not None:
-            self._note(key, record.user_id)
-        updated = self._store.update(key, record, version=version)
-        # And forgotten after it is done.
-        if not updated:
-            self._note(key, before)
-        elif record.expires_at == 0:
-            self._forget(key)
-        else:
-            self._note(key, record.user_id)
-        return updated
+        with self._lock:
+            updated = self._store.update(key, record, version=version)
+            if updated and record.expires_at == 0:
+                self._users.pop(key, None)
+            elif updated:
+                self._users[key] = record.user_id
+            return updated
 
     def delete(self, key: str) -> bool:
-        deleted = self._store.delete(key)
-        self._forget(key)
-        return deleted
+        with self._lock:
+            deleted = self._store.delete(key)
+            self._users.pop(key, None)
+            return deleted
 
     def keys_of(self, user_id: str) -> Iterator[str]:
         yield from (key for key, user in self._noted().items() if user == user_id)
 
     def keys(self) -> Iterator[str]:
         yield from (key for key in self._noted() if self._store.load(key) is not None)
-
-    def _note(self, key: str, user_id: str | None) -> None:
-        with self._lock:
-            self._users[key] = user_id
-
-    def _forget(self, key: str) -> None:
-        with self._lock:
-            self._users.pop(key, None)
 
     def _noted(self) -> dict[str, str | None]:
         with self._lock:
