@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from secrets import token_bytes
 from typing import Any, NamedTuple
 
 import psycopg
@@ -49,7 +50,7 @@ def _redis(stack: ExitStack) -> Served:
     def fill(records: Records) -> None:
         with client.pipeline(transaction=False) as pipeline:
             for number, (key, value, expires_at) in enumerate(records, 1):
-                pipeline.set(f"session:{key}", bytes(8 + 5 + 1) + value, exat=expires_at)
+                pipeline.set(f"session:{key}", token_bytes(8) + b"\0" + value, exat=expires_at)  # a nonce, and nobody
                 if number % 5000 == 0:
                     pipeline.execute()
             pipeline.execute()

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any, NamedTuple, TypeAlias
 
 from session_middleware.tokens import Token
-from tests.model_parts import Changes, Data, Facts, Kind, Life, View, exact
+from tests.model_parts import Changes, Data, Facts, Kind, Life, View, differ
 
 Change: TypeAlias = Callable[[MutableMapping[str, Any]], Any]
 
@@ -291,10 +291,12 @@ class World:
         assert request.key is not None
         base, life = request.base_facts, self.live(request.key)
         assert base is not None
-        interval = 60.0 if base.idle is None else min(60.0, base.idle / 10)
-        is_due = self.now - base.last_seen_at >= interval and base.ends_at > self.now
+        is_due = self._use_is_due(base) and base.ends_at > self.now
         if is_due and life is not None and life.writes == request.base_writes:
             self._written(life, life.data, life.facts.used(self.now))
+
+    def _use_is_due(self, facts: Facts) -> bool:
+        return self.now - facts.last_seen_at >= (60.0 if facts.idle is None else min(60.0, facts.idle / 10))
 
     def _replace(self, request: Request, own: Changes, fresh: Token | None, change: Change | None) -> None:
         assert request.key is not None
@@ -318,11 +320,11 @@ class World:
             life.replaced(Kind.REPLACED, self.now)
             life.current, life.snapshot = [fresh], {}
             self._write_and_settle(request, life, own, values, facts, fresh, proof=fresh)
-        elif exact(values) != exact(life.data) or facts != life.facts or request.wanted:
+        elif differ(values, life.data) or facts != life.facts or request.wanted or self._use_is_due(life.facts):
             self._write_and_settle(request, life, own, values, facts, resent)
         else:
             self._based(request, life, life.writes)
-            self._settle(request, own, values, resent)
+            self._settle(request, own, life.data, resent)
 
     def _resent(self, request: Request, current: list[Token]) -> Token | None:
         """Return the token to be sent again: if it opens the session still, as far as is known."""

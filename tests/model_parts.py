@@ -153,3 +153,8 @@ _NOTHING = object()
 def exact(data: object) -> str:
     """Return a text that is the same for data that are the same: types count, and so does their order."""
     return repr(data)
+
+
+def differ(one: Data, other: Data) -> bool:
+    """Tell whether there is anything to store: another order of the same keys is not."""
+    return {key: exact(value) for key, value in one.items()} != {key: exact(value) for key, value in other.items()}
