@@ -4,6 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 from session_middleware.carrying import CarryOver
@@ -119,6 +120,10 @@ class SessionMiddleware:
             return self.app(environ, start_response)
         exchange = _Exchange(self, cookie, read, environ.get("HTTP_COOKIE"), start_response, environ.get("REQUEST_METHOD"))
         environ[self.environ_key] = environ[cookie.environ_key] = exchange
+        wrapper = environ.get("wsgi.file_wrapper")
+        if wrapper.__class__ is not type and wrapper is not None:
+            # A function, as on uWSGI: only the object that it returned tells the server that it is a file.
+            exchange.wrap_file, environ["wsgi.file_wrapper"] = wrapper, exchange.wrapped_file
         if self._warn_of_proxy and not https and "HTTP_X_FORWARDED_PROTO" in environ:
             exchange.forwarded = environ["HTTP_X_FORWARDED_PROTO"]
         if self._warn_of_processes and environ.get("wsgi.multiprocess"):
@@ -127,11 +132,11 @@ class SessionMiddleware:
         result: Iterable[bytes] = ()
         try:
             result = self.app(environ, exchange.start_response)
-            if result.__class__ is not list and not _is_complete(result, environ):
-                return _Body(exchange, result)
-            # No code of the application runs after this, so its own object can go on to the server. The environ has the
-            # cookie, and a traceback of what fails from here on may be shown with its locals.
+            # The environ has the cookie, and a traceback of what fails from here on may be shown with its locals.
             del environ
+            if result.__class__ is not list and not exchange.is_complete(result, wrapper):
+                return _Body(exchange, result).start()
+            # No code of the application runs after this, so its own object can go on to the server.
             is_over = exchange.complete()
         except BaseException as error:
             if not exchange.fail(error, result):
@@ -201,11 +206,6 @@ def _check(status: str, headers: Headers) -> None:
         raise ValueError(f"{status!r} and {headers!r} cannot be sent as status and headers (PEP 3333)")
 
 
-def _is_complete(result: Iterable[bytes], environ: "WSGIEnvironment") -> bool:
-    wrapper = environ.get("wsgi.file_wrapper")
-    return result.__class__ is tuple or (isinstance(wrapper, type) and isinstance(result, wrapper))
-
-
 def _close(result: Iterable[bytes]) -> None:
     if close := getattr(result, "close", None):
         close()
@@ -229,6 +229,9 @@ class _Exchange(Session):
     _over = False
     is_sent = False
     """Whether status and headers have gone to the server."""
+    wrap_file: Any = None
+    """The server's ``wsgi.file_wrapper``, if it is a function."""
+    _files: tuple[object, ...] = ()
     forwarded: object = None
     """The ``X-Forwarded-Proto`` of a request that came by http."""
 
@@ -250,6 +253,19 @@ class _Exchange(Session):
         self._send: Any = start_response
         self._method = method
 
+    def wrapped_file(self, *arguments: Any) -> Any:
+        """The ``wsgi.file_wrapper`` for the application where the server's is a function."""
+        file = self.wrap_file(*arguments)
+        self._files = (*self._files, file)
+        return file
+
+    def is_complete(self, result: Iterable[bytes], wrapper: object) -> bool:
+        """Tell whether the server can have what the application returned, which is no list, as it is."""
+        if self._files:
+            files, self._files = self._files, ()
+            return any(result is file for file in files)
+        return result.__class__ is tuple or (isinstance(wrapper, type) and isinstance(result, wrapper))
+
     def start_response(self, status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], object]:
         """Note what the application wants to send; it leaves with the first block (PEP 3333, start_response())."""
         if self._status is not None and exc_info is None:
@@ -269,6 +285,11 @@ class _Exchange(Session):
             raise TypeError(f"write() takes bytes, not {type(data).__name__}")
         self.begin()
         self._server_write(data)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether status and headers are there, and wait for the first block."""
+        return self._status is not None and not self.is_sent
 
     def begin(self) -> None:
         """Store the session, then let status and headers go; nothing if they have gone, or if there are none yet."""
@@ -406,6 +427,17 @@ class _Body:
         self._exchange = exchange
         self._iterable = iterable
         self._iterator = iter(iterable)
+
+    def start(self) -> "_Body":
+        """Let the response start if the application has called start_response(), so that the server hears of it at once.
+
+        The first block is made before that: if that fails, the request is to change nothing.
+        """
+        if self._exchange.is_ready:
+            block: Any = next(self._iterator, _END)
+            self._exchange.begin()
+            self._iterator = iter(()) if block is _END else chain((block,), self._iterator)
+        return self
 
     def __iter__(self) -> Iterator[bytes]:
         return self

@@ -5,15 +5,35 @@ import weakref
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from threading import Thread
+from typing import Any, cast
 from wsgiref.types import StartResponse, WSGIEnvironment
 from wsgiref.util import FileWrapper
 
 import pytest
+import webob
 
 from session_middleware import SessionMiddleware, SQLiteStore, get_session
 from session_middleware.testing import FaultyStore
-from tests.apps import SHAPES, Act, Blocks, Gateway, an_environ, generator_app, some_headers, visit
-from tests.wsgi.acts import ACTS, Raising, a_session, invalidate, nothing, returning, stored, write
+from tests.apps import SHAPES, Act, Blocks, Gateway, an_environ, generator_app, iterator_app, some_headers, visit
+from tests.wsgi.acts import (
+    ACTS,
+    Raising,
+    a_session,
+    invalidate,
+    is_closed,
+    login,
+    method_for,
+    nothing,
+    noting,
+    regenerate,
+    returning,
+    stored,
+    verbs,
+    write,
+)
+
+STARTING_LATE = ("generator", "empty_generator", "empty_block_first", "late_error_page", "iterator")
+"""The shapes that call start_response() when they are asked for their first block."""
 
 
 class TestIterables:
@@ -51,11 +71,13 @@ class TestIterables:
                 visit(SessionMiddleware(returning(result, act), store))
             assert result.closed == 1
 
-        store.fail("create")
-        twice = Blocks()
-        response = visit(SessionMiddleware(returning(twice, act), store))
-        response.result.close()  # type: ignore[attr-defined]
-        assert twice.closed == 1
+        for app, results in (noting(returning(Blocks(), act)), noting(iterator_app(act))):
+            store.fail("create")
+            response = visit(SessionMiddleware(app, store))
+            if close := getattr(response.result, "close", None):
+                close()
+            store.heal()
+            assert all(is_closed(result) for result in results)
 
     def test_a_file_is_closed_when_the_response_cannot_start(self, store: FaultyStore) -> None:
         """W-13, W-21: the server never sees the file then, so nobody else could close it."""
@@ -79,22 +101,35 @@ class TestIterables:
         assert store.calls == []
 
     def test_a_request_that_was_given_up_changes_nothing_but_what_it_ended(self, store: FaultyStore) -> None:
-        """W-14: the server closes before it asks for the first block."""
+        """W-14: the server closes before it asks for the first block of a response that has not started."""
         cookie = a_session(store)
         for act, name in ((write, {"name": "old", "cart": {"items": [1]}}), (invalidate, {})):
-            gateway = Gateway().run(
-                SessionMiddleware(returning(iter([b"one"]), act), store), an_environ(cookie=cookie), most=0
-            )
+
+            def app(environ: WSGIEnvironment, start_response: StartResponse, act: Act = act) -> Iterable[bytes]:
+                act(environ)
+                return Blocks(nothing, environ, start_response)
+
+            gateway = Gateway().run(SessionMiddleware(app, store), an_environ(cookie=cookie), most=0)
 
             assert gateway.starts == 0
             assert stored(store, cookie) == name
 
-    def test_a_request_that_was_given_up_ends_what_it_ended_even_if_close_fails(self, store: FaultyStore) -> None:
+    @pytest.mark.parametrize("is_started", [True, False])
+    def test_a_request_that_was_given_up_ends_what_it_ended_even_if_close_fails(
+        self, store: FaultyStore, is_started: bool
+    ) -> None:
         """W-13, W-14: our own cleanup runs whatever the application's does."""
         cookie, result = a_session(store), Raising(LookupError(), closing=True)
 
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            invalidate(environ)
+            if is_started:
+                start_response("200 OK", some_headers())
+            return result
+
         with pytest.raises(LookupError):
-            Gateway().run(SessionMiddleware(returning(result, invalidate), store), an_environ(cookie=cookie), most=0)
+            Gateway().run(SessionMiddleware(app, store), an_environ(cookie=cookie), most=0)
+        assert result.closed == 1
         assert stored(store, cookie) == {}
 
     @pytest.mark.parametrize("requests", [300, pytest.param(10_000, marks=pytest.mark.soak)])
@@ -127,13 +162,69 @@ class TestIterables:
 
             assert response.result is result
 
-    def test_a_file_wrapper_that_is_a_function_is_iterated(self, store: FaultyStore) -> None:
-        """W-21: what it returns cannot be told from other iterables, so it goes through block by block."""
-        environ = an_environ() | {"wsgi.file_wrapper": lambda file, size: iter(lambda: file.read(size), b"")}
-        gateway = Gateway().run(SessionMiddleware(SHAPES["file"](write), store), environ)
+    @pytest.mark.parametrize("act", ACTS)
+    def test_what_a_wrapper_function_returned_goes_on_as_it_is(self, store: FaultyStore, act: Act) -> None:
+        """W-21, promise 1: on uWSGI it is the file itself, which need not be iterable."""
 
-        assert gateway.body == b"one" * 5000
+        class File:
+            """A file that can only be read."""
+
+            def read(self, size: int) -> bytes:
+                return b""
+
+        file, gateway = File(), Gateway()
+        given: list[tuple[object, ...]] = []
+
+        def wrapper(*arguments: Any) -> Any:
+            given.append(arguments)
+            return arguments[0]
+
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            act(environ)
+            start_response("200 OK", some_headers())
+            blocks: Iterable[bytes] = environ["wsgi.file_wrapper"](file, 4096)
+            environ["wsgi.file_wrapper"](File())
+            return blocks
+
+        environ = an_environ() | {"wsgi.file_wrapper": wrapper}
+        result = SessionMiddleware(app, store)(environ, gateway.start_response)
+
+        assert cast("object", result) is file
+        assert (given[0], gateway.starts) == ((file, 4096), 1)
+
+    def test_a_wrapper_function_that_was_not_used_for_it_changes_nothing(self, store: FaultyStore) -> None:
+        """W-21: the application may read the file itself."""
+
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            write(environ)
+            start_response("200 OK", some_headers())
+            return iter([environ["wsgi.file_wrapper"](BytesIO(b"one")).read()])
+
+        gateway = Gateway().run(SessionMiddleware(app, store), an_environ() | {"wsgi.file_wrapper": lambda file: file})
+
+        assert gateway.body == b"one"
         assert stored(store, gateway.cookie) == {"name": "new"}
+
+    def test_a_wrapper_of_the_applications_own_is_no_servers(self, store: FaultyStore) -> None:
+        """W-21: the server would not know what it made, and it may run the application's code."""
+        cookie = a_session(store)
+
+        class Wrapper:
+            def __init__(self, environ: WSGIEnvironment) -> None:
+                self.environ = environ
+
+            def __iter__(self) -> Iterator[bytes]:
+                yield b"one"
+                write(self.environ)
+
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            environ["wsgi.file_wrapper"] = Wrapper
+            start_response("200 OK", some_headers())
+            return Wrapper(environ)
+
+        visit(SessionMiddleware(app, store), cookie=cookie)
+
+        assert stored(store, cookie)["name"] == "new"
 
     def test_other_iterables_have_no_length(self, store: FaultyStore) -> None:
         """W-22: a server takes a length of 1 for the right to set Content-Length."""
@@ -142,15 +233,70 @@ class TestIterables:
         assert not hasattr(response.result, "__len__")
 
     def test_one_block_in_is_one_block_out(self, store: FaultyStore) -> None:
-        """W-23, promise 14: the application is asked for a block when the server asks for one, and not before."""
+        """W-23, promise 14: one block is made when the response starts, and each other when the server asks for it."""
         for act in (nothing, write):
             result = Blocks()
             body = iter(SessionMiddleware(returning(result, act), store)(an_environ(), Gateway().start_response))
 
-            assert result.pulled == 0
+            assert result.pulled == 1
             for number in (1, 2, 3):
                 assert next(body) == b"%d" % number
                 assert result.pulled == number
+
+    def test_a_response_that_has_not_started_is_not_asked_for_a_block(self, store: FaultyStore) -> None:
+        """W-23, promise 14: a generator function starts its response when the server asks for the first one."""
+        result, gateway = Blocks(write, an_environ(), lambda *_: bytes), Gateway()
+        body = iter(SessionMiddleware(lambda environ, start_response: result, store)(an_environ(), gateway.start_response))
+
+        assert (result.pulled, gateway.starts) == (0, 0)
+        assert iter(body) is body
+
+    @pytest.mark.parametrize("shape", [name for name in SHAPES if name not in STARTING_LATE])
+    @pytest.mark.parametrize("act", ACTS)
+    def test_a_response_has_started_when_the_applications_has(self, store: FaultyStore, shape: str, act: Act) -> None:
+        """Promise 14: who looks at us when the call returns sees status and headers of the application, and our cookie."""
+        gateway = Gateway()
+        application = SessionMiddleware(SHAPES[shape](act), store)
+        result = application(an_environ(cookie=a_session(store), method=method_for(SHAPES[shape])), gateway.start_response)
+
+        assert gateway.starts == 1
+        assert bool(gateway.set_cookies) == (act in (login, regenerate, invalidate))
+        if act in (write, login):
+            assert "update" in verbs(store)
+        if close := getattr(result, "close", None):
+            close()
+
+    @pytest.mark.parametrize("act", [write, login])
+    def test_a_first_block_that_fails_leaves_nothing(self, store: FaultyStore, act: Act) -> None:
+        """Promise 16: the status is not passed on before it is there; the exception comes out of the call."""
+        cookie, result, gateway = a_session(store), Raising(LookupError(), closing=False), Gateway()
+
+        with pytest.raises(LookupError):
+            SessionMiddleware(returning(result, act), store)(an_environ(cookie=cookie), gateway.start_response)
+        assert (gateway.starts, result.closed) == (0, 1)
+        assert stored(store, cookie)["name"] == "old"
+
+    def test_an_iterator_that_has_ended_is_not_asked_again(self, store: FaultyStore) -> None:
+        """W-6: a response without blocks ends when the call returns."""
+        asked: list[int] = []
+
+        def none_there() -> bytes:
+            asked.append(1)
+            return b""
+
+        response = visit(SessionMiddleware(returning(iter(none_there, b""), write), store))
+
+        assert (len(asked), response.blocks) == (1, [])
+        assert stored(store, response.cookie) == {"name": "new"}
+
+    def test_a_middleware_of_webob_outside_pulls_one_block(self, store: FaultyStore) -> None:
+        """Promise 14: ``request.get_response()`` takes the status that is there when the call returns."""
+        result = Blocks()
+        response = webob.Request.blank("/").get_response(SessionMiddleware(returning(result, write), store))
+
+        assert (response.status, result.pulled) == ("200 OK", 1)
+        assert "session=" in response.headers["Set-Cookie"]
+        assert response.body == b"123"
 
     def test_a_body_may_be_made_in_another_thread(self, store: FaultyStore) -> None:
         """W-32: a server may iterate in a thread, or a greenlet, of its own."""
