@@ -12,7 +12,7 @@ from session_middleware.codecs import Codec
 from session_middleware.config import options
 from session_middleware.cookies import CookiePolicy, SessionCookie, reader
 from session_middleware.exceptions import ConfigurationError, ConflictError, SessionError, StoreError, anew
-from session_middleware.headers import Headers, forbid_shared_caching, vary_on_cookie
+from session_middleware.headers import Headers, forbid_shared_caching, refuse_unsendable, vary_on_cookie
 from session_middleware.lifetime import Lifetime
 from session_middleware.manager import MAX_BYTES, Send, SessionManager, Verdict
 from session_middleware.session import Candidates, Session
@@ -25,7 +25,6 @@ log = logging.getLogger("session_middleware")
 
 ENVIRON_KEY = "session_middleware.session"
 
-_NOT_IN_HEADERS = re.compile(r"[\0\r\n]")
 _ENVIRON_KEY = re.compile(r"(?!wsgi\.)\w[\w-]*(\.[\w-]+)+")
 
 _UNAVAILABLE = b"The service is unavailable for a moment. Please try again.\n"
@@ -195,17 +194,6 @@ def _refuse_collision(cookie: CookiePolicy, carry_over: CarryOver) -> None:
         )
 
 
-def _check(status: str, headers: Headers) -> None:
-    """Refuse what no server would send, while nothing is stored: the browser would never learn of a new token."""
-    try:
-        text = status + "".join(["".join(header) for header in headers])
-        sendable = text.isprintable() or not _NOT_IN_HEADERS.search(text)
-    except TypeError:
-        sendable = False
-    if not sendable:
-        raise ValueError(f"{status!r} and {headers!r} cannot be sent as status and headers (PEP 3333)")
-
-
 def _close(result: Iterable[bytes]) -> None:
     if close := getattr(result, "close", None):
         close()
@@ -369,7 +357,8 @@ class _Exchange(Session):
             raise anew(self._failure)
         state = self._state
         if state is not None and (state.acted or state.values.suspect or state.renew is not None):
-            _check(self._status or "", self._headers)
+            # While nothing is stored: the browser would never learn of a new token.
+            refuse_unsendable(cast("str", self._status), self._headers)
         try:
             self._verdict = self._middleware.manager.commit(self, failed=failed)
         except _FAULTS as error:

@@ -122,18 +122,28 @@ def test_an_environ_key_that_is_none_of_ours_is_refused(environ_key: Any) -> Non
         SessionMiddleware(flask_site(), MemoryStore(), environ_key=environ_key)
 
 
-@pytest.mark.parametrize("header", [("X-A", "b\r\nc"), ("X-A\n", "b"), ("Vary", None)])
-def test_a_header_that_no_server_would_send_changes_nothing(header: Any, store: Store) -> None:
-    """Promise 16: the response cannot leave, so neither may the old token die."""
+@pytest.mark.parametrize(
+    ("status", "header"),
+    [
+        ("200 OK", ("X-A", "b\r\nc")),
+        ("200 OK", ("X-A\n", "b")),
+        ("200 OK", ("Vary", None)),
+        ("302 Found", ("Location", "/\u540d")),
+        ("200 OK", ("Connection", "close")),
+        ("200", ("X-A", "b")),
+    ],
+)
+def test_a_header_that_no_server_would_send_changes_nothing(status: str, header: Any, store: Store) -> None:
+    """Promises 6 and 16: the response cannot leave, so neither may the old token die, nor a sign-in be stored."""
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         session = get_session(environ)
         session["a"] = 1
         headers = [("Content-Type", "text/plain")]
         if environ["PATH_INFO"] == "/bad":
-            session.regenerate()
+            session.login("alice")
             headers.append(header)
-        start_response("200 OK", headers)
+        start_response(status if environ["PATH_INFO"] == "/bad" else "200 OK", headers)
         return [b"done"]
 
     browser = TestApp(SessionMiddleware(app, store), lint=False)
@@ -142,7 +152,8 @@ def test_a_header_that_no_server_would_send_changes_nothing(header: Any, store: 
     with pytest.raises(ValueError, match="cannot be sent"):
         browser.get("/bad")
 
-    assert browser.app.manager.open(token)["a"] == 1
+    session = browser.app.manager.open(token)
+    assert (session["a"], session.user_id) == (1, None)
 
 
 def test_a_cookie_cannot_last_longer_than_browsers_keep_one(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,8 +1,13 @@
-"""What the headers of a response tell caches, merged with what the application says itself."""
+"""What the headers of a response tell caches, merged with what the application says itself; what cannot be sent."""
+
+from io import BytesIO, StringIO
+from typing import Any
+from wsgiref.handlers import SimpleHandler
 
 import pytest
 
-from session_middleware.headers import Headers, forbid_shared_caching, vary_on_cookie
+from session_middleware.headers import Headers, forbid_shared_caching, refuse_unsendable, vary_on_cookie
+from tests.apps import an_environ
 
 
 def lines(name: str, *values: str) -> Headers:
@@ -101,3 +106,72 @@ class TestCacheControl:
         forbid_shared_caching(headers)
 
         assert headers == [("Cache-Control", own if own == "no-store" else "private, no-store")]
+
+
+def sent_by_wsgiref(status: str, headers: Headers) -> bytes:
+    """Return what the server of the standard library sends."""
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response(status, headers)
+        return [b""]
+
+    out = BytesIO()
+    handler = SimpleHandler(BytesIO(), out, StringIO(), an_environ())
+    handler.run(app)
+    return out.getvalue()
+
+
+class TestWhatCannotBeSent:
+    @pytest.mark.parametrize("status", ["200 OK", "404 Not Found", "299 ", "200 Fran\xe7ais", "101 Switching Protocols"])
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            [],
+            [("Content-Type", "text/html"), ("Content-Length", "5")],
+            [("X-Request-ID", "1"), ("x!#$%&'*+-.^_`|~9", " a\tb ")],
+            [("Content-Disposition", 'attachment; filename="na\xefve.txt"'), ("X-Empty", "")],
+        ],
+    )
+    def test_the_rest_is_let_through(self, status: str, headers: Headers) -> None:
+        """Promise 6: and a server does send it."""
+        refuse_unsendable(status, headers)
+
+        assert sent_by_wsgiref(status, headers).startswith(f"HTTP/1.0 {status}\r\n".encode("latin-1"))
+
+    @pytest.mark.parametrize(
+        "status", ["200", "", "OK", "20 OK", "2000 OK", "099 No", "200 O\nK", "200 \u540d", b"200 OK", None]
+    )
+    def test_a_status_is_three_digits_a_blank_and_a_reason(self, status: Any) -> None:
+        """Promise 6, PEP 3333."""
+        with pytest.raises(ValueError, match=r"the status .* cannot be sent: write three digits, a blank and a reason"):
+            refuse_unsendable(status, [("Content-Type", "text/html")])
+
+    @pytest.mark.parametrize(
+        ("header", "message"),
+        [
+            (("Location", "/\u540d"), "the header 'Location' cannot be sent: '\u540d' in its value"),
+            (("X A", "b"), "the header 'X A' cannot be sent: that is no field name"),
+            (("X-A:", "b"), "the header 'X-A:' cannot be sent"),
+            (("", "b"), "the header '' cannot be sent"),
+            (("X-A\n", "b"), "no field name"),
+            (("X-\xe4", "b"), "no field name"),
+            ((b"X-A", "b"), "no field name"),
+            (("X-A", "b\r\nc"), r"the header 'X-A' cannot be sent: '\\r' in its value"),
+            (("ETag", "b\x00"), r"the header 'ETag' cannot be sent: '\\x00' in its value"),
+            (("ETag", "b\x7f"), "the header 'ETag' cannot be sent"),
+            (("Vary", None), "the header 'Vary' cannot be sent: its value is NoneType, not str"),
+            (("Content-Length", 5), "the header 'Content-Length' cannot be sent: its value is int, not str"),
+            (("Connection", "close"), "the header 'Connection' cannot be sent: it is for the server to set"),
+            (("transfer-encoding", "chunked"), "it is for the server to set"),
+            (("X-A", "b", "c"), "a header is a tuple of name and value"),
+            (None, "a header is a tuple of name and value"),
+        ],
+    )
+    def test_the_error_names_the_header(self, header: Any, message: str) -> None:
+        """Promise 6, W-27, W-28: among others that are right; its value, which may be a secret, is not shown."""
+        with pytest.raises(ValueError, match=message):
+            refuse_unsendable("200 OK", [("Content-Type", "text/html"), header, ("X-Last", "1")])
+
+    def test_what_changes_the_protocol_has_its_headers(self) -> None:
+        """RFC 9110, 15.2.2: servers that let an application upgrade a connection ask it for them."""
+        refuse_unsendable("101 Switching Protocols", [("Connection", "upgrade"), ("Upgrade", "websocket")])
