@@ -13,6 +13,7 @@ from session_middleware.codecs import Codec, MsgpackCodec
 from session_middleware.commits import Committer
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.lifetime import Lifetime, touch_interval
+from session_middleware.outage import Outage
 from session_middleware.record import Damaged, Envelope, unpack_values
 from session_middleware.repository import Repository
 from session_middleware.rules import Opens
@@ -98,6 +99,7 @@ class SessionManager:
         self.namespace = namespace
         self.codec: Codec = MsgpackCodec() if codec is None else codec
         self.now = clock
+        self.outage = Outage(clock)
         self._proof_of = tokens.proof_function(namespace)
         self._sessions = Repository(store, max_bytes, clock)
         self._committer = Committer(self._sessions, self.codec, self._proof_of, self.new, self._mark_id, clock)
@@ -195,6 +197,8 @@ class SessionManager:
                 self._committer.end(state)
             if not failed:
                 self._committer.store(state, late=session.announced)
+        if self.outage.is_on and state.found is not None:
+            self.outage.answered()
         if session.announced:
             return None
         if state.to_tell is not None:

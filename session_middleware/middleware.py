@@ -4,6 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("session_middleware")
 
 ENVIRON_KEY = "session_middleware.session"
+ERROR_KEY = "session_middleware.error"
 
 _ENVIRON_KEY = re.compile(r"(?!wsgi\.)\w[\w-]*(\.[\w-]+)+")
 
@@ -58,6 +60,8 @@ class SessionMiddleware:
     share one store; without it the name of the cookie. *environ_key*: where the session is put; give another one when two
     middlewares are nested. *clock* returns epoch seconds. *carry_over*: opens the sessions of another
     library, once each, so that users stay signed in through a move; see :mod:`session_middleware.integrations.moving`.
+    *unavailable*: a WSGI application that answers in place of a short 503 text when the session cannot be loaded or stored.
+    It finds the :exc:`StoreError` or :exc:`ConflictError` in ``environ["session_middleware.error"]``, and no session.
 
     Raise :exc:`ConfigurationError` for options that cannot work. Attributes that it lacks are those of the application.
     """
@@ -75,9 +79,12 @@ class SessionMiddleware:
         environ_key: str = ENVIRON_KEY,
         clock: Callable[[], float] = time.time,
         carry_over: CarryOver | None = None,
+        unavailable: "WSGIApplication | None" = None,
     ) -> None:
         if not callable(app):
             raise ConfigurationError(f"{app!r} is not a WSGI application")
+        if unavailable is not None and not callable(unavailable):
+            raise ConfigurationError(f"unavailable={unavailable!r}: write a WSGI application, which answers with a 503")
         if not isinstance(cookie, CookiePolicy):
             raise ConfigurationError(f"cookie={cookie!r}: write CookiePolicy(name=...)")
         if not isinstance(environ_key, str) or not _ENVIRON_KEY.fullmatch(environ_key):
@@ -97,6 +104,7 @@ class SessionMiddleware:
         )
         self.environ_key = environ_key
         self.carry_over = carry_over
+        self.unavailable = unavailable
         self.http, self.https = cookie.for_scheme("http"), cookie.for_scheme("https")
         self._read_http, self._read_https = reader(self.http, carry_over), reader(self.https, carry_over)
         self._warn_of_processes = getattr(self.manager.store, "single_process", False)
@@ -118,6 +126,8 @@ class SessionMiddleware:
         if (self.environ_key in environ or cookie.environ_key in environ) and self._is_inner(environ, cookie):
             return self.app(environ, start_response)
         exchange = _Exchange(self, cookie, read, environ.get("HTTP_COOKIE"), start_response, environ.get("REQUEST_METHOD"))
+        if self.unavailable is not None:
+            exchange.environ = dict(environ)
         environ[self.environ_key] = environ[cookie.environ_key] = exchange
         wrapper = environ.get("wsgi.file_wrapper")
         if wrapper.__class__ is not type and wrapper is not None:
@@ -140,7 +150,7 @@ class SessionMiddleware:
         except BaseException as error:
             if not exchange.fail(error, result):
                 raise
-            return exchange.unavailable(error)
+            return exchange.unavailable()
         if not is_over:
             exchange.end()
             exchange.let_go()
@@ -199,6 +209,13 @@ def _close(result: Iterable[bytes]) -> None:
         close()
 
 
+def _start_uncached(send: "StartResponse", status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], object]:
+    """Pass on what answers in place of the application: no cache is to keep it."""
+    headers = list(headers)
+    forbid_shared_caching(headers)
+    return send(status, headers, exc_info) if exc_info else send(status, headers)
+
+
 def _nobody(*_: object) -> None:
     """What stands for the server once it is not listening any more."""
 
@@ -206,6 +223,9 @@ def _nobody(*_: object) -> None:
 class _Exchange(Session):
     """One request: the session that the application sees, and the way out, which holds the status and headers back until it
     is stored. It keeps no reference to the environ, which has one to it: nothing is left for the garbage collector."""
+
+    environ: "WSGIEnvironment | None" = None
+    """As the request came, for :attr:`SessionMiddleware.unavailable`, if there is one."""
 
     _status: str | None = None
     _headers: Headers
@@ -317,14 +337,25 @@ class _Exchange(Session):
                 self.let_go()
         return is_answered
 
-    def unavailable(self, error: BaseException) -> list[bytes]:
-        """Answer 503 in place of the application (RFC 9110, 15.6.4); none of its bytes leave."""
-        log.error("the session could not be loaded or stored: %s", error)
-        self.is_sent = True
-        send = self._send
-        self.let_go()
+    def unavailable(self) -> Iterable[bytes]:
+        """Answer in place of the application (RFC 9110, 15.6.4); none of its bytes leave."""
+        middleware, send = self._middleware, self._send
+        if isinstance(self._failure, StoreError):
+            middleware.manager.outage.failed(self._failure)
+        else:
+            log.error("the session could not be stored: %s", self._failure)
+        self.is_sent, self._send, self._server_write = True, _nobody, _nobody
+        try:
+            if middleware.unavailable is not None:
+                return middleware.unavailable(self._taken_environ(), partial(_start_uncached, send))
+        finally:
+            self.let_go()
         send("503 Service Unavailable", list(_UNAVAILABLE_HEADERS))
         return [] if self._method == "HEAD" else [_UNAVAILABLE]
+
+    def _taken_environ(self) -> "WSGIEnvironment":
+        environ, self.environ = self.environ or {}, None
+        return environ | {ERROR_KEY: self._failure}
 
     def end(self) -> None:
         """The request is over. Store what a started response changed since; of one that never started, only the end."""
@@ -347,12 +378,13 @@ class _Exchange(Session):
     def let_go(self) -> None:
         """Nothing of the request is left to do. Forget the server, which may have a reference to the environ."""
         self._send = self._server_write = _nobody
+        self.environ = None
         self.is_over = True
 
     def _commit(self) -> None:
         failed = self._is_failed()
-        if self._failure is None and failed:
-            self._failure = self.fault  # the framework has made an error page of it
+        if self.fault is not None and self._failure is None and (self._escaped or (self._status or "")[:3] == "500"):
+            self._failure = self.fault  # a framework makes a 500 of what nobody has handled
         if self._failure is not None:
             raise anew(self._failure)
         state = self._state
@@ -378,6 +410,8 @@ class _Exchange(Session):
             elif self._state is None:
                 # The session could not be loaded, and the application went on without.
                 forbid_shared_caching(self._headers)
+            if self.fault is not None and isinstance(self.fault, StoreError):
+                self._middleware.manager.outage.failed(self.fault)
         status, send = self._status or "", self._send
         try:
             self._server_write = send(status, self._headers, exc_info) if exc_info else send(status, self._headers)
@@ -442,7 +476,8 @@ class _Body:
             if not exchange.fail(error):
                 raise
             self._close()
-            self._iterator = iter(exchange.unavailable(error))
+            self._iterable = exchange.unavailable()
+            self._iterator = iter(self._iterable)
             block = next(self._iterator, _END)
         if block is _END:
             exchange.settle()

@@ -22,7 +22,7 @@ LINES = [
     ["values", "rules"],
     ["session"],
     ["repository"],
-    ["commits", "takeover"],
+    ["commits", "takeover", "outage"],
     ["manager"],
     ["cookies"],
     ["config"],

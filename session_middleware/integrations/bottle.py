@@ -25,7 +25,7 @@ from session_middleware.session import Session
 from session_middleware.stores.base import Store
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 
 class SessionPlugin:
@@ -54,6 +54,7 @@ class SessionPlugin:
         environ_key: str = ENVIRON_KEY,
         clock: Callable[[], float] = time.time,
         carry_over: CarryOver | None = None,
+        unavailable: "WSGIApplication | None" = None,
     ) -> None:
         if not isinstance(keyword, str) or not keyword.isidentifier() or hasattr(bottle.BaseRequest, keyword):
             raise ConfigurationError(f"keyword={keyword!r}: write a name that an argument can have and Bottle does not use")
@@ -69,6 +70,7 @@ class SessionPlugin:
             environ_key=environ_key,
             clock=clock,
             carry_over=carry_over,
+            unavailable=unavailable,
         )
         self.manager = self._middleware.manager
         self._installed: list[Any] = []

@@ -115,12 +115,13 @@ def assert_nothing_is_left(
     method: str = "GET",
     most: int | None = None,
     fail: Callable[[], object] = lambda: None,
+    unavailable: WSGIApplication | None = None,
 ) -> None:
     """Assert it of one request, with the cookie of a session; *fail* is called when that is there."""
     environ = an_environ(cookie=a_session(store), method=method) | {"test.resource": Resource()}
     fail()
     handler = Handler(environ)
-    handler.run(SessionMiddleware(app, store), most)
+    handler.run(SessionMiddleware(app, store, unavailable=unavailable), most)
     store.heal()
     alive: dict[str, weakref.ref[Any]] = {
         "environ": weakref.ref(environ["test.resource"]),
@@ -170,6 +171,15 @@ def test_of_a_request_whose_store_fails(store: FaultyStore, name: str, act: Act)
     for verb in ("load", "create", "update", "delete"):
         for at in (1, 2, 3):
             assert_nothing_is_left(store, SHAPES[name](act), fail=partial(store.fail, verb, at=at, times=None))
+
+
+@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+@pytest.mark.parametrize("name", ["list", "generator", "iterator"])
+def test_of_a_request_that_the_site_has_an_answer_for(store: FaultyStore, name: str, act: Act) -> None:
+    """W-31: nor does the answer keep what it was given."""
+    for verb in ("load", "create", "update", "delete"):
+        fail = partial(store.fail, verb, times=None)
+        assert_nothing_is_left(store, SHAPES[name](act), fail=fail, unavailable=SHAPES[name](nothing))
 
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)

@@ -36,7 +36,7 @@ from session_middleware.session import Session
 from session_middleware.stores.base import Store
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 __all__ = ["FlaskSession", "FlaskSessions", "Sessions", "session"]
 
@@ -66,6 +66,7 @@ class Sessions:
         environ_key: str = ENVIRON_KEY,
         clock: Callable[[], float] = time.time,
         carry_over: CarryOver | None = None,
+        unavailable: "WSGIApplication | None" = None,
     ) -> None:
         self._store = store
         self._cookie = cookie
@@ -77,6 +78,7 @@ class Sessions:
             "environ_key": environ_key,
             "clock": clock,
             "carry_over": carry_over,
+            "unavailable": unavailable,
         }
         self._app = app
         if app is not None:
@@ -95,6 +97,7 @@ class Sessions:
         environ_key: str | None = None,
         clock: Callable[[], float] | None = None,
         carry_over: CarryOver | None = None,
+        unavailable: "WSGIApplication | None" = None,
     ) -> None:
         """Set *app* up; what is left out is as it was given to the constructor.
 
@@ -113,6 +116,7 @@ class Sessions:
             "environ_key": environ_key,
             "clock": clock,
             "carry_over": carry_over,
+            "unavailable": unavailable,
         }
         options = self._options | {name: value for name, value in given.items() if value is not None}
         cookie, settings = cookie or self._cookie, None
