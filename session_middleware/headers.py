@@ -21,6 +21,9 @@ _COMMON: Final = frozenset(
     | {"X-Frame-Options"}
 )
 
+_FOR_CACHES: Final = frozenset({"cache-control", "expires", "surrogate-control", "edge-control", "x-accel-expires"})
+# Directives that let nobody keep more than without them.
+_HARMLESS: Final = frozenset({"no-cache", "no-transform", "must-revalidate", "proxy-revalidate"})
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')  # RFC 9110, 5.6.4: a comma in it separates nothing
 
 
@@ -74,23 +77,35 @@ def vary_on_cookie(headers: Headers) -> None:
 
 
 def forbid_shared_caching(headers: Headers) -> None:
-    """Put ``Cache-Control: private, no-store`` in place of one that lets shared caches keep the response.
+    """Put ``private, no-store`` in place of what lets shared caches keep the response; the rest of ``Cache-Control`` stays.
 
-    RFC 9111, 5.2.2: ``no-store`` and ``private`` forbid it; ``private`` with field names covers these fields only. A header
-    that is for some caches alone (RFC 9213) goes in any case, for they would heed it and not this one.
+    RFC 9111, 5.2.2: ``no-store`` and ``private`` forbid it, but ``private`` with field names covers these fields only, and
+    ``must-understand`` takes ``no-store`` back. A header that is for some caches alone (RFC 9213) goes in any case unless it
+    forbids it, too, for they would heed it and not this one.
     """
-    if any(name.lower().endswith("-control") for name, _ in headers):
-        headers[:] = [header for header in headers if not _is_for_some_caches(header[0].lower())]
-        own = [value for name, value in headers if name.lower() == "cache-control"]
-        if any(not {"no-store", "private"}.isdisjoint(_members(value)) for value in own):
-            return
-        headers[:] = [header for header in headers if header[0].lower() != "cache-control"]
-    headers.append(("Cache-Control", "private, no-store"))
+    names = {name.lower() for name, _ in headers}
+    if names.isdisjoint(_FOR_CACHES) and not any(name.endswith("-cache-control") for name in names):
+        headers.append(("Cache-Control", "private, no-store"))
+        return
+    headers[:] = [header for header in headers if not _lets_some_cache_keep_it(header[0].lower(), header[1])]
+    own = [member for name, value in headers if name.lower() == "cache-control" for member in _members(value)]
+    if _forbids(own):
+        return
+    headers[:] = [header for header in headers if header[0].lower() not in ("cache-control", "expires")]
+    kept = dict.fromkeys(member for member in own if member in _HARMLESS)
+    headers.append(("Cache-Control", ", ".join(("private", "no-store", *kept))))
 
 
-def _is_for_some_caches(name: str) -> bool:
-    return name.endswith("-cache-control") or name == "surrogate-control"
+def _forbids(members: list[str]) -> bool:
+    return "private" in members or ("no-store" in members and "must-understand" not in members)
 
 
-def _members(value: str) -> set[str]:
-    return {member.strip(" \t").lower() for member in _QUOTED.sub('""', value).split(",")}
+def _lets_some_cache_keep_it(name: str, value: str) -> bool:
+    if name == "x-accel-expires":
+        return value.strip(" \t") != "0"
+    is_for_some = name.endswith("-cache-control") or name in ("surrogate-control", "edge-control")
+    return is_for_some and not _forbids(_members(value))
+
+
+def _members(value: str) -> list[str]:
+    return [member.strip(" \t").lower() for member in _QUOTED.sub('""', value).split(",")]

@@ -65,6 +65,7 @@ class TestCacheControl:
             ["max-age=60, PRIVATE"],
             ["no-cache", "No-Store"],
             ["public", "private"],
+            ["private, no-store, must-understand"],
             ['no-cache="Set-Cookie, X", no-store'],
         ],
     )
@@ -82,7 +83,8 @@ class TestCacheControl:
             [""],
             ["public"],
             ["public, max-age=3600", "s-maxage=60"],
-            ["no-cache"],
+            ["max-age=60, stale-while-revalidate=5, immutable"],
+            ["no-store, must-understand, max-age=60"],
             ['no-cache="Set-Cookie"'],
             ['private="Set-Cookie"'],
             ['private="Set-Cookie, X"'],
@@ -98,14 +100,61 @@ class TestCacheControl:
 
         assert headers == [("X-Last", "1"), ("Cache-Control", "private, no-store")]
 
-    @pytest.mark.parametrize("name", ["CDN-Cache-Control", "cloudflare-cdn-cache-control", "Surrogate-Control"])
-    @pytest.mark.parametrize("own", ["no-store", "public"])
-    def test_what_is_said_to_some_caches_alone_goes(self, name: str, own: str) -> None:
+    @pytest.mark.parametrize(
+        ("values", "kept"),
+        [
+            (["no-cache"], "no-cache"),
+            (["no-cache, no-transform"], "no-cache, no-transform"),
+            (["public, NO-TRANSFORM", "max-age=60, no-transform"], "no-transform"),
+            (["max-age=0, must-revalidate, proxy-revalidate"], "must-revalidate, proxy-revalidate"),
+        ],
+    )
+    def test_what_lets_nobody_keep_it_stays_beside_ours(self, values: list[str], kept: str) -> None:
+        """W-15, V-16: that a proxy must not change the page is none of our business."""
+        headers = lines("Cache-Control", *values)
+        forbid_shared_caching(headers)
+
+        assert headers == [("Cache-Control", f"private, no-store, {kept}")]
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("CDN-Cache-Control", "max-age=600"),
+            ("cloudflare-cdn-cache-control", "public"),
+            ("X-LiteSpeed-Cache-Control", "no-store, must-understand"),
+            ("Surrogate-Control", "max-age=600"),
+            ("Edge-Control", "!no-store, max-age=1d"),
+            ("X-Accel-Expires", "600"),
+            ("x-accel-expires", "@1900000000"),
+        ],
+    )
+    @pytest.mark.parametrize("own", ["no-store", "public", None])
+    def test_what_lets_some_caches_alone_keep_it_goes(self, name: str, value: str, own: str | None) -> None:
         """V-16: a cache that is addressed by name (RFC 9213) would not look at Cache-Control."""
-        headers = [(name, "max-age=600"), ("Cache-Control", own)]
+        headers = [(name, value)] + ([] if own is None else [("Cache-Control", own)])
         forbid_shared_caching(headers)
 
         assert headers == [("Cache-Control", own if own == "no-store" else "private, no-store")]
+
+    @pytest.mark.parametrize(
+        "header", [("CDN-Cache-Control", "no-store"), ("Edge-Control", "no-store"), ("X-Accel-Expires", " 0")]
+    )
+    def test_what_forbids_it_to_some_caches_stays(self, header: tuple[str, str]) -> None:
+        """V-16: such a cache may have been told to look at nothing else."""
+        headers = [header]
+        forbid_shared_caching(headers)
+
+        assert headers == [header, ("Cache-Control", "private, no-store")]
+
+    def test_expires_goes_with_what_let_the_response_be_kept(self) -> None:
+        """V-16: caches that know no Cache-Control heed it (RFC 9111, 5.3); what the application kept private is its own."""
+        expires = ("Expires", "Thu, 01 Jan 2099 00:00:00 GMT")
+        alone, shared, private = [expires], [expires, ("Cache-Control", "public")], [expires, ("Cache-Control", "private")]
+        for headers in (alone, shared, private):
+            forbid_shared_caching(headers)
+
+        assert alone == shared == [("Cache-Control", "private, no-store")]
+        assert private == [expires, ("Cache-Control", "private")]
 
 
 def sent_by_wsgiref(status: str, headers: Headers) -> bytes:
