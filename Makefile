@@ -70,4 +70,4 @@ clean:
 comma := ,
 empty :=
 space := $(empty) $(empty)
-CORE := $(subst $(space),$(comma),$(patsubst %,session_middleware/%.py,tokens lifetime refusals packing codecs carrying headers record rules values session repository commits takeover outage manager cookies config middleware))
+CORE := $(subst $(space),$(comma),$(patsubst %,session_middleware/%.py,clock frozen tokens lifetime refusals packing codecs carrying headers record rules values session repository commits takeover outage manager cookies config middleware))

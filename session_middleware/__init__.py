@@ -1,5 +1,7 @@
 """Server-side sessions for any WSGI application."""
 
+from typing import TYPE_CHECKING, Any
+
 from session_middleware.codecs import Codec, JSONCodec, MsgpackCodec
 from session_middleware.cookies import CookiePolicy
 from session_middleware.exceptions import (
@@ -19,7 +21,9 @@ from session_middleware.session import Session
 from session_middleware.stores import open_store
 from session_middleware.stores.base import Record, Scannable, Store, Stored, Sweepable, UserIndexed
 from session_middleware.stores.memory import MemoryStore
-from session_middleware.stores.sqlite import SQLiteStore
+
+if TYPE_CHECKING:
+    from session_middleware.stores.sqlite import SQLiteStore
 
 __all__ = [
     "Codec",
@@ -52,3 +56,12 @@ __all__ = [
     "get_session",
     "open_store",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the store that needs a driver when it is asked for."""
+    if name == "SQLiteStore":
+        from session_middleware.stores.sqlite import SQLiteStore
+
+        return SQLiteStore
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

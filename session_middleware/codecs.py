@@ -14,15 +14,17 @@ from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from functools import partial
-from typing import Any, NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from msgpack import ExtType, packb, unpackb
 
 from session_middleware.exceptions import PayloadError
 from session_middleware.packing import Packers
 from session_middleware.refusals import REFUSALS, explained
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 _LONGEST_MESSAGE = 200
 
@@ -124,6 +126,8 @@ _ZONE_KEY = re.compile(r"[A-Za-z0-9_+-]{1,64}(/[A-Za-z0-9_+-]{1,64}){0,3}").full
 def _zone(zone: tzinfo | None) -> list[Any]:
     if zone is None:
         return []
+    from zoneinfo import ZoneInfo  # few sessions hold a time with a zone
+
     if type(zone) is ZoneInfo and zone.key is not None:
         return [_zone_named(zone.key).key]
     if type(zone) is timezone:
@@ -145,7 +149,9 @@ def _to_zone(parts: list[Any]) -> tzinfo | None:
     raise ValueError("not a time zone")
 
 
-def _zone_named(key: str) -> ZoneInfo:
+def _zone_named(key: str) -> "ZoneInfo":
+    from zoneinfo import ZoneInfo
+
     try:
         if _ZONE_KEY(key):
             return ZoneInfo(key)
@@ -162,6 +168,10 @@ def _moment(code: int, value: datetime | time) -> ExtType:
 def _to_moment(kind: type[datetime] | type[time], data: bytes) -> datetime | time:
     text, fold, *zone = unpackb(data)
     return kind.fromisoformat(text).replace(fold=fold, tzinfo=_to_zone(zone))
+
+
+def _to_date(kind: type[date], data: bytes) -> date:
+    return kind.fromisoformat(data.decode())
 
 
 def _integer(value: int) -> int | ExtType:
@@ -187,12 +197,23 @@ _READERS: dict[int, Callable[[bytes], Any]] = {
     _TUPLE: lambda data: _TUPLE_NEXT,
     _INT: lambda data: int.from_bytes(data, "big", signed=True),
     _DATETIME: partial(_to_moment, datetime),
-    _DATE: lambda data: date.fromisoformat(data.decode()),
+    _DATE: partial(_to_date, date),
     _TIME: partial(_to_moment, time),
     _TIMEDELTA: lambda data: timedelta(*unpackb(data)),
     _DECIMAL: lambda data: Decimal(data.decode()),
     _UUID: lambda data: UUID(bytes=data),
 }
+
+
+# The types of dates are bound, here and above: freezegun puts others in place of the names of this module.
+
+
+def _plain_datetime(kind: type[datetime], value: datetime) -> datetime:
+    return kind.combine(kind.date(value), kind.timetz(value))
+
+
+def _plain_date(kind: type[date], value: date) -> date:
+    return kind.fromordinal(kind.toordinal(value))
 
 
 # The rule for subclasses: the first supported type that a value is an instance of, and the way to that exact type.
@@ -207,8 +228,8 @@ _PLAIN: dict[type, Callable[[Any], Any]] = {
     tuple: tuple,
     set: set,
     frozenset: frozenset,
-    datetime: lambda value: datetime.combine(datetime.date(value), datetime.timetz(value)),
-    date: lambda value: date.fromordinal(date.toordinal(value)),
+    datetime: partial(_plain_datetime, datetime),
+    date: partial(_plain_date, date),
     time: lambda value: time(
         value.hour, value.minute, value.second, value.microsecond, tzinfo=value.tzinfo, fold=value.fold
     ),

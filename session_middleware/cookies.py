@@ -9,12 +9,11 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from email.utils import formatdate
 from typing import Final, Literal
 
 from session_middleware.carrying import CarryOver, OldSession
 from session_middleware.exceptions import ConfigurationError
+from session_middleware.frozen import Frozen
 from session_middleware.tokens import FORM, LENGTH, Token, well_formed
 
 log = logging.getLogger("session_middleware")
@@ -35,8 +34,7 @@ _PLACEHOLDER: Final = "x"
 _LONG_AGO: Final = "Thu, 01 Jan 1970 00:00:00 GMT"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CookiePolicy:
+class CookiePolicy(Frozen):
     """How the session cookie is named and where the browser may send it. It is always ``HttpOnly``.
 
     ``secure``: ``"auto"`` makes it Secure on https and not on http; ``True`` always; ``False`` never. A Secure cookie
@@ -45,14 +43,24 @@ class CookiePolicy:
     Raise :exc:`ConfigurationError` for what no browser would accept.
     """
 
-    name: str = "session"
-    secure: bool | Literal["auto"] = "auto"
-    samesite: Literal["Lax", "Strict", "None"] = "Lax"
-    path: str = "/"
-    domain: str | None = None
-    partitioned: bool = False
+    name: str
+    secure: bool | Literal["auto"]
+    samesite: Literal["Lax", "Strict", "None"]
+    path: str
+    domain: str | None
+    partitioned: bool
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        name: str = "session",
+        secure: bool | Literal["auto"] = "auto",
+        samesite: Literal["Lax", "Strict", "None"] = "Lax",
+        path: str = "/",
+        domain: str | None = None,
+        partitioned: bool = False,
+    ) -> None:
+        vars(self).update(name=name, secure=secure, samesite=samesite, path=path, domain=domain, partitioned=partitioned)
         for refused, message in self._refusals():
             if refused:
                 raise ConfigurationError(message)
@@ -208,4 +216,6 @@ def _make_cookie() -> Callable[..., str]:
 
 
 def _http_date(seconds_from_now: int) -> str:
+    from email.utils import formatdate  # with sockets and more, and most cookies end with the browser
+
     return formatdate(time.time() + seconds_from_now, usegmt=True)

@@ -1,10 +1,10 @@
 """How long a session may live. Arithmetic only: it reads no clock."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar, TypeAlias
 
 from session_middleware.exceptions import ConfigurationError
+from session_middleware.frozen import Frozen
 
 Duration: TypeAlias = timedelta | float
 """A time span: a ``timedelta``, or a number of seconds."""
@@ -12,8 +12,7 @@ Duration: TypeAlias = timedelta | float
 LONGEST = 100 * 365 * 86400.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lifetime:
+class Lifetime(Frozen):
     """The two timeouts of a session, in seconds; whichever comes first ends it.
 
     ``idle``: the session ends this long after it was last used; ``None`` for no idle timeout.
@@ -31,8 +30,7 @@ class Lifetime:
     absolute: float
 
     def __init__(self, *, idle: Duration | None = 3600, absolute: Duration = 86400) -> None:
-        object.__setattr__(self, "idle", None if idle is None else seconds("idle", idle))
-        object.__setattr__(self, "absolute", seconds("absolute", absolute))
+        vars(self).update(idle=None if idle is None else seconds("idle", idle), absolute=seconds("absolute", absolute))
 
 
 def seconds(name: str, duration: Duration) -> float:

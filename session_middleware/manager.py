@@ -2,16 +2,16 @@
 
 import logging
 import math
-import time
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from session_middleware import rules, tokens
 from session_middleware.carrying import OldSession
+from session_middleware.clock import system_clock
 from session_middleware.codecs import Codec, MsgpackCodec
 from session_middleware.commits import Committer
 from session_middleware.exceptions import ConfigurationError
+from session_middleware.frozen import Frozen
 from session_middleware.lifetime import Lifetime, touch_interval
 from session_middleware.outage import Outage
 from session_middleware.record import Damaged, Envelope, unpack_values
@@ -32,24 +32,21 @@ MAX_BYTES = 256 * 1024
 """The largest session, unless an option says otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """The browser must learn this token; ``max_age`` is in seconds, ``None`` for a cookie that ends with the browser."""
 
     token: Token
     max_age: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Forget:
+class Forget(Frozen):
     """The browser must drop its cookie."""
 
 
 Verdict: TypeAlias = Send | Forget
 
 
-@dataclass(frozen=True, slots=True)
-class SessionInfo:
+class SessionInfo(NamedTuple):
     """One session in a listing. Times are epoch seconds; ``data`` is what the application keeps in it, to be read."""
 
     id: str
@@ -59,7 +56,7 @@ class SessionInfo:
     last_seen_at: float
     expires_at: float
     persistent: bool
-    data: Mapping[str, Any] = field(repr=False)
+    data: Mapping[str, Any]
 
 
 class SessionManager:
@@ -78,7 +75,7 @@ class SessionManager:
         codec: Codec | None = None,
         namespace: str = "session",
         max_bytes: int = MAX_BYTES,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = system_clock,
     ) -> None:
         if isinstance(store, str):
             store = open_store(store)

@@ -2,13 +2,13 @@
 
 import logging
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 from session_middleware.carrying import CarryOver
+from session_middleware.clock import system_clock
 from session_middleware.codecs import Codec
 from session_middleware.config import options
 from session_middleware.cookies import CookiePolicy, SessionCookie, reader
@@ -77,7 +77,7 @@ class SessionMiddleware:
         max_bytes: int = MAX_BYTES,
         namespace: str | None = None,
         environ_key: str = ENVIRON_KEY,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = system_clock,
         carry_over: CarryOver | None = None,
         unavailable: "WSGIApplication | None" = None,
     ) -> None:

@@ -22,13 +22,13 @@ check matches: whatever is read can be written again, to every store.
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple, cast
 from zlib import crc32
 
 from msgpack import unpackb
 
+from session_middleware.frozen import Frozen
 from session_middleware.packing import Packers
 from session_middleware.tokens import well_formed_id
 
@@ -116,17 +116,18 @@ class Envelope(NamedTuple):
         return end if idle is None or end < seen + idle else seen + idle
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Frozen):
     """What is left of a session that nobody may bring back: nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Frozen):
     """What signing a user out everywhere leaves for sign-ins in flight: the latest (nonce, id kept), newest last."""
 
     entries: tuple[tuple[str, str | None], ...]
     expires_at: float
+
+    def __init__(self, entries: tuple[tuple[str, str | None], ...], expires_at: float) -> None:
+        vars(self).update(entries=entries, expires_at=expires_at)
 
 
 class Damaged(ValueError):

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+import session_middleware
+from session_middleware.stores.sqlite import SQLiteStore
+
 PACKAGE = Path(__file__).parents[1] / "session_middleware"
 
 # Each imports only from a line above its own, or from its own line. A package stands for all that is in it.
 LINES = [
-    ["exceptions"],
+    ["exceptions", "frozen", "clock"],
     ["tokens", "lifetime", "refusals", "packing", "codecs", "headers", "carrying"],
     ["record", "stores.base"],
     ["stores"],
@@ -141,6 +144,7 @@ def test_what_decides_does_no_io(module: str) -> None:
 
     assert reached <= {
         "exceptions",
+        "frozen",
         "tokens",
         "lifetime",
         "refusals",
@@ -204,7 +208,60 @@ print(threading.active_count(), "sqlite3" in sys.modules, "webob" in sys.modules
 session_middleware.SessionMiddleware(lambda environ, start_response: [], "memory:")
 print(threading.active_count(), "webob" in sys.modules)
 """
-    assert run(program) == "['msgpack']\n1 True False\n1 True"
+    assert run(program) == "['msgpack']\n1 False False\n1 True"
+
+
+# What the package can do without until it is used; each took a noticeable part of the time of the import.
+LATER = [
+    "ctypes",
+    "dataclasses",
+    "email",
+    "importlib.metadata",
+    "inspect",
+    "socket",
+    "sqlite3",
+    "tempfile",
+    "webob",
+    "zoneinfo",
+]
+
+
+def test_importing_brings_in_little() -> None:
+    """A short program, such as the command of a console, is not kept waiting; nothing is imported to be there in case."""
+    program = f"""
+import sys
+before = set(sys.modules)
+import session_middleware
+print(sorted((sys.modules.keys() - before) & set({LATER!r})))
+"""
+    assert run(program) == "[]"
+
+
+def test_a_store_of_the_package_is_imported_when_it_is_asked_for() -> None:
+    """SQLite has a driver, too: the name is there all the same, and no other."""
+    assert session_middleware.SQLiteStore is SQLiteStore
+    assert {"SQLiteStore", "MemoryStore"} <= {
+        name for name in session_middleware.__all__ if hasattr(session_middleware, name)
+    }
+    with pytest.raises(AttributeError, match="has no attribute 'RedisStore'"):
+        session_middleware.RedisStore  # noqa: B018  # the point of it
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import session_middleware",
+        "import session_middleware; session_middleware.SessionMiddleware(lambda environ, start_response: [], 'memory:')",
+        "import session_middleware.integrations.webob",
+        "import session_middleware.integrations.flask",
+        "import session_middleware.integrations.beaker",
+        "import session_middleware.integrations.moving",
+    ],
+)
+def test_no_warning_comes_from_what_is_imported(statement: str) -> None:
+    """WebOb's own, of a module that Python has removed, is nothing that a user could act on."""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", statement], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_constructing_opens_nothing() -> None:

@@ -622,6 +622,7 @@ print(MsgpackCodec().decode(payload))
         """Promise 10, V-32: the interpreter's own audit sees no code compiled or run, nothing imported but zone data, no
         process started."""
         program = """
+import importlib.readers, importlib.resources  # by which zoneinfo looks for zones that the system has not
 import sys
 from datetime import datetime
 from itertools import chain, islice

@@ -1,7 +1,6 @@
 """Bottle: a plugin that gives each request its session. It stores nothing itself."""
 
 import inspect
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ except ModuleNotFoundError as error:
     raise ImportError("Bottle is not installed: pip install 'session-middleware[bottle]'", name="bottle") from error
 
 from session_middleware.carrying import CarryOver
+from session_middleware.clock import system_clock
 from session_middleware.codecs import Codec
 from session_middleware.cookies import CookiePolicy
 from session_middleware.exceptions import ConfigurationError
@@ -52,7 +52,7 @@ class SessionPlugin:
         max_bytes: int = MAX_BYTES,
         namespace: str | None = None,
         environ_key: str = ENVIRON_KEY,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = system_clock,
         carry_over: CarryOver | None = None,
         unavailable: "WSGIApplication | None" = None,
     ) -> None:

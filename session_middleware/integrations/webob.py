@@ -1,8 +1,11 @@
 """WebOb: ``request.session`` is the session of the middleware. It stores nothing itself."""
 
+import warnings
 from typing import Any
 
-import webob
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # WebOb imports cgi, as in session_middleware.cookies
+    import webob
 
 from session_middleware.middleware import ENVIRON_KEY, get_session
 from session_middleware.session import Session

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.stores.base import Store
 from session_middleware.stores.urls import split
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Opener = Callable[[str], Store]
 
@@ -51,6 +53,8 @@ def open_store(url: str) -> Store:
     name = dialect if _STORES.get(dialect) == _SQLALCHEMY else scheme
     if name in _STORES:
         return _own(*_STORES[name])(url)
+    from importlib.metadata import entry_points  # a tenth of the import of this package, and few need it
+
     others = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if scheme in others:
         return _other(others[scheme])(url)
@@ -71,7 +75,7 @@ def _own(module: str, name: str, extra: str) -> Opener:
     return opener
 
 
-def _other(point: EntryPoint) -> Opener:
+def _other(point: "EntryPoint") -> Opener:
     try:
         opener = point.load()
     except Exception as error:

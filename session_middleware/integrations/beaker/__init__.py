@@ -1,11 +1,11 @@
 """Beaker's session object, as a view of ours, for applications written for Beaker. It needs no Beaker and stores nothing."""
 
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from session_middleware.clock import system_clock
 from session_middleware.codecs import Codec
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.integrations.beaker.settings import Settings
@@ -56,7 +56,7 @@ class BeakerMiddleware:
         codec: Codec | None = None,
         max_bytes: int = MAX_BYTES,
         namespace: str | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = system_clock,
     ) -> "BeakerMiddleware":
         """Wrap *app* as Beaker's settings say: the keys of *config* that begin with ``session.`` or ``beaker.session.``.
 

@@ -8,7 +8,6 @@
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +22,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from session_middleware.carrying import CarryOver
+from session_middleware.clock import system_clock
 from session_middleware.codecs import Codec
 from session_middleware.cookies import CookiePolicy, SessionCookie
 from session_middleware.exceptions import ConfigurationError, SessionError
@@ -64,7 +64,7 @@ class Sessions:
         max_bytes: int = MAX_BYTES,
         namespace: str | None = None,
         environ_key: str = ENVIRON_KEY,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = system_clock,
         carry_over: CarryOver | None = None,
         unavailable: "WSGIApplication | None" = None,
     ) -> None:
