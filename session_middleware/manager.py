@@ -211,6 +211,11 @@ class SessionManager:
             return False
         return self._proof_of(state.own) in state.envelope.current
 
+    def store_now(self, state: State) -> None:
+        """Store what a request did so far; see :meth:`Session.store_now`."""
+        self._committer.end(state)
+        self._committer.store(state, late=False)
+
     def end(self, state: State) -> None:
         """End what a request has ended, at once."""
         self._committer.end(state)

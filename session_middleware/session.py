@@ -118,6 +118,7 @@ class Keeper(Protocol):
     def empty(self) -> Values: ...
     def mark_of(self, user_id: str) -> str | None: ...
     def end(self, state: State) -> None: ...
+    def store_now(self, state: State) -> None: ...
     def transact(self, state: State, change: Callable[[MutableMapping[str, Any]], T], *, late: bool) -> T: ...
 
 
@@ -409,6 +410,22 @@ class Session(MutableMapping[str, Any]):
         """Store a new session even if there is nothing in it; let the idle timeout of another one start anew."""
         state = self._changeable()
         state.wanted = state.acted = True
+
+    def store_now(self, check: Callable[[], object]) -> None:
+        """Store what was changed so far, for a framework that handles the errors of it itself.
+
+        *check* is called before, if there is anything to store: it raises if the response cannot be sent. The commit does
+        the rest, and says what the browser must be told. Raise what the commit would raise.
+        """
+        state = self._state
+        if state is None or not (state.acted or state.values.suspect):
+            return
+        check()
+        try:
+            self._keeper.store_now(state)
+        except (StoreError, ConflictError) as fault:
+            self.fault = anew(fault)
+            raise
 
     def amend(self, **fields: Any) -> None:
         """Change fields of the envelope."""

@@ -32,6 +32,7 @@ from session_middleware import (
     PayloadError,
     SessionManager,
     SessionMiddleware,
+    SessionTooLarge,
     StoreUnavailable,
     get_session,
 )
@@ -806,6 +807,102 @@ class TestErrors:
         kept.fail("load")
         failed = client.get("/read")
         assert (failed.status_code, failed.headers["Retry-After"], "page" in failed.text) == (503, "5", False)
+
+    @pytest.mark.parametrize(
+        ("change", "verb", "cause", "status"),
+        [
+            (lambda: session.update(a=object()), None, PayloadError, 500),
+            (lambda: session.update(a="x" * 300_000), None, SessionTooLarge, 500),
+            (lambda: session.update(a=1), "update", StoreUnavailable, 503),
+            (lambda: session.login("alice"), "update", StoreUnavailable, 503),
+        ],
+    )
+    def test_flask_handles_what_keeps_a_session_from_being_stored(
+        self,
+        app: Flask,
+        client: FlaskClient,
+        kept: FaultyStore,
+        change: Callable[[], Any],
+        verb: str | None,
+        cause: type[Exception],
+        status: int,
+    ) -> None:
+        """As with Flask's own sessions: the handler of 500 makes the page, and the signal, for Sentry, is sent once."""
+        seen: list[Any] = []
+
+        @app.errorhandler(500)
+        def sorry(error: Any) -> tuple[str, int]:
+            seen.append(error.original_exception)
+            return "sorry", 500
+
+        serve(app, lambda: session.update(b=1))
+        serve(app, lambda: change() or "page", "/change")
+        client.get("/")
+        if verb:
+            kept.fail(verb)
+
+        def received(_: object, exception: Exception, **__: object) -> None:
+            seen.append(exception)
+
+        with flask.got_request_exception.connected_to(received, app):
+            answer = client.get("/change")
+        kept.heal()
+        assert [type(error) for error in seen] == [cause, cause]
+        assert (answer.status_code, "page" in answer.text, answer.headers.get("Set-Cookie")) == (status, False, None)
+        assert status == 503 or answer.text == "sorry"
+        with client.session_transaction() as stored:
+            assert dict(stored) == {"b": 1}
+
+    def test_a_session_is_stored_once_and_told_once(self, app: Flask, client: FlaskClient, kept: FaultyStore) -> None:
+        """Design, "Commit": that Flask hears of errors costs no second write, and the cookie comes with the response."""
+
+        def more() -> None:
+            session.setdefault("list", []).append(1)
+
+        def sign_in() -> None:
+            more()
+            session.login("alice")
+
+        serve(app, sign_in)
+        serve(app, more, "/more")
+        assert len(client.get("/").headers.getlist("Set-Cookie")) == 1
+        assert verbs(kept) == ["load", "create", "load"]  # the first and the last look at the user's mark
+        kept.calls.clear()
+        assert "Set-Cookie" not in client.get("/more").headers
+        assert verbs(kept) == ["load", "update"]
+
+    def test_what_cannot_be_sent_is_found_before_anything_is_stored(
+        self, app: Flask, client: FlaskClient, kept: FaultyStore
+    ) -> None:
+        """Promise 6: the browser would never learn of the session."""
+
+        @app.after_request
+        def unsendable(response: Response) -> Response:
+            response.status = "200 a\0b"
+            return response
+
+        serve(app, lambda: session.update(a=1))
+        with pytest.raises(ValueError, match="cannot be sent"):
+            client.get("/", buffered=True)
+        assert "create" not in verbs(kept)
+
+    def test_what_a_stream_has_changed_is_left_to_the_middleware(
+        self, app: Flask, client: FlaskClient, kept: FaultyStore
+    ) -> None:
+        """Promise 16: a stream that fails at its beginning is a failed request, and changes nothing."""
+
+        def stream() -> Response:
+            session["a"] = 1
+
+            def blocks() -> Iterator[str]:
+                yield str(1 / (1 - len(session)))
+
+            return Response(flask.stream_with_context(blocks()))
+
+        serve(app, stream)
+        with pytest.raises(ZeroDivisionError):
+            client.get("/")
+        assert "create" not in verbs(kept)
 
     def test_a_teardown_function_can_use_the_session(self, app: Flask, client: FlaskClient) -> None:
         """It runs before the response starts, so what it writes is stored."""

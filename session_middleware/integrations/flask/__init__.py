@@ -26,7 +26,7 @@ from session_middleware.clock import system_clock
 from session_middleware.codecs import Codec
 from session_middleware.cookies import CookiePolicy, SessionCookie
 from session_middleware.exceptions import ConfigurationError, SessionError
-from session_middleware.headers import forbid_shared_caching, vary_on_cookie
+from session_middleware.headers import forbid_shared_caching, refuse_unsendable, vary_on_cookie
 from session_middleware.integrations.flask.signin import follow
 from session_middleware.integrations.flask.view import FlaskSession, session
 from session_middleware.lifetime import Lifetime
@@ -165,9 +165,15 @@ class FlaskSessions(SessionInterface):
         return _DetachedSession(self._middleware, request.environ, app) if found is None else FlaskSession(found, app)
 
     def save_session(self, app: flask.Flask, session: SessionMixin, response: flask.Response) -> None:
-        """Store a session that was opened here; the middleware stores its own when the response starts."""
+        """Store the session, so that Flask handles what goes wrong: ``errorhandler(500)``, ``got_request_exception``.
+
+        What a failed request has changed is not stored, and a stream may go on changing it: that is left to the middleware,
+        which tells the browser in any case.
+        """
         if isinstance(session, _DetachedSession):
             session.commit(response)
+        elif isinstance(session, FlaskSession) and response.status_code < 500 and not response.is_streamed:
+            session.underlying.store_now(lambda: refuse_unsendable(response.status, _headers_of(response)))
 
     def regenerate(self, session: FlaskSession) -> None:
         """Give the session a new secret; Flask-Session has this method here."""
@@ -258,6 +264,10 @@ class _DetachedSession(FlaskSession):
             log.error("%r: what was left to store when the request ended is lost: %s", self, error)
         finally:
             self.underlying.is_over = True
+
+
+def _headers_of(response: flask.Response) -> list[tuple[str, str]]:
+    return response.get_wsgi_headers(flask.request.environ).to_wsgi_list()
 
 
 def _has_changed(app: flask.Flask, settings: CookiePolicy) -> bool:
