@@ -159,6 +159,10 @@ class Values(MutableMapping[str, Any]):
         """Return what was set, whether it differs or not; raise :exc:`PayloadError` for what cannot be encoded."""
         return self._encoded(self._assigned)
 
+    def written(self) -> dict[str, Any]:
+        """Return what was set since it was last stored, decoded."""
+        return {key: self._now[key] for key in self._assigned}
+
     def differ(self) -> bool:
         """Tell whether there is anything to store."""
         try:

@@ -104,6 +104,20 @@ def fresh_members() -> str:
     return "for fresh members"
 
 
+def noted_sign_out() -> Any:
+    """Note things before the sign-out: what others wrote, and what Flask-Security and its like do to their cookies."""
+    flask.flash("you are signing out")
+    session["to_forget"] = ["their_cookie"]
+    session["cart"].append("coffee")
+    flask_login.logout_user()
+    return who()
+
+
+def say() -> Any:
+    flask.flash("unseen")
+    return {}
+
+
 def both() -> Any:
     flask_login.login_user(User("1"), remember=True)
     flask_login.logout_user()
@@ -134,6 +148,8 @@ VIEWS: dict[str, Callable[..., Any]] = {
     "/refresh": refresh_page,
     "/members": flask_login.login_required(members),
     "/fresh": flask_login.fresh_login_required(fresh_members),
+    "/noted-sign-out": noted_sign_out,
+    "/say": say,
     "/both": both,
     "/plain": plain,
     "/late": late,
@@ -286,6 +302,21 @@ class TestSigningOut:
         assert client.get_cookie("remember_token") is None
         client.get("/sign-in")
         assert client.get("/who").json == anonymous()
+
+    def test_what_the_request_has_written_and_messages_go_on(self, client: FlaskClient, sessions: SessionManager) -> None:
+        """As with Flask's own session; the rest of what the user had is gone, and the new session is nobody's."""
+        client.get("/in/1?remember")
+        client.get("/put")
+        client.get("/say")
+        left = client.get("/noted-sign-out")
+
+        assert "remember_token=;" in "".join(left.headers.getlist("Set-Cookie"))
+        assert left.json == {"user": None, "recorded": None, "fresh": None}
+        assert client.get("/data").json == {
+            "_flashes": [["message", "unseen"], ["message", "you are signing out"]],
+            "to_forget": ["their_cookie"],
+        }
+        assert sessions.sessions_of("1") == []
 
     def test_right_after_the_sign_in_it_leaves_nothing(self, client: FlaskClient, kept: FaultyStore) -> None:
         """In one request: no record and no cookie of either kind; what is asked for is the mark of the user."""

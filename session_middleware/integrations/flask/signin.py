@@ -5,7 +5,7 @@ from typing import Any, Final, cast
 
 import flask
 
-from session_middleware.integrations.flask.view import FlaskSession
+from session_middleware.integrations.flask.view import FLASHES, FlaskSession
 from session_middleware.manager import SessionManager
 from session_middleware.rules import Opens
 from session_middleware.values import Values
@@ -62,13 +62,27 @@ def _is_remembered_there(session: FlaskSession) -> bool:
 
 
 def _signed_out(app: flask.Flask, **_: object) -> None:
-    """End the session, but let Flask-Login remove the cookie that remembers the user."""
+    """End the session. What this request has written goes on, and so do messages that nobody has seen yet.
+
+    Others note there, as Flask-Login does, that a cookie of theirs is to be removed.
+    """
     session = _current()
     if session is not None:
-        clear = session.get("_remember") == "clear"
-        session.invalidate()
-        if clear and not session.announced:
-            session["_remember"] = "clear"
+        written = {key: value for key, value in _written(session).items() if key not in _LOGIN_KEYS}
+        flashes = {FLASHES: session[FLASHES]} if FLASHES in session else {}
+        _begin_anew(session, written | flashes)
+
+
+def _begin_anew(session: FlaskSession, data: dict[str, Any]) -> None:
+    """End the session, but let Flask-Login remove the cookie that remembers the user."""
+    clear = {"_remember": "clear"} if session.get("_remember") == "clear" else {}
+    session.invalidate()
+    if not session.announced:
+        session.update(data | clear)
+
+
+def _written(session: FlaskSession) -> dict[str, Any]:
+    return {} if session.state is None else session.state.values.written()
 
 
 def _protected(app: flask.Flask, **_: object) -> None:
@@ -78,4 +92,5 @@ def _protected(app: flask.Flask, **_: object) -> None:
     """
     session = _current()
     if session is not None and session.get("_remember") == "clear" and session.user_id is not None:
-        _signed_out(app)
+        # Whoever comes with the cookie may have stolen it, so nothing else goes on.
+        _begin_anew(session, {})

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from session_middleware.integrations.view import SessionView
 from session_middleware.session import READ_NOW, Default, Session
 
-_FLASHES: Final = "_flashes"
+FLASHES: Final = "_flashes"
 
 
 class FlaskSession(SessionView, SessionMixin):
@@ -26,10 +26,10 @@ class FlaskSession(SessionView, SessionMixin):
 
     def __getitem__(self, key: str) -> Any:
         value = super().__getitem__(key)
-        return _with_markup(value) if key == _FLASHES else value
+        return _with_markup(value) if key == FLASHES else value
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if key == _FLASHES:
+        if key == FLASHES:
             _keep_markup(value)
         super().__setitem__(key, value)
 
@@ -42,7 +42,7 @@ class FlaskSession(SessionView, SessionMixin):
 
     def popitem(self) -> tuple[str, Any]:
         key, value = super().popitem()
-        return key, _with_markup(value) if key == _FLASHES else value
+        return key, _with_markup(value) if key == FLASHES else value
 
     def __ior__(self, other: Mapping[str, Any]) -> "FlaskSession":
         self.update(other)
