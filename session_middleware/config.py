@@ -34,6 +34,7 @@ _OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "environ_key": ("", str, "a text"),
     "lifetime.idle": ("lifetime", _idle, "seconds, or none"),
     "lifetime.absolute": ("lifetime", float, "seconds"),
+    "lifetime.persistent": ("lifetime", _boolean, "true or false"),
     "cookie.name": ("cookie", str, "a text"),
     "cookie.secure": ("cookie", _secure, "auto, true or false"),
     "cookie.samesite": ("cookie", str.capitalize, "Lax, Strict or None"),

@@ -18,8 +18,10 @@ class Lifetime(Frozen):
     ``idle``: the session ends this long after it was last used; ``None`` for no idle timeout.
     ``absolute``: it ends this long after it was created or signed in, used or not; it cannot be left out
     (NIST SP 800-63B-4, 2.2.3; OWASP ASVS 5.0, 7.3.1 and 7.3.2).
+    ``persistent``: whether the cookie of a new session outlives the browser, until the absolute timeout.
 
-    Both are given as ``timedelta`` or seconds, and are kept as seconds (``float``).
+    Both timeouts are given as ``timedelta`` or seconds, and are kept as seconds (``float``). Raise
+    :exc:`ConfigurationError` for what is no time span, and for an idle timeout that is longer than the absolute one.
     """
 
     AAL1: ClassVar["Lifetime"]
@@ -28,9 +30,18 @@ class Lifetime(Frozen):
 
     idle: float | None
     absolute: float
+    persistent: bool
 
-    def __init__(self, *, idle: Duration | None = 3600, absolute: Duration = 86400) -> None:
-        vars(self).update(idle=None if idle is None else seconds("idle", idle), absolute=seconds("absolute", absolute))
+    def __init__(self, *, idle: Duration | None = 3600, absolute: Duration = 86400, persistent: bool = False) -> None:
+        idle, absolute = None if idle is None else seconds("idle", idle), seconds("absolute", absolute)
+        if idle is not None and idle > absolute:
+            raise ConfigurationError(
+                f"idle={idle:g} is longer than absolute={absolute:g} (seconds), which ends a session in any case: write"
+                " idle=None, or a shorter one"
+            )
+        if not isinstance(persistent, bool):
+            raise ConfigurationError(f"persistent={persistent!r}: write True or False")
+        vars(self).update(idle=idle, absolute=absolute, persistent=persistent)
 
 
 def seconds(name: str, duration: Duration) -> float:

@@ -75,7 +75,7 @@ class Takeover:
             idle, absolute = carried.idle, carried.absolute
         return beginning._replace(
             user_id=carried.user_id,
-            persistent=carried.persistent,
+            persistent=carried.persistent or beginning.persistent,
             idle=idle,
             absolute=absolute,
             era=0 if carried.user_id is None else 1,

@@ -52,6 +52,25 @@ def test_a_lifetime_does_not_change() -> None:
     assert hash(lifetime) == hash(Lifetime())
 
 
+@pytest.mark.parametrize(
+    "spans",
+    [{"idle": 100, "absolute": 10}, {"absolute": 600}, {"idle": timedelta(days=2)}, {"idle": 10.001, "absolute": 10}],
+)
+def test_an_idle_timeout_is_not_longer_than_the_absolute_one(spans: Any) -> None:
+    """Promise 15: it would never end a session, whatever was meant by it; also beside a default."""
+    with pytest.raises(ConfigurationError, match=r"idle=.* is longer than absolute=.* write idle=None, or a shorter one"):
+        Lifetime(**spans)
+    assert Lifetime(idle=10, absolute=10).idle == 10
+
+
+def test_persistent_is_yes_or_no() -> None:
+    """Promise 15: a number of days would be taken for yes."""
+    assert not Lifetime().persistent
+    assert Lifetime(persistent=True).persistent
+    with pytest.raises(ConfigurationError, match="persistent=30: write True or False"):
+        Lifetime(persistent=30)  # type: ignore[arg-type]  # the point of it
+
+
 def test_options_go_by_name() -> None:
     """Promise 15: which of two numbers is which is written down."""
     with pytest.raises(TypeError):

@@ -166,13 +166,13 @@ class TestSwitch:
         assert browser(again, before.cookies).get("/").json["user"] == "anna"
 
 
-def site(use: Use, **options: Any) -> BeakerMiddleware:
+def site(use: Use, *, get_by_id: bool = False, **options: Any) -> BeakerMiddleware:
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
         environ["test.use"](environ["beaker.session"])
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [b""]
 
-    return BeakerMiddleware(SessionMiddleware(app, MemoryStore(), **options))
+    return BeakerMiddleware(SessionMiddleware(app, MemoryStore(), **options), get_by_id=get_by_id)
 
 
 class Visitor:
@@ -364,6 +364,22 @@ class TestSession:
 
 
 class TestGetById:
+    @pytest.fixture
+    def visitor(self, clock: FakeClock) -> Visitor:
+        return Visitor(clock=clock, get_by_id=True)
+
+    def test_it_is_off_unless_asked_for(self, visitor: Visitor, clock: FakeClock) -> None:
+        """An id is public, so where one comes from a request it would be a key to the sessions of others."""
+        plain = Visitor(clock=clock)
+        plain(lambda session: session.update(a=1))
+        name = plain(lambda session: session.id)
+        with pytest.raises(ConfigurationError, match="write get_by_id=True"):
+            plain(lambda session: session.get_by_id(name))
+        by_settings = BeakerMiddleware.from_config(application, {}, get_by_id=True)
+        environ: WSGIEnvironment = {"REQUEST_METHOD": "GET", "PATH_INFO": "/"}
+        by_settings(environ, lambda status, headers, exc_info=None: lambda data: None)
+        assert environ["beaker.session"].get_by_id("a" * 12) is None
+
     def test_a_session_is_found_by_its_id(self, visitor: Visitor, clock: FakeClock) -> None:
         """From another session, by ``session.id``: a copy, with its times. A new cookie changes nothing about that."""
         visitor(lambda session: session.update(a=1))
@@ -515,11 +531,35 @@ class TestConfiguration:
     def test_the_settings_of_bottles_tutorial(self, tmp_path: Path) -> None:
         """Four lines that many sites have."""
         settings = {"type": "file", "cookie_expires": 300, "data_dir": str(tmp_path / "data"), "auto": True}
-        (tmp_path / "data").mkdir()
         with pytest.warns(DeprecationWarning, match="session.auto does nothing any more"):
             found = configured(**settings)
         assert isinstance(found.manager.store, SQLiteStore)
-        assert found.manager.lifetime == Lifetime(idle=None, absolute=300)
+        assert found.manager.lifetime == Lifetime(idle=None, absolute=300, persistent=True)
+
+    def test_the_directory_of_the_sessions_is_made(self, tmp_path: Path) -> None:
+        """As Beaker does: a fresh checkout has none."""
+        directory = tmp_path / "data" / "sessions"
+        found = configured(type="file", data_dir=str(directory))
+        found.manager.commit(begun := found.manager.open())
+        begun["a"] = 1
+        found.manager.commit(begun)
+        assert [path.name for path in directory.glob("*.sqlite3")] == ["sessions.sqlite3"]
+        (tmp_path / "file").touch()
+        with pytest.raises(ConfigurationError, match="data_dir="):
+            configured(type="file", data_dir=str(tmp_path / "file" / "data"))
+
+    @pytest.mark.usefixtures("quiet")
+    @pytest.mark.parametrize("expires", [2592000, "2592000", timedelta(days=30)])
+    def test_cookies_that_expire_outlive_the_browser(self, expires: Any) -> None:
+        """What ``cookie_expires`` has always meant: every session has a cookie that is kept."""
+        application = configured(type="memory", cookie_expires=expires, timeout=3600)
+        header = browser(application).get("/count").headers["Set-Cookie"]
+        assert "; Max-Age=2592000;" in header
+        assert application.manager.lifetime == Lifetime(idle=3600, absolute=2592000, persistent=True)
+
+    def test_a_timeout_beyond_the_end_of_the_cookie_is_of_no_matter(self) -> None:
+        lifetime = configured(type="memory", cookie_expires=300, timeout=3600).manager.lifetime
+        assert lifetime == Lifetime(idle=300, absolute=300, persistent=True)
 
     def test_names_are_those_of_beaker(self) -> None:
         """Either prefix; other keys are of no matter."""
@@ -547,7 +587,7 @@ class TestConfiguration:
             ({}, Lifetime(idle=None, absolute=86400)),
             ({"timeout": 7 * 86400}, Lifetime(idle=7 * 86400, absolute=7 * 86400)),
             ({"timeout": "", "cookie_expires": "true"}, Lifetime(idle=None, absolute=86400)),
-            ({"cookie_expires": timedelta(days=2), "timeout": "60"}, Lifetime(idle=60, absolute=2 * 86400)),
+            ({"cookie_expires": timedelta(days=2), "timeout": "60"}, Lifetime(idle=60, absolute=2 * 86400, persistent=True)),
         ],
     )
     def test_the_timeouts_are_as_configured(self, settings: dict[str, Any], lifetime: Lifetime) -> None:
@@ -557,14 +597,16 @@ class TestConfiguration:
         ("settings", "url"),
         [
             ({}, "memory:"),
-            ({"data_dir": "/var/app"}, "sqlite:////var/app/sessions.sqlite3"),
             ({"type": "file", "data_dir": "./data"}, "sqlite:///data/sessions.sqlite3"),
             ({"type": "ext:redis", "url": "redis://h/1"}, "redis://h/1"),
             ({"type": "ext:database", "url": "postgresql://h/d"}, "postgresql://h/d"),
             ({"type": "ext:memcached", "url": "h:1;i:2"}, "memcached://h:1,i:2"),
         ],
     )
-    def test_the_store_is_where_beakers_was(self, settings: dict[str, Any], url: str) -> None:
+    def test_the_store_is_where_beakers_was(
+        self, settings: dict[str, Any], url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
         assert Settings({f"session.{name}": value for name, value in settings.items()}).store() == url
 
     @pytest.mark.parametrize(

@@ -29,10 +29,14 @@ class BeakerMiddleware:
     """Put a :class:`BeakerSession` where applications written for Beaker look for it.
 
     ``BeakerMiddleware(SessionMiddleware(app, store))``, or :meth:`from_config` with the settings of Beaker. *environ_key*:
-    where it is put. Attributes that it lacks are those of the application.
+    where it is put. *get_by_id*: let applications read and end any session by its ``id``. With Beaker, who knew an id had
+    the session anyway; here the id is public, so an application that takes one from a request would open the sessions of others.
+    Attributes that it lacks are those of the application.
     """
 
-    def __init__(self, middleware: SessionMiddleware, *, environ_key: str = "beaker.session") -> None:
+    def __init__(
+        self, middleware: SessionMiddleware, *, environ_key: str = "beaker.session", get_by_id: bool = False
+    ) -> None:
         if not isinstance(middleware, SessionMiddleware):
             raise ConfigurationError(f"{middleware!r}: write BeakerMiddleware(SessionMiddleware(app, store))")
         if environ_key == middleware.environ_key:
@@ -40,6 +44,7 @@ class BeakerMiddleware:
         self.middleware = middleware
         self.manager = middleware.manager
         self.environ_key = environ_key
+        self._get_by_id = get_by_id
         self._hinted: set[str] = set()
 
     @classmethod
@@ -50,6 +55,7 @@ class BeakerMiddleware:
         *,
         store: Store | str | None = None,
         environ_key: str = "beaker.session",
+        get_by_id: bool = False,
         carry_over: bool = True,
         user_key: str | None = None,
         plain_pickles: bool = False,
@@ -78,10 +84,12 @@ class BeakerMiddleware:
             clock=clock,
             carry_over=settings.carry_over(user_key, plain_pickles=plain_pickles) if carry_over else None,
         )
-        return cls(middleware, environ_key=environ_key)
+        return cls(middleware, environ_key=environ_key, get_by_id=get_by_id)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        environ[self.environ_key] = BeakerSession(environ, self.middleware.environ_key, self.manager, self._hint)
+        environ[self.environ_key] = BeakerSession(
+            environ, self.middleware.environ_key, self.manager, self._hint, get_by_id=self._get_by_id
+        )
         return self.middleware(environ, start_response)
 
     def __getattr__(self, name: str) -> Any:
@@ -103,11 +111,20 @@ class BeakerSession(MutableMapping[str, Any]):
     kept among the data are there to be asked for by their keys, and are not among the items.
     """
 
-    def __init__(self, environ: "WSGIEnvironment", environ_key: str, manager: SessionManager, hint: Hint) -> None:
+    def __init__(
+        self,
+        environ: "WSGIEnvironment",
+        environ_key: str,
+        manager: SessionManager,
+        hint: Hint,
+        *,
+        get_by_id: bool = False,
+    ) -> None:
         self._environ = environ
         self._environ_key = environ_key
         self._manager = manager
         self._hint = hint
+        self._get_by_id = get_by_id
 
     @property
     def session(self) -> Session:
@@ -246,7 +263,15 @@ class BeakerSession(MutableMapping[str, Any]):
         self.session.revert()
 
     def get_by_id(self, id: str) -> "Snapshot | None":  # noqa: A002  # its name in Beaker
-        """Return a copy of the session that has this ``id``; ``None`` if there is none. The cookie is no id."""
+        """Return a copy of the session that has this ``id``; ``None`` if there is none. The cookie is no id.
+
+        Raise :exc:`ConfigurationError` unless the option of this name is on.
+        """
+        if not self._get_by_id:
+            raise ConfigurationError(
+                "session.get_by_id() is off, for ids are public here: write get_by_id=True if no id comes from a request, or"
+                " manager.find(id) in its place"
+            )
         found = self._manager.find(id)
         return None if found is None else Snapshot(found, self._manager)
 

@@ -73,12 +73,17 @@ class Settings:
             raise ConfigurationError(f"{key}: there is no such setting; did you mean {key.removesuffix(name)}{near}?")
 
     def store(self) -> str:
-        """Return the URL of the store that keeps sessions where Beaker kept its own."""
+        """Return the URL of the store that keeps sessions where Beaker kept its own; make its directory, as Beaker does."""
         match self.type:
             case "memory":
                 return "memory:"
             case "file":
-                return f"sqlite:///{Path(self._needed('data_dir'), 'sessions.sqlite3')}"
+                directory = Path(self._needed("data_dir"))
+                try:
+                    directory.mkdir(parents=True, exist_ok=True)
+                except OSError as error:
+                    raise ConfigurationError(f"session.data_dir={str(directory)!r} cannot be made: {error}") from error
+                return f"sqlite:///{directory / 'sessions.sqlite3'}"
             case "ext:database" if self._needed("url").startswith("sqlite"):
                 raise ConfigurationError("session.url: write store=... with an SQLite file of its own for the sessions")
             case "ext:redis" | "ext:database":
@@ -93,7 +98,10 @@ class Settings:
         raise ConfigurationError(f"session.type={self.type}: write store=... with the URL of a store")
 
     def lifetime(self) -> Lifetime:
-        """Return ``timeout`` as idle timeout; the absolute one is a day, or as long as ``cookie_expires`` says."""
+        """Return ``timeout`` as idle timeout; the absolute one is a day, or as long as ``cookie_expires`` says.
+
+        With that, the cookie outlives the browser, as Beaker's did.
+        """
         timeout, expires = self._seconds("timeout"), self._found.get("cookie_expires", True)
         if isinstance(expires, str) and expires.lower() in _TRUE + _FALSE and expires not in ("0", "1"):
             expires = expires.lower() in _TRUE
@@ -105,7 +113,7 @@ class Settings:
                 f"session.cookie_expires={expires!r}: leave it out, and write session.set_lifetime(persistent=True,"
                 " absolute=timedelta(days=...)) where someone signs in"
             )
-        return Lifetime(idle=timeout, absolute=span)
+        return Lifetime(idle=None if timeout is None else min(timeout, span), absolute=span, persistent=True)
 
     def cookie(self) -> CookiePolicy:
         if "httponly" in self._found and not self._boolean("httponly"):
