@@ -31,6 +31,7 @@ from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpRe
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 
 from session_middleware import (
+    ConfigurationError,
     ConflictError,
     HeadersAlreadySent,
     JSONCodec,
@@ -595,6 +596,90 @@ class TestOurMiddleware:
             assert {name: cookie[name] for name in expected} == expected
             assert client.get("/act/put?key=a&value=2").cookies == {}
 
+    def on_https(self, cookie: str = "", path: str = "/") -> Any:
+        """Ask as a browser does, without the mark of the test client."""
+        request = RequestFactory().get(path, secure=True, HTTP_COOKIE=cookie)
+        return ours.SessionMiddleware(self.remember)(request)
+
+    @staticmethod
+    def remember(request: HttpRequest) -> HttpResponse:
+        request.session["seen"] = request.session.get("seen", 0) + 1
+        return HttpResponse(str(request.session["seen"]))
+
+    @pytest.mark.parametrize(
+        ("setting", "name"),
+        [({}, "__Host-session"), ({"SESSION_COOKIE_DOMAIN": "example.com"}, "__Secure-session")],
+    )
+    def test_on_https_the_cookie_has_a_prefix(self, store: FaultyStore, setting: dict[str, str], name: str) -> None:
+        """A-3.3.3: no sibling host can set it. One of the plain name, which it can, opens nothing and is not removed."""
+        with override_settings(SESSION_MIDDLEWARE={"store": store}, **setting):
+            (cookie,) = self.on_https().cookies.values()
+            assert (cookie.key, cookie["secure"]) == (name, True)
+            assert self.on_https(f"{name}={cookie.value}").content == b"2"
+            tossed = self.on_https(f"session={cookie.value}")
+
+            assert tossed.content == b"1"
+            assert list(tossed.cookies) == [name]
+
+    def test_the_test_client_knows_the_plain_name_alone(self, client: Client) -> None:
+        """It looks for the session where ``SESSION_COOKIE_NAME`` says, on https, too."""
+        client.post("/login/", {"username": "alice", "password": "wonder"}, secure=True)
+
+        assert set(client.cookies) == {"session", "csrftoken"}
+        assert client.session["_auth_user_id"] == str(User.objects.get(username="alice").pk)
+
+    def test_what_has_become_of_the_cookies_counts(self, client: Client) -> None:
+        """``request.COOKIES``, as a test fills it, or a middleware that takes the token from somewhere else."""
+        session = ours.SessionStore()
+        session["seen"] = 5
+        session.save()
+        for header in ("", f"session={'x' * 40}", f"other=1; session={session.session_key}"):
+            request = RequestFactory().get("/", HTTP_COOKIE=header)
+            request.COOKIES["session"] = session.session_key
+            assert int(ours.SessionMiddleware(self.remember)(request).content) > 5
+        request = RequestFactory().get("/", HTTP_COOKIE=f"session={session.session_key}")
+        del request.COOKIES["session"]
+        assert ours.SessionMiddleware(self.remember)(request).content == b"1"
+
+    @pytest.mark.parametrize("before", ["\u2000", "\xa0", "\x85", "\x1f", "\x0b"])
+    def test_what_django_takes_for_our_cookie_is_none(self, store: FaultyStore, before: str) -> None:
+        """M3: a sibling host sets ``__Host-session`` with a blank before it, and someone looks at the cookies."""
+        with override_settings(SESSION_MIDDLEWARE={"store": store}):
+            (cookie,) = self.on_https().cookies.values()
+            tossed = f"{before}__Host-session={cookie.value}".encode().decode("latin-1")
+            request = RequestFactory().get("/", secure=True, HTTP_COOKIE=tossed)
+            assert dict(request.COOKIES) == {"__Host-session": cookie.value}
+
+            assert ours.SessionMiddleware(self.remember)(request).content == b"1"
+
+    def test_a_request_made_by_hand_has_what_it_was_given(self, client: Client) -> None:
+        """``HttpRequest()``: as tests make one, of which no server knows."""
+        session = ours.SessionStore()
+        session["seen"] = 5
+        session.save()
+        for filled in ("COOKIES", "META"):
+            request = HttpRequest()
+            request.COOKIES["session"] = session.session_key if filled == "COOKIES" else ""
+            request.META["HTTP_COOKIE"] = f"session={session.session_key}"
+            if filled == "META":
+                del request.COOKIES["session"]
+            assert int(ours.SessionMiddleware(self.remember)(request).content) > 5
+
+    @pytest.mark.parametrize("junk", ["junk", "0123456789abcdef0123456789abcdef", ""])
+    def test_whoever_ends_the_session_loses_a_cookie_that_is_none(self, client: Client, junk: str) -> None:
+        """``flush()``: Django removes a cookie of that name, whatever is in it; and none that is not there."""
+
+        def view(request: HttpRequest) -> HttpResponse:
+            request.session.flush()
+            return HttpResponse("ended")
+
+        for header, removed in ((f"session={junk}", ["session"]), (f"other={junk}; session2={junk}", [])):
+            response = ours.SessionMiddleware(view)(RequestFactory().get("/", HTTP_COOKIE=header))
+            assert list(response.cookies) == removed
+            assert [cookie["max-age"] for cookie in response.cookies.values()] == ["0"] * len(removed)
+        looked_at = ours.SessionMiddleware(lambda request: HttpResponse(request.session.get("a")))
+        assert looked_at(RequestFactory().get("/", HTTP_COOKIE=f"session={junk}")).cookies == {}
+
     @pytest.mark.parametrize(("secure", "expected"), [(False, ""), (True, True)])
     def test_the_cookie_is_secure_on_https(self, client: Client, secure: bool, expected: object) -> None:
         """Design, "Cookie": ``auto``; Django tells the scheme, with ``SECURE_PROXY_SSL_HEADER`` in mind."""
@@ -910,6 +995,18 @@ class TestConfiguration:
             assert (tmp_path / "sessions.sqlite3").exists()
         with override_settings(SESSION_MIDDLEWARE={"store": "memory:"}):
             ours.manager()
+
+    def test_the_typed_session_is_the_one_of_the_request(self, store: FaultyStore) -> None:
+        """``session_of(request)``; a request without one of ours says what is missing."""
+        with override_settings(SESSION_MIDDLEWARE={"store": store}):
+            request = RequestFactory().get("/")
+            ours.SessionMiddleware(HttpResponse).process_request(request)
+            ours.session_of(request).login("5")
+
+            assert (request.session.user_id, ours.session_of(request)) == ("5", request.session.underlying)
+            request.session = {}
+            with pytest.raises(ConfigurationError, match="MIDDLEWARE needs"):
+                ours.session_of(request)
 
     def test_clearsessions_removes_what_has_expired(self, store: FaultyStore) -> None:
         """``manage.py clearsessions``: all of it, in batches; and nothing where the store does it by itself."""

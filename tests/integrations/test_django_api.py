@@ -1,18 +1,21 @@
 """What Django documents for a session, member by member, for the engine and for ``request.session`` of our middleware."""
 
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
 
-import tests.integrations.django_site  # noqa: F401  # it configures Django
+from tests.integrations.django_site import DJANGOS, OURS  # it configures Django
 
 # isort: split
 
 from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
+from django.contrib.sessions.middleware import SessionMiddleware as DjangosMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory, override_settings
 from django.utils import timezone
@@ -453,6 +456,53 @@ class TestExpiry:
         assert session.get_expiry_age(modification=moment, expiry=moment + timedelta(seconds=5)) == 5
         assert session.get_expiry_date(modification=moment, expiry=5) == moment + timedelta(seconds=5)
 
+    @pytest.mark.parametrize("value", [2, datetime.fromtimestamp(NOW + 2, UTC), "2030-03-17T17:46:42+00:00"])
+    def test_what_is_assigned_is_what_happens(
+        self, opened: Callable[[str | None], Any], clock: FakeClock, value: Any
+    ) -> None:
+        """``session["_session_expiry"] = 2``, as others do: what is reported holds (promise 12)."""
+        session = opened(a_token(name="value"))
+        session["_session_expiry"] = value
+        assert session.get_expiry_age() == 2
+        session.save()
+        manager().commit(session.underlying)
+        clock.advance(1.9)
+        assert manager().find(session.id) is not None
+        clock.advance(0.1)
+
+        assert manager().find(session.id) is None
+
+    @pytest.mark.parametrize(
+        "remove",
+        [
+            lambda session: session.pop("_session_expiry"),
+            lambda session: session.pop("_session_expiry", None),
+            lambda session: session.__delitem__("_session_expiry"),
+            lambda session: session.clear(),
+            lambda session: session.set_expiry(None),
+            lambda session: session.update({"_session_expiry": None}),
+        ],
+    )
+    def test_without_it_the_usual_is_back(self, opened: Callable[[str | None], Any], remove: Callable[[Any], Any]) -> None:
+        """One truth, also where it is taken away."""
+        session = opened(a_token(name="value", _session_expiry=2))
+        assert session.get_expiry_age() == 2
+        remove(session)
+        envelope = session.state.envelope
+
+        assert session.get_expiry_age() == 1000
+        assert (envelope.idle, envelope.absolute, envelope.persistent) == (1000, 30 * DAY, True)
+
+    def test_what_our_own_call_sets_is_reported(self, opened: Callable[[str | None], Any]) -> None:
+        """One truth: ``_session_expiry`` counts as long as it is what holds."""
+        session = opened(a_token(name="value"))
+        for expiry in (300, timedelta(hours=1)):
+            session.set_expiry(expiry)
+            session.set_lifetime(idle=77, absolute=DAY)
+
+            assert session.get_expiry_age() == async_to_sync(session.aget_expiry_age)() == 77
+            assert session.get_expiry_date() == datetime.fromtimestamp(NOW + 77, UTC)
+
     def test_the_absolute_end_is_told(self, opened: Callable[[str | None], Any], clock: FakeClock) -> None:
         """Promise 12: also where the idle timeout would last longer."""
         session = opened(a_token(name="value"))
@@ -669,14 +719,109 @@ class TestEngine:
         assert not SessionStore().exists(by_key)
         assert not SessionStore().exists(by_id.session_key)
 
-    def test_the_id_sent_as_a_cookie_opens_nothing_and_ends_nothing(self) -> None:
-        """Design, "Words": the key opens nothing when sent as a cookie."""
+    @pytest.mark.parametrize(
+        "names",
+        [
+            [DJANGOS],
+            [OURS, DJANGOS],
+            [OURS, f"{__name__}.DerivedMiddleware"],
+            [OURS, f"{__name__}.middleware_of_others"],
+            [],
+        ],
+    )
+    def test_the_id_sent_as_a_cookie_opens_nothing_and_ends_nothing(self, names: list[str]) -> None:
+        """Design, "Words": wherever a cookie may reach the engine, the public id opens nothing."""
         session = SessionStore(a_token(name="value"))
-        thief = SessionStore(session.id)
+        with override_settings(MIDDLEWARE=names):
+            thief = SessionStore(session.id)
 
-        assert dict(thief) == {}
-        thief.flush()
+            assert dict(thief) == {}
+            thief.flush()
         assert dict(SessionStore(session.session_key)) == {"name": "value"}
+
+    def test_where_channels_reads_cookies_the_id_opens_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Design, "Words": it gives the engine what the cookie of a socket holds."""
+        session = SessionStore(a_token(name="value"))
+        monkeypatch.setitem(sys.modules, "channels.sessions", ModuleType("channels.sessions"))
+
+        assert dict(SessionStore(session.id)) == {}
+
+    def test_the_id_sent_to_our_middleware_opens_nothing(self) -> None:
+        """Design, "Words": it reads cookies by itself, and takes tokens alone."""
+        token = a_token(name="value")
+
+        assert dict(the_requests(SessionStore(token).id)) == {}
+        assert dict(the_requests(token)) == {"name": "value"}
+
+    def test_trusted_code_opens_a_session_by_its_id(self, clock: FakeClock) -> None:
+        """``SessionStore(session_key)``, as applications list and change sessions, with the keys that it tells."""
+        token = a_token(name="value")
+        key = the_requests(token).session_key
+        session = SessionStore(key)
+        assert (session.session_key, session["name"], session.load()) == (key, "value", {"name": "value"})
+        session["name"] = "other"
+        session.save()
+        session.save()
+        assert (session.session_key, dict(SessionStore(token))) == (key, {"name": "other"})
+
+        session.flush()
+        assert dict(SessionStore(token)) == {}
+        late = SessionStore(key)
+        assert (dict(late), late.session_key) == ({}, None)
+        late["name"] = "value"
+        late.save()
+        assert late.session_key not in (None, key)
+
+    def test_who_opens_by_the_id_can_change_the_secret(self) -> None:
+        """``cycle_key()``: the cookie of before is dead, and the key is the new token."""
+        token = a_token(name="value")
+        session = SessionStore(SessionStore(token).id)
+        session.cycle_key()
+        session.save()
+        assert len(session.session_key) == 40
+        session.save()
+
+        assert dict(SessionStore(token)) == {}
+        assert dict(SessionStore(session.session_key)) == {"name": "value"}
+
+    def test_what_was_opened_by_the_id_and_has_ended_is_not_saved(self) -> None:
+        """``UpdateError``, promise 5."""
+        token = a_token(name="value")
+        session = SessionStore(SessionStore(token).id)
+        session["late"] = "yes"
+        SessionStore(token).flush()
+
+        with pytest.raises(UpdateError):
+            session.save()
+
+    def test_opening_by_the_id_does_not_use_a_secret_up(self, store: FaultyStore) -> None:
+        """Promise 20: a secret that was renewed works until its browser has used the next one, whatever others open."""
+        old, clock = OldSessions(), FakeClock()
+        options = {"store": store, "clock": clock, "carry_over": lambda: carrying_over(old, "session")}
+        with override_settings(SESSION_MIDDLEWARE=options):
+            session = SessionStore(OLD_KEY)
+            session.save()
+            other = SessionStore(session.id)
+            other["other"] = 1
+            other.save()
+            clock.advance(OVERLAP + 1)
+
+            assert dict(SessionStore(OLD_KEY)) == {"_auth_user_id": "5", "other": 1}
+
+    def test_what_carries_sessions_over_may_open_one_of_ours(self, store: FaultyStore) -> None:
+        """While the settings are read: it gets the store, and nobody waits for themselves."""
+
+        def carry_over() -> FromDjango:
+            opened.append(SessionStore())
+            opened[0].save()
+            return carrying_over(old, "session")
+
+        opened: list[SessionStore] = []
+        old = OldSessions()
+        with override_settings(SESSION_MIDDLEWARE={"store": store, "carry_over": carry_over}):
+            assert SessionStore(OLD_KEY).load() == {"_auth_user_id": "5"}
+            assert SessionStore().exists(opened[0].session_key)
+        assert len(opened) == 1
 
     @pytest.mark.parametrize("use", ["load", "save", "flush", "exists"])
     def test_a_store_that_fails_is_no_answer(self, store: FaultyStore, use: str) -> None:
@@ -756,6 +901,14 @@ class OldSessions:
 OLD_KEY = "k" * 32
 
 
+class DerivedMiddleware(DjangosMiddleware):  # type: ignore[misc]  # Django has no types
+    """As people derive one from Django's."""
+
+
+# As people write one that is derived from nothing.
+middleware_of_others = type("SessionMiddleware", (), {})
+
+
 def carrying_over(old: OldSessions, name: str) -> FromDjango:
     return FromDjango(old, secret_key=settings.SECRET_KEY, cookie_name=name)
 
@@ -773,6 +926,27 @@ class TestRequestSession:
         assert session.exists(token)
         assert not session.exists("junk")
         assert (the_requests(None).session_key, the_requests(None).is_empty()) == (None, True)
+
+    def test_load_answers_what_is_stored(self) -> None:
+        """As Django's engines do, whatever the request has changed, and others meanwhile; of a new session nothing."""
+        token = a_token(name="value")
+        session, new, snapshot = the_requests(token), the_requests(None), the_requests(token)
+        for changed in (session, new, snapshot):
+            changed["mine"] = 1
+        other = SessionStore(token)
+        other["other"] = 2
+        other.save()
+        assert session.load() == {"name": "value", "other": 2}
+        assert new.load() == {}
+
+        other.cycle_key()
+        other["_auth_user_id"] = "5"
+        other.save()
+        late = the_requests(token)
+        assert late.load() == {"name": "value", "other": 2}
+        assert session.load() == {"name": "value", "other": 2}
+        SessionStore().delete(other.session_key)
+        assert session.load() == {}
 
     @pytest.mark.parametrize("make", ["create", "save", "acreate", "asave"])
     def test_a_visitor_can_have_a_key_before_there_is_anything_to_keep(self, make: str) -> None:

@@ -16,7 +16,7 @@ except ModuleNotFoundError as error:
 
 from session_middleware.integrations.django.engine import SessionStore
 from session_middleware.integrations.django.middleware import SessionMiddleware, UnavailableMiddleware
-from session_middleware.integrations.django.request import RequestSession
+from session_middleware.integrations.django.request import RequestSession, session_of
 from session_middleware.integrations.django.settings import manager
 
-__all__ = ["RequestSession", "SessionMiddleware", "SessionStore", "UnavailableMiddleware", "manager"]
+__all__ = ["RequestSession", "SessionMiddleware", "SessionStore", "UnavailableMiddleware", "manager", "session_of"]

@@ -21,6 +21,9 @@ from session_middleware.values import Values
 # What django.contrib.auth calls SESSION_KEY: setting it is signing in.
 _USER_KEY: Final = "_auth_user_id"
 
+# Where Django keeps what set_expiry() was given.
+_EXPIRY_KEY: Final = "_session_expiry"
+
 _SWEEP_LIMIT: Final = 1000
 _AT_ONCE: Final = 1e-9  # seconds; set_expiry() takes times that have passed
 _REQUIRED: Final = object()
@@ -73,12 +76,14 @@ class BaseSession(SessionBase):  # type: ignore[misc]  # Django has no types
     def __setitem__(self, key: str, value: Any) -> None:
         if key == _USER_KEY:
             self._sign_in(str(value))
+        elif key == _EXPIRY_KEY:
+            self._set_lifetime(value)
         self.underlying[key] = value
         self._marked = True
 
     def __delitem__(self, key: str) -> None:
         del self.underlying[key]
-        self._marked = True
+        self._removed(key)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.underlying)
@@ -91,8 +96,11 @@ class BaseSession(SessionBase):  # type: ignore[misc]  # Django has no types
         return True
 
     def pop(self, key: str, default: Any = _REQUIRED) -> Any:
-        self._marked = self._marked or key in self.underlying
-        return self.underlying.pop(key) if default is _REQUIRED else self.underlying.pop(key, default)
+        if key not in self.underlying and default is not _REQUIRED:
+            return default
+        value = self.underlying.pop(key)
+        self._removed(key)
+        return value
 
     def update(self, dict_: Any) -> None:
         for key, value in dict(dict_).items():
@@ -100,8 +108,16 @@ class BaseSession(SessionBase):  # type: ignore[misc]  # Django has no types
         self._marked = True
 
     def clear(self) -> None:
+        usually = _EXPIRY_KEY not in self.underlying
         self.underlying.clear()
         self._marked = True
+        if not usually:
+            self._set_lifetime(None)
+
+    def _removed(self, key: str) -> None:
+        self._marked = True
+        if key == _EXPIRY_KEY:
+            self._set_lifetime(None)
 
     def is_empty(self) -> bool:
         """Tell whether there is neither a key nor anything to keep."""
@@ -156,15 +172,34 @@ class BaseSession(SessionBase):  # type: ignore[misc]  # Django has no types
 
     def set_expiry(self, value: datetime | timedelta | float | None) -> None:
         """See Django. A number is an idle timeout, anything else but ``None`` an absolute one."""
-        usual, lasts = self._manager.new(), self.underlying.set_lifetime
-        if isinstance(value, timedelta | datetime):
-            end = value.timestamp() if isinstance(value, datetime) else self._manager.now() + value.total_seconds()
-            lasts(idle=None, absolute=_span(end - self._opened().envelope.signed_in_at), persistent=True)
-        elif value:
-            lasts(idle=_span(value), absolute=max(usual.absolute, _span(value)), persistent=True)
-        else:
-            lasts(idle=usual.idle, absolute=usual.absolute, persistent=usual.persistent and value is None)
         super().set_expiry(value)
+        if value is None:
+            self._set_lifetime(None)
+
+    def get_expiry_age(self, **options: Any) -> Any:
+        return super().get_expiry_age(**{"expiry": self._expiry(), **options})
+
+    def get_expiry_date(self, **options: Any) -> Any:
+        return super().get_expiry_date(**{"expiry": self._expiry(), **options})
+
+    def _expiry(self) -> Any:
+        """Return what ``set_expiry()`` was given as long as it is what holds."""
+        value = self.get(_EXPIRY_KEY)
+        if not value:
+            return None
+        envelope = self._opened().envelope
+        idle, absolute = _lifetime(value, envelope.signed_in_at)
+        holds = envelope.idle == idle if absolute is None else abs(envelope.absolute - absolute) < 1
+        return value if holds else None
+
+    def _set_lifetime(self, value: datetime | str | float | None) -> None:
+        """Let the session last as Django would: a number is an idle timeout, a moment an absolute one."""
+        usual, lasts = self._manager.new(), self.underlying.set_lifetime
+        if not value:
+            lasts(idle=usual.idle, absolute=usual.absolute, persistent=usual.persistent and value is None)
+            return
+        idle, absolute = _lifetime(value, self._opened().envelope.signed_in_at)
+        lasts(idle=idle, absolute=max(usual.absolute, idle or 0) if absolute is None else absolute, persistent=True)
 
     # What is stored
 
@@ -172,9 +207,6 @@ class BaseSession(SessionBase):  # type: ignore[misc]  # Django has no types
         """Tell whether there is a session with that key, or with that ``id``."""
         named = self._manager.open(session_key)
         return not (named.is_new or named.is_gone) or self._manager.find(session_key) is not None
-
-    def load(self) -> dict[str, Any]:
-        return dict(self.underlying)
 
     def delete(self, session_key: str | None = None) -> None:
         """End this session, or the one with that key, or with that ``id``, at once."""
@@ -259,6 +291,15 @@ class BaseSession(SessionBase):  # type: ignore[misc]  # Django has no types
     asave = _in_thread("save")
     adelete = _in_thread("delete")
     aload = _in_thread("load")
+
+
+def _lifetime(expiry: datetime | str | float, since: float) -> tuple[float | None, float | None]:
+    """Return the idle timeout that ``_session_expiry`` asks for; else the absolute one of a session that began *since*."""
+    if isinstance(expiry, str):
+        expiry = datetime.fromisoformat(expiry)
+    if isinstance(expiry, datetime):
+        return None, _span(expiry.timestamp() - since)
+    return _span(expiry), None
 
 
 def _span(seconds: float) -> float:

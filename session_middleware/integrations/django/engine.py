@@ -4,17 +4,18 @@ from django.contrib.sessions.backends.base import CreateError, UpdateError
 
 from session_middleware.exceptions import ConflictError, StoreError, anew
 from session_middleware.integrations.django.base import BaseSession, UnservedSession
-from session_middleware.integrations.django.settings import setup
+from session_middleware.integrations.django.settings import ById, ids_open, setup
 from session_middleware.manager import Send, Verdict
 from session_middleware.session import Candidates, checked_user_id
-from session_middleware.tokens import Token
+from session_middleware.tokens import Token, well_formed_id
 from session_middleware.values import Changes
 
 
 class SessionStore(BaseSession):
     """The engine: what ``SESSION_ENGINE`` names. Its ``session_key`` is the token, so treat it as a password.
 
-    Django's middleware saves it and sends the cookie; so do the test client and whoever else opens one.
+    Django's middleware saves it and sends the cookie; so do the test client and whoever else opens one. Where our middleware
+    alone opens the sessions of requests, it may also be opened by the public id, which is its ``session_key`` then.
     """
 
     def __init__(self, session_key: str | None = None) -> None:
@@ -25,6 +26,8 @@ class SessionStore(BaseSession):
         manager, carry_over = setup()
         token = Token.read(session_key)
         old = None if carry_over is None or not session_key else carry_over.find(f"{carry_over.name}={session_key}")
+        if token is None and session_key is not None and well_formed_id(session_key) and ids_open():
+            token = ById(session_key)
         self._candidates: Candidates = tuple(one for one in (token, old) if one is not None)
         self._given = session_key if self._candidates else None
         self._is_old = token is None and old is not None
@@ -87,9 +90,14 @@ class SessionStore(BaseSession):
                 raise CreateError
             return self.create()
         self.underlying.use()
-        if not isinstance(self._commit(), Send) and not self._manager.is_current(self.underlying):
+        if not isinstance(self._commit(), Send) and not self._is_current():
             raise UpdateError
         return None
+
+    def _is_current(self) -> bool:
+        if self._candidates and isinstance(self._candidates[0], ById):
+            return not self.underlying.is_gone
+        return self._manager.is_current(self.underlying)
 
     def exists(self, session_key: str) -> bool:
         state = self.underlying.state

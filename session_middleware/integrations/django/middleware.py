@@ -7,10 +7,11 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
-from django.http import HttpResponse
+from django.http import HttpResponse, parse_cookie
 from django.http.response import ResponseHeaders
 from django.utils.cache import patch_vary_headers
 from django.utils.deprecation import MiddlewareMixin
+from django.utils.functional import cached_property
 
 from session_middleware.cookies import SessionCookie, reader
 from session_middleware.exceptions import ConflictError, SessionError, StoreError, anew
@@ -18,9 +19,9 @@ from session_middleware.headers import forbid_shared_caching
 from session_middleware.integrations.django.base import BaseSession, UnservedSession
 from session_middleware.integrations.django.engine import SessionStore
 from session_middleware.integrations.django.request import RequestSession
-from session_middleware.integrations.django.settings import cookie_of, environ_key, setup
+from session_middleware.integrations.django.settings import cookie_of, environ_key, is_testing, setup
 from session_middleware.manager import Send, Verdict
-from session_middleware.session import Session
+from session_middleware.session import Candidates, Keeper, Session, State
 
 log = logging.getLogger("session_middleware")
 
@@ -33,6 +34,9 @@ class SessionMiddleware(DjangoSessionMiddleware):  # type: ignore[misc]  # Djang
     The session is that of the WSGI middleware around Django, if there is one. Without it, as in Django's test client and
     under ASGI, it is opened and stored here, and the cookie is as the ``SESSION_COOKIE_...`` settings describe it.
     """
+
+    takes_tokens_alone = True
+    """No cookie that it reads is ever given to the engine, which may so be opened by public ids."""
 
     def __init__(self, get_response: Callable[..., Any]) -> None:
         super().__init__(get_response)
@@ -58,7 +62,9 @@ class SessionMiddleware(DjangoSessionMiddleware):  # type: ignore[misc]  # Djang
         if isinstance(served, Session) and not served.announced:
             request.session = _ServedSession(served)
         else:
-            request.session = _OwnSession(cookie_of(https=request.is_secure()), request.META.get("HTTP_COOKIE"))
+            # Django's test client has its own mark on its requests. It, and who asks it, knows the plain name alone.
+            plain = is_testing() or hasattr(request, "_dont_enforce_csrf_checks")
+            request.session = _OwnSession(cookie_of(https=request.is_secure(), plain=plain), request)
 
     def process_response(self, request: Any, response: Any) -> Any:
         session = getattr(request, "session", None)
@@ -95,16 +101,29 @@ class _ServedSession(RequestSession):
         return response
 
 
+class _Unserved(UnservedSession):
+    """A session of a request: a cookie that has not even the form of a token is removed, too, when it ends."""
+
+    def __init__(self, keeper: Keeper, read: Callable[[Any], Candidates], header: object, cookie: str) -> None:
+        super().__init__(keeper, read, header)
+        self._cookie = cookie
+
+    def _open(self) -> State:
+        state = super()._open()
+        state.has_cookie = state.has_cookie or self._cookie in parse_cookie(self._source or "")
+        return state
+
+
 class _OwnSession(RequestSession):
     """A session that no WSGI middleware stores."""
 
     _broken = False
 
-    def __init__(self, cookie: SessionCookie, header: object) -> None:
+    def __init__(self, cookie: SessionCookie, request: Any) -> None:
         manager, self._carry_over = setup()
         self._cookie = cookie
-        self._header = header
-        super().__init__(UnservedSession(manager, reader(cookie, self._carry_over), header))
+        self._header = _cookies(request, cookie.name, *([] if self._carry_over is None else [self._carry_over.name]))
+        super().__init__(_Unserved(manager, reader(cookie, self._carry_over), self._header, cookie.name))
 
     def finish(self, response: Any, *, is_use: bool) -> Any:
         """Store what was changed and tell the browser; what a stream changes later is stored when it ends."""
@@ -169,6 +188,22 @@ class _OwnSession(RequestSession):
             self._manager.commit(self.underlying, failed=failed or self._broken)
         except SessionError as error:
             log.error("%r: what was left to store when the request ended is lost: %s", self, error)
+
+
+def _cookies(request: Any, *names: str) -> str | None:
+    """Return the ``Cookie`` header of a request, or what someone has made of those cookies in ``request.COOKIES`` since.
+
+    What Django itself reads there is no such change: it takes other names for ours (U+2000 before it, for example).
+    """
+    header: str | None = request.META.get("HTTP_COOKIE")
+    known = vars(request).get("COOKIES")
+    if known is None:
+        return header  # nobody has looked at them yet
+    reads = getattr(type(request), "COOKIES", None)
+    read = reads.func(request) if isinstance(reads, cached_property) else {}
+    if all(known.get(name) == read.get(name) for name in names):
+        return header
+    return "; ".join(f"{name}={known[name]}" for name in names if name in known)
 
 
 def _use(session: Session) -> None:

@@ -1,9 +1,25 @@
 """``request.session`` under our Django middleware: stored when the response starts, by whoever has opened it."""
 
+from typing import Any
+
 from django.contrib.sessions.backends.base import UpdateError
 
-from session_middleware.exceptions import ConflictError
+from session_middleware.exceptions import ConfigurationError, ConflictError
 from session_middleware.integrations.django.base import BaseSession
+from session_middleware.session import Session
+
+
+def session_of(request: object) -> Session:
+    """Return our session of a Django request, with its types: ``session_of(request).login("5")``.
+
+    It is what ``request.session`` shows as Django's. Raise :exc:`ConfigurationError` if that is none of ours.
+    """
+    session = getattr(request, "session", None)
+    if not isinstance(session, BaseSession):
+        raise ConfigurationError(
+            "request.session is none of ours: MIDDLEWARE needs 'session_middleware.integrations.django.SessionMiddleware'"
+        )
+    return session.underlying
 
 
 class RequestSession(BaseSession):
@@ -18,6 +34,13 @@ class RequestSession(BaseSession):
         return None if state.is_new and state.token is None else self.underlying.id
 
     session_key = _session_key = property(_get_session_key)
+
+    def load(self) -> dict[str, Any]:
+        """Return what is stored by now."""
+        own = self._opened().own
+        if own is not None:
+            return dict(self._manager.open(own))
+        return {} if self.underlying.is_new else dict(self.underlying)
 
     def create(self) -> None:
         """Let a new session have its key now; it is stored with the response. An existing one gets a new secret."""

@@ -1,14 +1,17 @@
 """What the settings of a Django project say: the manager, and the cookie of requests that only Django serves."""
 
 import difflib
+import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import lru_cache
-from threading import Lock
+from threading import RLock
 from typing import Any, Final, NamedTuple, TypeVar
 
-from django.conf import settings
+from django.conf import UserSettingsHolder, global_settings, settings
+from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
 from session_middleware.carrying import CarryOver
 from session_middleware.cookies import CookiePolicy, SessionCookie
@@ -16,16 +19,36 @@ from session_middleware.exceptions import ConfigurationError
 from session_middleware.lifetime import Lifetime
 from session_middleware.manager import SessionManager
 from session_middleware.middleware import ENVIRON_KEY
-from session_middleware.record import Envelope
+from session_middleware.record import Envelope, Kind
+from session_middleware.rules import Opens
+from session_middleware.session import Candidates, State
 from session_middleware.stores import open_store
 from session_middleware.stores.base import Store
+from session_middleware.tokens import Token
+from session_middleware.values import Values
 
 T = TypeVar("T")
 
-_OPTIONS: Final = ("store", "lifetime", "codec", "namespace", "max_bytes", "clock", "environ_key", "carry_over")
+_OPTIONS: Final = (
+    "store",
+    "test_store",
+    "lifetime",
+    "codec",
+    "namespace",
+    "max_bytes",
+    "clock",
+    "environ_key",
+    "carry_over",
+)
 _SERIALIZER: Final = "django.contrib.sessions.serializers.JSONSerializer"
 _PREFIXES: Final = ("__Host-", "__Secure-")
 _LONGEST: Final = timedelta(days=30).total_seconds()
+
+
+class ById(Token):
+    """The public id of a session, from code that may open any: it is no secret, and no cookie is ever taken for one."""
+
+    __slots__ = ()
 
 
 class DjangoManager(SessionManager):
@@ -33,6 +56,18 @@ class DjangoManager(SessionManager):
 
     def new(self) -> Envelope:
         return super().new()._replace(persistent=not settings.SESSION_EXPIRE_AT_BROWSER_CLOSE)
+
+    def load(self, candidates: Candidates) -> State:
+        if not (candidates and isinstance(candidates[0], ById)):
+            return super().load(candidates)
+        found = self._sessions.find(candidates[0].id)
+        if found is None:
+            return super().load(candidates[1:])
+        envelope = found.envelope
+        # As whoever has the oldest secret in service: that one must not look as if its successor had been used.
+        renewed = [previous.proof for previous in envelope.previous if previous.kind is Kind.RENEWED and previous.at is None]
+        proof = (*renewed, *envelope.current)[0]
+        return State(Values(found.values, self.codec), envelope, found, Opens.SESSION, proof)
 
 
 class Setup(NamedTuple):
@@ -46,34 +81,43 @@ class _Configured:
     """The manager for the settings as they are; another one when they have changed, as tests make them."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self._given: object = self
-        self._age: object = None
+        self._lock = RLock()
+        self._known: tuple[object, ...] = ()
         self._store: Store | None = None
         self._setup: Setup | None = None
+        self._unfinished: Setup | None = None
 
     def setup(self) -> "Setup":
         given, age = getattr(settings, "SESSION_MIDDLEWARE", None), settings.SESSION_COOKIE_AGE
-        setup = self._setup
-        if setup is not None and given is self._given and age == self._age:
+        testing = is_testing() and given is _of_the_project()
+        setup, known = self._setup, self._known
+        if setup is not None and known[0] is given and known[1:] == (age, testing):
             return setup
         with self._lock:
-            if self._setup is None or given is not self._given or age != self._age:
-                self._setup = _refusing(self._build, given, age)
-                self._given, self._age = given, age
+            if self._unfinished is not None:
+                return self._unfinished  # what is to carry old sessions over opens one of ours
+            if self._setup is None or self._known[0] is not given or self._known[1:] != (age, testing):
+                try:
+                    self._setup = _refusing(self._build, given, age, testing)
+                finally:
+                    self._unfinished = None
+                self._known = (given, age, testing)
             return self._setup
 
-    def _build(self, given: object, age: float) -> "Setup":
+    def _build(self, given: object, age: float, testing: bool) -> "Setup":
         options = _options(given)
-        store = options.pop("store", "sqlite:///sessions.sqlite3")
+        store, test_store = options.pop("store", "sqlite:///sessions.sqlite3"), options.pop("test_store", "memory:")
+        if testing:
+            store = test_store
         if isinstance(store, str):
-            store = self._opened(store, same=given is self._given)
+            store = self._opened(store, same=bool(self._known) and self._known[0] is given and self._known[2] == testing)
         else:
             self._store = None
         options.pop("environ_key", None)
         options.setdefault("lifetime", Lifetime(idle=age, absolute=max(age, _LONGEST)))
         carry_over = options.pop("carry_over", None)
         manager = DjangoManager(store, **options)
+        self._unfinished = Setup(manager, None)
         return Setup(manager, carry_over() if callable(carry_over) else carry_over)
 
     def _opened(self, url: str, *, same: bool) -> Store:
@@ -107,16 +151,60 @@ def setup() -> Setup:
     return _configured.setup()
 
 
+def is_testing() -> bool:
+    """Tell whether Django's test runner, or pytest-django, has set up its environment in this process."""
+    found = sys.modules.get("django.test.utils")
+    return found is not None and hasattr(found._TestState, "saved_data")  # noqa: SLF001  # what setup_test_environment() keeps
+
+
+def _of_the_project() -> object:
+    """Return ``SESSION_MIDDLEWARE`` as the project has it, whatever a test has put over it."""
+    below = settings._wrapped  # noqa: SLF001  # nothing else tells
+    while isinstance(below, UserSettingsHolder) and below.default_settings is not global_settings:
+        below = below.default_settings
+    return getattr(below, "SESSION_MIDDLEWARE", None)
+
+
+def kinds_of_middleware() -> tuple[bool, bool]:
+    """Tell whether ``MIDDLEWARE`` has our session middleware, and whether it has Django's own or one derived from that."""
+    return _kinds(tuple(settings.MIDDLEWARE))
+
+
+@lru_cache
+def _kinds(names: tuple[str, ...]) -> tuple[bool, bool]:
+    found = [kind for kind in map(find, names) if isinstance(kind, type)]
+    ours = [kind for kind in found if getattr(kind, "takes_tokens_alone", False)]
+    # Those that others have written in place of Django's are named as it is.
+    theirs = [kind for kind in found if issubclass(kind, DjangoSessionMiddleware) or kind.__name__ == "SessionMiddleware"]
+    return bool(ours), len(theirs) > len(ours)
+
+
+def find(name: str) -> object:
+    """Return what *name*, with dots, names; ``None`` if it is not there."""
+    try:
+        return import_string(name)
+    except ImportError:
+        return None
+
+
+def ids_open() -> bool:
+    """Tell whether trusted code alone opens sessions by a key, so that the key may be the public id.
+
+    Django's own middleware, and Channels, open them by what a cookie holds.
+    """
+    return kinds_of_middleware() == (True, False) and "channels.sessions" not in sys.modules
+
+
 def environ_key() -> str:
     """Return the name that a WSGI middleware around Django has for the session in the environ."""
     return str(_options(getattr(settings, "SESSION_MIDDLEWARE", None)).get("environ_key", ENVIRON_KEY))
 
 
-def cookie_of(*, https: bool) -> SessionCookie:
+def cookie_of(*, https: bool, plain: bool = False) -> SessionCookie:
     """Return the cookie that the ``SESSION_COOKIE_...`` settings describe.
 
-    It is named as ``SESSION_COOKIE_NAME`` says, to the letter: Django's test client looks for that name. Raise
-    ``ImproperlyConfigured`` for a cookie that no browser would take.
+    A Secure one has a prefix before ``SESSION_COOKIE_NAME``, so that no sibling host can set it, unless it is to be *plain*:
+    Django's test client looks for that name. Raise ``ImproperlyConfigured`` for a cookie that no browser would take.
     """
     return _cookie(
         settings.SESSION_COOKIE_NAME,
@@ -126,12 +214,13 @@ def cookie_of(*, https: bool) -> SessionCookie:
         settings.SESSION_COOKIE_PATH,
         settings.SESSION_COOKIE_DOMAIN,
         "https" if https else "http",
+        plain,
     )
 
 
 @lru_cache
 def _cookie(
-    name: str, secure: bool, httponly: bool, samesite: Any, path: str, domain: str | None, scheme: str
+    name: str, secure: bool, httponly: bool, samesite: Any, path: str, domain: str | None, scheme: str, plain: bool
 ) -> SessionCookie:
     if not httponly:
         raise ImproperlyConfigured("SESSION_COOKIE_HTTPONLY=False: leave it out; the session cookie is always HttpOnly")
@@ -151,7 +240,8 @@ def _cookie(
             f"SESSION_COOKIE_NAME={name!r}: browsers want SESSION_COOKIE_SECURE=True for it, and for __Host- neither"
             " SESSION_COOKIE_DOMAIN nor SESSION_COOKIE_PATH (RFC 6265bis, 4.1.3)"
         )
-    return policy.for_scheme(scheme).named(name)
+    cookie = policy.for_scheme(scheme)
+    return cookie.named(name) if plain else cookie
 
 
 def _options(given: object) -> dict[str, Any]:
