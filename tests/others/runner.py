@@ -36,10 +36,10 @@ class Suite:
 
     *sources*: pinned source distributions (``"Django==5.2.19"``), downloaded, unpacked and put on the path. *needs*: pinned
     packages, installed beside them; what is needed elsewhere in the tests is there already. *command*: the arguments of
-    Python, run in the directory *within* the first source, which writes a JUnit file to ``$RESULTS``: see
-    :func:`pytest`. *path*: directories of the first source that go on the path, too. *environment*: what else to set, as a context, for
-    servers. *differences*: by patterns of test names, ``class.name`` or ``module.class.name``, why they cannot pass.
-    *at_least*: so many must pass, so that a suite that finds no tests is noticed.
+    Python, run in the directory *within* the first source; it leaves a JUnit file as ``$RESULTS`` says, see :func:`pytest`.
+    *path*: directories of the first source that go on the path, too. *environment*: what else to set, as a context, for
+    servers. *differences*: by patterns of test names, ``module.class.name``, why they cannot pass. *at_least*: so many must
+    pass, so that a suite that finds no tests is noticed.
     """
 
     name: str
