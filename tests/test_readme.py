@@ -161,6 +161,8 @@ def test_the_names_in_the_settings_for_django_are_there() -> None:
     assert callable(package.SessionStore)
     assert callable(package.UnavailableMiddleware)
     assert callable(package.manager)
+    assert callable(package.session_of)
+    assert importlib.import_module(f"{package.__name__}.apps").SessionMiddlewareConfig.name == package.__name__
 
 
 @pytest.mark.usefixtures("elsewhere")
