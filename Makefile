@@ -28,9 +28,9 @@ $(READY): EXTRA := dev
 $(LAB_READY) $(READY): pyproject.toml setup.cfg
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or later is needed; name it: make PYTHON=python3.11"; exit 1; }
-	@echo "Setting up $(VENV) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRA)]'
+	@test -x $(BIN)/python || { echo "Making $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing what is needed into $(VENV); the first time that takes a minute or more ..."
+	@$(BIN)/python -m pip install --disable-pip-version-check --editable '.[$(EXTRA)]'
 	@touch $@
 
 demo: $(if $(STORE),$(READY),$(LAB_READY))

@@ -28,12 +28,15 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--store: {error}")
     scheme = "https" if options.certfile else "http"
     command = [sys.executable, "-m", "gunicorn", "--config", str(CONFIG), "--pythonpath", str(ROOT), "--bind", options.bind]
+    # What takes a while at the start is done once: importing, and hashing the passwords of the users.
+    command += ["--preload"]
     # Twenty parallel requests are to run at once; and the store "memory:" lives in one process.
     command += ["--threads", "32" if options.store.startswith("memory") else "16"]
     command += ["--workers", "1"] if options.store.startswith("memory") else []
     for name in ("certfile", "keyfile"):
         command += [f"--{name}", getattr(options, name)] if getattr(options, name) else []
-    print(f"The session lab is on {scheme}://{options.bind} (end it with Ctrl-C); it keeps its data in demo/", flush=True)
+    print(f"Starting the session lab on {scheme}://{options.bind} (end it with Ctrl-C); it keeps its data in demo/.")
+    print('It is there when gunicorn says "Listening": a few seconds, on a busy machine more.', flush=True)
     os.execve(sys.executable, [*command, "examples.lab.app:application"], {**os.environ, "LAB_STORE": options.store})  # noqa: S606
 
 

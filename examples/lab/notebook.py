@@ -29,6 +29,8 @@ class Notebook:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        path.touch(0o600)
+        path.chmod(0o600)
         with self._connection() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(_SCHEMA)

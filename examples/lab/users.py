@@ -12,10 +12,15 @@ _NOBODY = (bytes(16), bytes(32))
 
 
 class Users:
-    """The users in the file *path*; it is made if it is not there, and so are those of *initial* (name: password)."""
+    """The users in the file *path*, which only its owner can read; it is made if it is not there.
+
+    So are those of *initial* (name: password).
+    """
 
     def __init__(self, path: Path, initial: Mapping[str, str]) -> None:
         self._path = path
+        path.touch(0o600)
+        path.chmod(0o600)
         with closing(self._connect()) as connection:
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS users (name TEXT PRIMARY KEY, salt BLOB NOT NULL, hash BLOB NOT NULL)"

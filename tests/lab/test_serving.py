@@ -1,8 +1,11 @@
 """Starting the lab: as ``make demo`` does, and with less than the experiments would like."""
 
+import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -35,9 +38,47 @@ def test_another_store_is_a_url_away() -> None:
         assert answer.status == 303
         assert "<code>MemoryStore</code>" in browser.get("/").text
         assert "This layer kept 20 of 20." in browser.get("/").text
-        assert f"The session lab is on http://127.0.0.1:{server.port}" in server.log()
+        assert f"Starting the session lab on http://127.0.0.1:{server.port}" in server.log()
         assert "Traceback" not in server.log()
         assert not Path(server.directory, "demo", "sessions.sqlite3").exists()
+
+
+def test_the_lab_is_there_when_gunicorn_says_so() -> None:
+    """What takes a while is done by then, once for all workers; the first line says where the lab will be, and to wait."""
+
+    class Listening(Lab):
+        def answers(self) -> bool:
+            return "Listening at" in self.log()
+
+    with Listening() as server:
+        with closing(sqlite3.connect(server.directory / "demo" / "users.sqlite3")) as connection:
+            assert connection.execute("SELECT count(*) FROM users").fetchone() == (3,)
+        assert server.log().startswith("Starting the session lab on ")
+
+
+@pytest.mark.soak
+def test_eight_workers_start_at_once_on_one_busy_core(tmp_path: Path) -> None:
+    """Each makes what is missing in ``./demo``, without the others, and nobody waits in vain for a lock."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = (sys.executable, "-W", "ignore", "-c", "import examples.lab.app")
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        workers = [subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) for _ in range(8)]
+    finally:
+        os.sched_setaffinity(0, cores)
+    try:
+        errors = [worker.communicate(timeout=300)[1].decode() for worker in workers]
+    finally:
+        for process in (busy, *workers):
+            process.kill()
+            process.wait()
+
+    assert [error for error in errors if "Traceback" in error] == []
+    assert [worker.returncode for worker in workers] == [0] * 8
+    with closing(sqlite3.connect(tmp_path / "demo" / "users.sqlite3")) as connection:
+        assert connection.execute("SELECT count(*) FROM users").fetchone() == (3,)
 
 
 def test_a_store_that_cannot_be_is_an_error_at_the_start() -> None:

@@ -15,7 +15,7 @@ from wsgiref.validate import validator
 
 import pytest
 
-from examples.lab.users import Users
+from examples.lab.users import Users, _hash
 from tests.browser import FORM, Browser, Transport, forms_of, in_process, links_of, over_http, tags_of
 from tests.lab.conftest import APPLICATION, SETTINGS
 from tests.lab.visitor import PASSWORDS
@@ -567,6 +567,7 @@ def test_a_restart_of_the_server_signs_nobody_out(tmp_path: Path) -> None:
         assert "Traceback" not in server.log()
 
     assert stat.S_IMODE(os.stat(tmp_path / "demo").st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "demo").iterdir()} == {0o600}
     with closing(sqlite3.connect(tmp_path / "demo" / "users.sqlite3")) as connection:
         assert connection.execute("SELECT count(*) FROM users").fetchone() == (3,)
 
@@ -583,6 +584,25 @@ def test_passwords_are_salted_and_hashed(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT salt, hash FROM users").fetchall()
     assert len({value for row in rows for value in row}) == 4
+
+
+def test_hashing_locks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes long, and other processes that start write meanwhile; whoever is first has made the user."""
+    path = tmp_path / "users.sqlite3"
+    others = []
+
+    def hashing(password: str, salt: bytes) -> bytes:
+        with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
+            others.append(password)
+            connection.execute("INSERT INTO users VALUES (?, ?, ?)", ("ann", salt, _hash("faster", salt)))
+        return _hash(password, salt)
+
+    monkeypatch.setattr("examples.lab.users._hash", hashing)
+    made = Users(path, {"ann": "slower"})
+    monkeypatch.undo()
+
+    assert others == ["slower"]
+    assert (made.check("ann", "faster"), made.check("ann", "slower")) == (True, False)
 
 
 def test_users_that_are_there_stay_as_they_are(tmp_path: Path) -> None:
