@@ -19,13 +19,14 @@ from session_middleware.manager import Forget, Send, SessionInfo, SessionManager
 from session_middleware.middleware import SessionMiddleware, get_session
 from session_middleware.session import Session
 from session_middleware.stores import open_store
-from session_middleware.stores.base import Record, Scannable, Store, Stored, Sweepable, UserIndexed
+from session_middleware.stores.base import Batched, Record, Scannable, Store, Stored, Sweepable, UserIndexed
 from session_middleware.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from session_middleware.stores.sqlite import SQLiteStore
 
 __all__ = [
+    "Batched",
     "Codec",
     "ConfigurationError",
     "ConflictError",

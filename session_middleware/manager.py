@@ -258,8 +258,8 @@ class SessionManager:
 
         Raise :exc:`ConfigurationError` if the store keeps no index of users, :exc:`StoreUnavailable` if it fails.
         """
-        found = [self._sessions.find(key) for key in dict.fromkeys(self._index().keys_of(checked_user_id(user_id)))]
-        own = [self._info(session) for session in found if session is not None and session.envelope.user_id == user_id]
+        keys = dict.fromkeys(self._index().keys_of(checked_user_id(user_id)))
+        own = [self._info(found) for found in self._sessions.find_all(keys) if found.envelope.user_id == user_id]
         return sorted(own, key=lambda info: info.last_seen_at, reverse=True)
 
     def find(self, session_id: str) -> SessionInfo | None:
@@ -280,7 +280,7 @@ class SessionManager:
         index = self._index()
         kept = keep if tokens.well_formed_id(keep) else None
         self._sessions.leave_mark(self._mark_id(checked_user_id(user_id)), kept)
-        return sum(self._sessions.end(key) for key in index.keys_of(user_id) if key != keep)
+        return self._sessions.end_all(key for key in index.keys_of(user_id) if key != keep)
 
     def revoke_everybody(self) -> int:
         """End all sessions, anonymous ones, too; return how many were ended. Sign-ins under way are not among them.
@@ -289,7 +289,7 @@ class SessionManager:
         """
         if not isinstance(self.store, Scannable):
             raise ConfigurationError(f"{type(self.store).__name__} cannot list its sessions; use a store that can")
-        return sum(map(self._sessions.end, self.store.keys()))
+        return self._sessions.end_all(self.store.keys())
 
     def mark_of(self, user_id: str) -> str | None:
         """Return what tells :meth:`Session.login` of a :meth:`revoke_all` since now; ``None`` if there was none lately.

@@ -20,7 +20,7 @@ from threading import Barrier, Lock, Thread
 from typing import Protocol, TypeVar
 
 from session_middleware.exceptions import StoreUnavailable
-from session_middleware.stores.base import Record, Scannable, Store, Stored, Sweepable, UserIndexed, Version
+from session_middleware.stores.base import Batched, Record, Scannable, Store, Stored, Sweepable, UserIndexed, Version
 
 T = TypeVar("T")
 
@@ -40,6 +40,10 @@ class UserIndexedStore(Store, UserIndexed, Protocol):
 
 class ScannableStore(Store, Scannable, Protocol):
     """What :class:`ScannableContract` tests."""
+
+
+class BatchedStore(Store, Batched, Protocol):
+    """What :class:`BatchedContract` tests."""
 
 
 def a_key() -> str:
@@ -659,6 +663,48 @@ class ScannableContract:
         assert sorted(store.keys()) == sorted(keys)
 
 
+class BatchedContract:
+    """What :class:`~session_middleware.Batched` promises."""
+
+    def test_many_records_are_loaded_as_each_would_be(self, store: BatchedStore) -> None:
+        """Values and versions of those that are there, whatever stands under the other keys."""
+        keys, deleted, expired = [a_key() for _ in range(97)], a_key(), a_key()
+        found = {key: created(store, key, a_record(key.encode() * 100, user_id="alice")) for key in keys}
+        created(store, deleted)
+        store.delete(deleted)
+        store.create(expired, a_record(expires_in=-10))
+
+        assert store.load_many([*keys, deleted, expired, a_key()]) == found
+        assert store.load_many([deleted]) == {}
+
+    def test_what_was_loaded_among_many_can_be_updated(self, store: BatchedStore) -> None:
+        """Promise 3: the versions are those that an update asks for."""
+        keys = filled(store, 3)
+        found = store.load_many(keys)
+
+        assert store.update(keys[1], a_record(b"new"), version=found[keys[1]].version)
+        assert [store.load_many(keys)[key].value for key in keys] == [b"value", b"new", b"value"]
+
+    def test_many_records_are_removed(self, store: BatchedStore) -> None:
+        """Promise 5: those that are named are gone, those that were there are counted, and no other is touched."""
+        keys, deleted, expired = filled(store, 97), a_key(), a_key()
+        before = created(store, other := a_key())
+        created(store, deleted)
+        store.delete(deleted)
+        store.create(expired, a_record(expires_in=-10))
+
+        assert store.delete_many([*keys, deleted, expired, a_key()]) == len(keys)
+        assert store.load_many(keys) == {}
+        assert [store.load(key) for key in keys] == [None] * len(keys)
+        assert loaded(store, other) == before
+
+    def test_many_that_are_removed_at_once_are_counted_once(self, store: BatchedStore) -> None:
+        """Each by one of those who asked for it, in whatever order they did."""
+        keys = filled(store, 100)
+
+        assert sum(race(*(partial(store.delete_many, keys[:: -1 if turn % 2 else 1]) for turn in range(4)))) == 100
+
+
 class _Plan:
     """Which calls are to fail: of *verbs* (any, if empty), the *at*-th from now and those after it, *times* in all."""
 
@@ -680,9 +726,9 @@ class _Plan:
 class FaultyStore:
     """A store around another that notes every call, and fails when told to.
 
-    ``calls`` holds ``(verb, key)`` in their order (for ``keys_of`` the user id in place of the key, for ``sweep`` and
-    ``keys`` the empty text). A listing is one call, made with its first step. It can do what the other can:
-    ``isinstance(store, Sweepable)`` and the like say the same.
+    ``calls`` holds ``(verb, key)`` in their order (for ``keys_of`` the user id in place of the key, for ``sweep``, ``keys``
+    and what is asked about many keys the empty text). A listing is one call, made with its first step. It can do what the
+    other can: ``isinstance(store, Sweepable)`` and the like say the same.
     """
 
     def __init__(self, store: Store) -> None:
@@ -700,6 +746,9 @@ class FaultyStore:
             )
         if isinstance(store, Scannable):
             self.keys: Callable[[], Iterator[str]] = lambda: self._list("keys", "", store.keys())
+        if isinstance(store, Batched):
+            self.load_many = lambda keys: self._call("load_many", "", partial(store.load_many, keys))
+            self.delete_many = lambda keys: self._call("delete_many", "", partial(store.delete_many, keys))
 
     def fail(self, *verbs: str, at: int = 1, times: int | None = 1, applied: bool = False) -> None:
         """Let calls of *verbs* (of any, if none is named) raise :exc:`StoreUnavailable`, from the *at*-th of them on.

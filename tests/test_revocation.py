@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from session_middleware import MemoryStore, Record, Scannable, Session, Store, StoreUnavailable
+from session_middleware import MemoryStore, Record, Scannable, Session, Store, StoreUnavailable, repository
 from session_middleware.record import Mark, pack, pack_ended, unpack
 from session_middleware.stores.base import Version
 from session_middleware.testing import FakeClock
@@ -224,10 +224,11 @@ class TestAllOfOneUser:
             assert site.manager.revoke_all(USER) == 3
         assert not any(map(site.is_alive, mine))
 
-    def test_a_store_that_fails_halfway_says_so(self, site: Site) -> None:
+    def test_a_store_that_fails_halfway_says_so(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         """Promise 7: whoever asked is not told that everything has ended; asking again ends the rest."""
+        monkeypatch.setattr(repository, "_BATCH", 1)
         mine = [site.begin(user_id=USER) for _ in range(3)]
-        site.store.fail("update", at=2)
+        site.store.fail("update", "delete_many", at=2)
 
         with pytest.raises(StoreUnavailable):
             site.manager.revoke_all(USER)

@@ -1,6 +1,6 @@
 """What a store is: four verbs over bytes. No store knows a token, a codec, a lifetime or HTTP."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 Version: TypeAlias = Hashable
@@ -95,4 +95,22 @@ class Scannable(Protocol):
 
     def keys(self) -> Iterator[str]:
         """Yield the key of every unexpired record; for the rest as :meth:`UserIndexed.keys_of`."""
+        ...
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """A store that is asked about many records in one go sooner than about one after the other.
+
+    Each record is looked at, or removed, in a step of its own, and what fails may have been done for some of them. At most a
+    hundred are asked for at once, so that nobody else waits for long. As with :meth:`UserIndexed.keys_of`, all of it has the
+    time of a verb, and that it takes longer is not taken for a sign that the store is away.
+    """
+
+    def load_many(self, keys: Sequence[str]) -> Mapping[str, Stored]:
+        """Return what :meth:`Store.load` would for each of the keys, without those that have nothing."""
+        ...
+
+    def delete_many(self, keys: Sequence[str]) -> int:
+        """Do as :meth:`Store.delete` with each of the keys; return how many were there."""
         ...

@@ -9,8 +9,8 @@ from typing import Any, Final, Self
 
 import pytest
 
-from session_middleware import Store
-from session_middleware.testing import a_key, a_record, filled, listed, loaded
+from session_middleware import SessionManager, Store
+from session_middleware.testing import a_key, a_record, filled, listed, loaded, race
 
 pytestmark = [
     pytest.mark.soak,
@@ -93,6 +93,31 @@ def test_ending_fifty_thousand_as_they_are_listed_keeps_nobody_waiting(store: An
 
     assert waited_beside(store, end) < LONG
     assert listed(store, "mallory") == []
+
+
+def test_signing_out_fifty_thousand_keeps_nobody_waiting(store: Any) -> None:
+    """Promise 19: all are listed and all end, within seconds."""
+    manager = SessionManager(store)
+    session = manager.open()
+    session.login("mallory")
+    manager.commit(session)
+    value, keys = loaded(store, session.id).value, [a_key() for _ in range(MANY - 1)]
+    race(
+        *[
+            lambda some=keys[turn::4]: [store.create(key, a_record(value, user_id="mallory")) for key in some]
+            for turn in range(4)
+        ]
+    )
+
+    def end() -> None:
+        started = time.perf_counter()
+        assert len(manager.sessions_of("mallory")) == MANY
+        found = time.perf_counter()
+        assert manager.revoke_all("mallory") == MANY
+        print(f"listed in {found - started:.1f} s, ended in {time.perf_counter() - found:.1f} s")  # noqa: T201
+
+    assert waited_beside(store, end) < LONG
+    assert manager.sessions_of("mallory") == []
 
 
 def test_entries_of_fifty_thousand_that_are_gone_keep_nobody_waiting(store: Any) -> None:

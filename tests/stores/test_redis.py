@@ -18,6 +18,7 @@ from session_middleware.stores import redis as module
 from session_middleware.stores.redis import RedisStore
 from session_middleware.stores.redis.deployments import Cluster
 from session_middleware.testing import (
+    BatchedContract,
     ScannableContract,
     StoreContract,
     UserIndexContract,
@@ -76,7 +77,7 @@ def group(sentinels: RedisSentinels) -> Any:
     return Sentinel(places, password="secret-of-both")  # type: ignore[no-untyped-call]  # redis-py's is not typed
 
 
-class TestRedisStore(StoreContract, UserIndexContract, ScannableContract):
+class TestRedisStore(StoreContract, UserIndexContract, ScannableContract, BatchedContract):
     @pytest.fixture
     def store(self, redis_store: RedisStore) -> RedisStore:
         return redis_store
@@ -90,7 +91,7 @@ class TestRedisStoreByUnixSocket(StoreContract):
 
 
 @pytest.mark.soak
-class TestRedisStoreByTLS(StoreContract, UserIndexContract, ScannableContract):
+class TestRedisStoreByTLS(StoreContract, UserIndexContract, ScannableContract, BatchedContract):
     @pytest.fixture
     def store(self, secret_server: SecretRedisServer, prefix: str) -> Iterator[RedisStore]:
         store = RedisStore(secret_server.url, prefix=prefix, timeout=PATIENT)
@@ -98,7 +99,7 @@ class TestRedisStoreByTLS(StoreContract, UserIndexContract, ScannableContract):
         store.close()
 
 
-class TestRedisStoreInCluster(StoreContract, UserIndexContract, ScannableContract):
+class TestRedisStoreInCluster(StoreContract, UserIndexContract, ScannableContract, BatchedContract):
     @pytest.fixture
     def store(self, cluster: RedisCluster, prefix: str) -> Iterator[RedisStore]:
         store = RedisStore(cluster.url, prefix=prefix, wait_replicas=1, timeout=PATIENT)
@@ -106,7 +107,7 @@ class TestRedisStoreInCluster(StoreContract, UserIndexContract, ScannableContrac
         store.close()
 
 
-class TestRedisStoreBySentinels(StoreContract, UserIndexContract, ScannableContract):
+class TestRedisStoreBySentinels(StoreContract, UserIndexContract, ScannableContract, BatchedContract):
     @pytest.fixture
     def store(self, sentinels: RedisSentinels, prefix: str) -> Iterator[RedisStore]:
         store = RedisStore(sentinels.url, prefix=prefix, wait_replicas=1, timeout=PATIENT)
@@ -115,7 +116,7 @@ class TestRedisStoreBySentinels(StoreContract, UserIndexContract, ScannableContr
 
 
 @pytest.mark.soak
-class TestRedisStoreOfAClient(StoreContract, UserIndexContract, ScannableContract):
+class TestRedisStoreOfAClient(StoreContract, UserIndexContract, ScannableContract, BatchedContract):
     @pytest.fixture
     def store(self, server: RedisServer, prefix: str) -> Iterator[RedisStore]:
         store = RedisStore(redis.Redis(port=server.port, protocol=3, client_name="sessions"), prefix=prefix, timeout=PATIENT)
@@ -407,7 +408,7 @@ def test_what_others_wrote_is_no_session(redis_store: RedisStore, raw: Any, pref
     for write in strange:
         key = a_key()
         write(prefix + key)
-        assert loaded(redis_store, key).value == b""
+        assert loaded(redis_store, key).value == redis_store.load_many([key])[key].value == b""
         assert redis_store.delete(key)
 
     key = a_key()

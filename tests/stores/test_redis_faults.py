@@ -322,6 +322,31 @@ def test_a_list_that_is_late_keeps_nobody_from_asking(
         store.load(a_key())
 
 
+@pytest.mark.parametrize("ask", [RedisStore.load_many, RedisStore.delete_many])
+def test_a_batch_that_is_late_keeps_nobody_from_asking(
+    store: RedisStore, direct: RedisStore, proxy: FaultProxy, ask: Callable[[RedisStore, list[str]], object]
+) -> None:
+    """Promise 7: nor is it an answer that some could not be asked for."""
+    keys = filled(direct, 100, user_id="alice")
+    store.load(a_key())
+    proxy.latency(2.0)
+    fails(lambda: ask(store, keys))
+    assert not store._servers._server.breaker.is_open
+    proxy.heal()
+    store.load(a_key())
+
+
+def test_a_batch_whose_answer_is_lost_is_done(store: RedisStore, direct: RedisStore, proxy: FaultProxy) -> None:
+    """F-N1: what was there the first time is counted, though the second finds nothing."""
+    keys = filled(direct, 100)
+    store.load(a_key())
+    proxy.reset(0, towards="client", connections=1)
+    assert set(store.load_many(keys)) == {*keys}
+    proxy.reset(0, towards="client", connections=1)
+    assert store.delete_many(keys) == 100
+    assert direct.load_many(keys) == {}
+
+
 # The server (F-N1, F-N3, F-N6)
 
 

@@ -22,6 +22,7 @@ from session_middleware.stores import sqlalchemy as module
 from session_middleware.stores.sqlalchemy import SQLAlchemyStore, sql
 from session_middleware.stores.sqlalchemy.database import fetch
 from session_middleware.testing import (
+    BatchedContract,
     ScannableContract,
     StoreContract,
     SweepableContract,
@@ -46,7 +47,7 @@ SecretDatabase: TypeAlias = SecretPostgresServer | SecretMariaDBServer
 PATIENCE = 10.0
 
 
-class Contract(StoreContract, SweepableContract, UserIndexContract, ScannableContract):
+class Contract(StoreContract, SweepableContract, UserIndexContract, ScannableContract, BatchedContract):
     """What every store of this kind passes; ``server`` is the fixture of what it is on."""
 
     server: ClassVar[str]

@@ -3,13 +3,13 @@
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final, Self, cast
 
 from session_middleware.exceptions import ConfigurationError, StoreUnavailable
 from session_middleware.stores.base import Record, Stored, Version
-from session_middleware.stores.redis.connections import Command
+from session_middleware.stores.redis.connections import Command, Refusal
 from session_middleware.stores.redis.deployments import script
 from session_middleware.stores.redis.settings import Client, deployment, own_options
 
@@ -162,17 +162,7 @@ class RedisStore:
             if getattr(error.__cause__, "code", None) != "WRONGTYPE":
                 raise
             found = _DAMAGED
-        if found is None:
-            return None
-        if len(found) <= _NONCE:
-            if found == _ENDED:
-                if self._replicas:
-                    self._confirm_end(name, deadline)
-                return None
-            return Stored(b"", found) if found else None
-        size = found[_NONCE]
-        end = _NONCE + 1 + size + _UNTIL if size else _NONCE + 1
-        return tuple.__new__(Stored, (found[end:], found[:end]))
+        return None if found is None else self._read(name, found, deadline)
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:
         head = cast(bytes, version)
@@ -191,6 +181,23 @@ class RedisStore:
     def delete(self, key: str) -> bool:
         name = self._prefix + key.encode()
         return self._end(name, ("DEL", name))
+
+    def load_many(self, keys: Sequence[str]) -> dict[str, Stored]:
+        deadline, names = time.monotonic() + self._timeout, [self._prefix + key.encode() for key in keys]
+        answers, _ = self._servers.ask_each({name: ("GET", name) for name in names}, deadline)
+        records = {}
+        for key, name, found in zip(keys, names, answers, strict=True):
+            string = _DAMAGED if isinstance(found, Refusal) else found
+            if string is not None and (stored := self._read(name, string, deadline)) is not None:
+                records[key] = stored
+        return records
+
+    def delete_many(self, keys: Sequence[str]) -> int:
+        if self._replicas:
+            return sum(map(self.delete, keys))
+        deadline, names = time.monotonic() + self._timeout, [self._prefix + key.encode() for key in keys]
+        answers, again = self._servers.ask_each({name: ("DEL", name) for name in names}, deadline)
+        return len(keys) if again else sum(answers)
 
     def keys_of(self, user_id: str) -> Iterator[str]:
         user = user_id.encode()
@@ -225,6 +232,18 @@ class RedisStore:
         """Close the connections that are not in use now. The store opens others when it is used again."""
         self._servers.close()
 
+    def _read(self, name: bytes, string: bytes, deadline: float) -> Stored | None:
+        """Return the record in the string under *name*; ``None`` if it has ended."""
+        if len(string) <= _NONCE:
+            if string == _ENDED:
+                if self._replicas:
+                    self._confirm_end(name, deadline)
+                return None
+            return Stored(b"", string) if string else None
+        size = string[_NONCE]
+        end = _NONCE + 1 + size + _UNTIL if size else _NONCE + 1
+        return tuple.__new__(Stored, (string[end:], string[:end]))
+
     def _alive(self, index: bytes, mine: bytes, scores: dict[bytes, bytes], deadline: float) -> list[str]:
         """Return the keys with a record of the user whose *index* it is; take those out of it that are there for nothing.
 
@@ -235,7 +254,7 @@ class RedisStore:
             name = self._prefix + key
             questions[name] = ("GETRANGE", name, 0, _NONCE + len(mine) - 1)
         alive, gone = list[str](), list[bytes]()
-        for key, name, found in zip(scores, questions, self._servers.ask_each(questions, deadline), strict=True):
+        for key, name, found in zip(scores, questions, self._servers.ask_each(questions, deadline)[0], strict=True):
             if isinstance(found, bytes) and found[_NONCE:] == mine:
                 alive.append(key.decode())
                 continue

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from hashlib import sha1
 from typing import Any, Final
 
@@ -120,8 +119,9 @@ class Deployment:
                 raise StoreUnavailable(f"{server.name}: {refusal}") from refusal
         raise StoreUnavailable(f"{self.name}: the servers keep sending requests to each other")
 
-    def ask_each(self, questions: Mapping[bytes, Command], deadline: float) -> list[Answer]:
-        """Return the answers to the questions about each key, in their order, with one round trip for each server.
+    def ask_each(self, questions: Mapping[bytes, Command], deadline: float) -> tuple[list[Answer], bool]:
+        """Return the answers to the questions about each key, in their order, with one round trip for each server; and
+        whether some of what they ask for may have been done once before.
 
         An answer may be that there is something else under the key: a :class:`Refusal` with the code ``WRONGTYPE``. They
         may be late.
@@ -133,15 +133,18 @@ class Deployment:
             if server is None or server not in together:
                 server = self.server_of(key, deadline, True)
             together.setdefault(server, []).append(key)
-        found: dict[bytes, Answer] = {}
+        found, again = dict[bytes, Answer](), False
         for server, keys in together.items():
-            with suppress(Broken):
+            try:
                 answers = server.exchange(pack([questions[key] for key in keys]), len(keys), deadline)
                 found |= zip(keys, answers, strict=True)
+            except Broken as broken:
+                again = again or broken.sent
         for key, question in questions.items():
             if key not in found or (isinstance(found[key], Refusal) and found[key].code != "WRONGTYPE"):
-                found[key] = self.ask(key, (question,), deadline, may_be_late=True)[0][0]
-        return [found[key] for key in questions]
+                (found[key],), twice = self.ask(key, (question,), deadline, may_be_late=True)
+                again = again or twice
+        return [found[key] for key in questions], again
 
     def scan(self, server: Server, pattern: bytes, count: int, timeout: float) -> Iterator[list[bytes]]:
         """Yield all keys of *server* that are like *pattern*, about *count* at a time, some of them more than once.

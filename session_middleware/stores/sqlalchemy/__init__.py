@@ -4,9 +4,9 @@ import os
 import re
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from sqlalchemy import URL, Engine
 
@@ -14,11 +14,13 @@ from session_middleware.exceptions import ConfigurationError
 from session_middleware.stores.base import Record, Stored, Version
 from session_middleware.stores.forks import around_forks
 from session_middleware.stores.sqlalchemy.connections import Connections, LentConnections, OwnConnections
-from session_middleware.stores.sqlalchemy.database import Database, execute, fetch
+from session_middleware.stores.sqlalchemy.database import Database, Run, execute, fetch
 from session_middleware.stores.sqlalchemy.drivers import Budget
 from session_middleware.stores.sqlalchemy.engines import fit_engine, own_engine, server_of, url_of, without_options
 from session_middleware.stores.sqlalchemy.sql import PAGE, SLACK, statements
 from session_middleware.stores.urls import number
+
+T = TypeVar("T")
 
 # With "_by_sweep_at" at its end it is still a name for PostgreSQL (63 characters) and MariaDB (64).
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,49}")
@@ -136,6 +138,14 @@ class SQLAlchemyStore:
         count, unsure = self._ask(execute, self._sql.delete, (key, int(time.time())))
         return count == 1 or unsure
 
+    def load_many(self, keys: Sequence[str]) -> dict[str, Stored]:
+        rows, _ = self._ask_about(keys, fetch, self._sql.load_many)
+        return {key: Stored(bytes(value), version) for key, value, version in rows}
+
+    def delete_many(self, keys: Sequence[str]) -> int:
+        count, unsure = self._ask_about(keys, execute, self._sql.delete_many)
+        return len(keys) if unsure else count
+
     def sweep(self, limit: int) -> int:
         self._budget.start()
         run = self._execute_in_turn if self._sql.turn else execute
@@ -150,6 +160,11 @@ class SQLAlchemyStore:
     def close(self) -> None:
         """Close the connections that are not in use now, if they are the store's own. It opens others when used again."""
         self._database.close()
+
+    def _ask_about(self, keys: Sequence[str], run: Run[T], sql: str) -> tuple[T, bool]:
+        self._budget.start()
+        sql = sql.format(keys=", ".join(["%s"] * len(keys)))
+        return self._ask(run, sql, (*keys, int(time.time())), may_be_late=True)
 
     def _list(self, sql: str, *parameters: object) -> Iterator[str]:
         """Yield the unexpired keys that a statement finds, which is asked for page after page."""

@@ -60,6 +60,10 @@ _MARIADB_SWEEP: Final = """DELETE swept FROM (
     ORDER BY sweep_at LIMIT %s FOR UPDATE SKIP LOCKED) AS expired
     STRAIGHT_JOIN {table} AS swept FORCE INDEX (PRIMARY) ON swept.{key} = expired.{key}"""
 _KEYS_OF: Final = "SELECT {key}, expires_at FROM {table} WHERE user_id = %s AND {key} > %s ORDER BY {key} LIMIT {page}"
+# With a limit, or that of the connection would hold (sql_select_limit).
+_LOAD_MANY: Final = """SELECT {key}, value, version FROM {table}
+    WHERE {key} IN ({{keys}}) AND expires_at > %s LIMIT {page}"""
+_DELETE_MANY: Final = "DELETE FROM {table} WHERE {key} IN ({{keys}}) AND expires_at > %s"
 _KEYS: Final = "SELECT {key}, expires_at FROM {table} WHERE {key} > %s ORDER BY {key} LIMIT {page}"
 
 
@@ -67,7 +71,8 @@ class Statements(NamedTuple):
     """What a store asks; parameters are ``%s``, in the order of the text.
 
     ``clear``, if it is not empty, is to be run when ``create`` finds the key taken, which is then an ``IntegrityError``.
-    ``turn``, if it is not empty, is the name of a lock to be held around ``sweep``; otherwise ``sweep`` sees to it.
+    ``turn``, if it is not empty, is the name of a lock to be held around ``sweep``; otherwise ``sweep`` sees to it. In the
+    place of ``{keys}`` stands a parameter for each key.
     """
 
     ddl: str
@@ -81,6 +86,8 @@ class Statements(NamedTuple):
     delete: str
     sweep: str
     turn: str
+    load_many: str
+    delete_many: str
     keys_of: str
     keys: str
 
@@ -111,6 +118,8 @@ def statements(*, postgresql: bool, table: str, schema: str | None) -> Statement
         "delete": _DELETE,
         "sweep": _POSTGRESQL_SWEEP if postgresql else _MARIADB_SWEEP,
         "turn": "" if postgresql else f"session_middleware.{digest.hex()[:32]}",
+        "load_many": _LOAD_MANY,
+        "delete_many": _DELETE_MANY,
         "keys_of": _KEYS_OF,
         "keys": _KEYS,
     }
