@@ -336,8 +336,9 @@ def test_a_batch_that_is_late_keeps_nobody_from_asking(
     store.load(a_key())
 
 
-def test_a_batch_whose_answer_is_lost_is_done(store: RedisStore, direct: RedisStore, proxy: FaultProxy) -> None:
+def test_a_batch_whose_answer_is_lost_is_done(direct: RedisStore, proxy: FaultProxy, prefix: str) -> None:
     """F-N1: what was there the first time is counted, though the second finds nothing."""
+    store = RedisStore(f"redis://127.0.0.1:{proxy.port}", prefix=prefix, timeout=10)
     keys = filled(direct, 100)
     store.load(a_key())
     proxy.reset(0, towards="client", connections=1)
@@ -345,6 +346,7 @@ def test_a_batch_whose_answer_is_lost_is_done(store: RedisStore, direct: RedisSt
     proxy.reset(0, towards="client", connections=1)
     assert store.delete_many(keys) == 100
     assert direct.load_many(keys) == {}
+    store.close()
 
 
 # The server (F-N1, F-N3, F-N6)

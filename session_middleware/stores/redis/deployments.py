@@ -135,11 +135,14 @@ class Deployment:
             together.setdefault(server, []).append(key)
         found, again = dict[bytes, Answer](), False
         for server, keys in together.items():
-            try:
-                answers = server.exchange(pack([questions[key] for key in keys]), len(keys), deadline)
-                found |= zip(keys, answers, strict=True)
-            except Broken as broken:
-                again = again or broken.sent
+            for _ in range(2):
+                try:
+                    answers = server.exchange(pack([questions[key] for key in keys]), len(keys), deadline)
+                    found |= zip(keys, answers, strict=True)
+                    break
+                except Broken as broken:
+                    again = again or broken.sent
+                    self.failed(server)
         for key, question in questions.items():
             if key not in found or (isinstance(found[key], Refusal) and found[key].code != "WRONGTYPE"):
                 (found[key],), twice = self.ask(key, (question,), deadline, may_be_late=True)
