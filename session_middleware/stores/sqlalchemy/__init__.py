@@ -17,7 +17,7 @@ from session_middleware.stores.sqlalchemy.connections import Connections, LentCo
 from session_middleware.stores.sqlalchemy.database import Database, Run, execute, fetch
 from session_middleware.stores.sqlalchemy.drivers import Budget
 from session_middleware.stores.sqlalchemy.engines import fit_engine, own_engine, server_of, url_of, without_options
-from session_middleware.stores.sqlalchemy.sql import PAGE, SLACK, statements
+from session_middleware.stores.sqlalchemy.sql import BEFORE_ALL, PAGE, SLACK, statements
 from session_middleware.stores.urls import number
 
 T = TypeVar("T")
@@ -103,9 +103,9 @@ class SQLAlchemyStore:
 
     def create(self, key: str, record: Record) -> bool:
         self._budget.start()
-        now, version = int(time.time()), _nonce()
+        now, version, bound = int(time.time()), _nonce(), self._sql.bound
         value, expires_at, user_id = record
-        row: tuple[object, ...] = (key, value, version, expires_at, expires_at + SLACK, _bytes(user_id))
+        row: tuple[object, ...] = (key, bound(value), version, expires_at, expires_at + SLACK, bound(_bytes(user_id)))
         if not self._sql.clear:
             count, unsure = self._ask(execute, self._sql.create, (*row, now))
         else:
@@ -123,13 +123,13 @@ class SQLAlchemyStore:
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:
         self._budget.start()
-        now, new = int(time.time()), _nonce()
+        now, new, bound = int(time.time()), _nonce(), self._sql.bound
         value, expires_at, user_id = record
         if expires_at <= now:
             count, unsure = self._ask(execute, self._sql.remove, (key, version, now))
             return count == 1 or (unsure and self._has(key, None))
         sweep_at = (expires_at, expires_at + 2 * SLACK, expires_at + SLACK)
-        row = (value, new, expires_at, *sweep_at, _bytes(user_id))
+        row = (bound(value), new, expires_at, *sweep_at, bound(_bytes(user_id)))
         count, unsure = self._ask(execute, self._sql.update, (*row, key, version, now))
         return count == 1 or (unsure and self._has(key, new))
 
@@ -152,7 +152,7 @@ class SQLAlchemyStore:
         return self._ask(run, self._sql.sweep, (int(time.time()), limit))[0]
 
     def keys_of(self, user_id: str) -> Iterator[str]:
-        return self._list(self._sql.keys_of, _bytes(user_id))
+        return self._list(self._sql.keys_of, self._sql.bound(_bytes(user_id)))
 
     def keys(self) -> Iterator[str]:
         return self._list(self._sql.keys)
@@ -168,7 +168,7 @@ class SQLAlchemyStore:
 
     def _list(self, sql: str, *parameters: object) -> Iterator[str]:
         """Yield the unexpired keys that a statement finds, which is asked for page after page."""
-        last, count = "", PAGE
+        last, count = BEFORE_ALL, PAGE
         while count == PAGE:
             self._budget.start()
             rows, _ = self._ask(fetch, sql, (*parameters, last), may_be_late=True)

@@ -147,10 +147,9 @@ def pymysql_connect(driver: Any, budget: Budget) -> Connect:
 
     seconds = ceil(budget.seconds)
     defaults = {
-        # What MySQL does not know it takes for a comment. PyMySQL writes bytes with backslashes, even where these escape
-        # nothing.
+        # What MySQL does not know it takes for a comment. A strict mode cuts no value short.
         "init_command": f"SET SESSION innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds},"
-        " sql_mode = REPLACE(@@sql_mode, 'NO_BACKSLASH_ESCAPES', '')"
+        " sql_mode = 'STRICT_ALL_TABLES', sql_safe_updates = 0, sql_select_limit = DEFAULT"
         f" /*M!100108 , max_statement_time = {_SHARE * budget.seconds} */",
     }
     return lambda **parameters: Connection(**{**defaults, **parameters, "connect_timeout": budget.check()})

@@ -1,5 +1,6 @@
 """The table of :class:`SQLAlchemyStore` and its statements, in two kinds of SQL. It talks to no server."""
 
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -38,14 +39,14 @@ CREATE TABLE IF NOT EXISTS {table} (
 """
 
 _INSERT: Final = """INSERT INTO {table} ({key}, value, version, expires_at, sweep_at, user_id)
-    VALUES (%s, %s, %s, %s, %s, %s)"""
+    VALUES (%s, {bytes}, %s, %s, %s, {bytes})"""
 _OVER_AN_EXPIRED_ONE: Final = """ ON CONFLICT ({key}) DO UPDATE SET value = excluded.value, version = excluded.version,
         expires_at = excluded.expires_at, sweep_at = excluded.sweep_at, user_id = excluded.user_id
     WHERE {table}.expires_at <= %s"""
 _LOAD: Final = "SELECT value, version FROM {table} WHERE {key} = %s AND expires_at > %s"
 _VERSION: Final = "SELECT version FROM {table} WHERE {key} = %s"
-_UPDATE: Final = """UPDATE {table} SET value = %s, version = %s, expires_at = %s,
-        sweep_at = CASE WHEN sweep_at BETWEEN %s AND %s THEN sweep_at ELSE %s END, user_id = %s
+_UPDATE: Final = """UPDATE {table} SET value = {bytes}, version = %s, expires_at = %s,
+        sweep_at = CASE WHEN sweep_at BETWEEN %s AND %s THEN sweep_at ELSE %s END, user_id = {bytes}
     WHERE {key} = %s AND version = %s AND expires_at > %s"""
 _REMOVE: Final = "DELETE FROM {table} WHERE {key} = %s AND version = %s AND expires_at > %s"
 _DELETE: Final = "DELETE FROM {table} WHERE {key} = %s AND expires_at > %s"
@@ -54,12 +55,14 @@ _CLEAR: Final = "DELETE FROM {table} WHERE {key} = %s AND expires_at <= %s"
 _POSTGRESQL_SWEEP: Final = """DELETE FROM {table} WHERE {key} = ANY (ARRAY(
     SELECT {key} FROM {table} WHERE (SELECT pg_advisory_xact_lock({number})) IS NOT NULL AND sweep_at <= %s
     ORDER BY sweep_at LIMIT %s FOR UPDATE SKIP LOCKED))"""
-# Told how to go about it, or the planner would read, and lock, all rows of a small table.
-_MARIADB_SWEEP: Final = """DELETE swept FROM (
+# Told how to go about it, or the planner would read, and lock, all rows of a small table. And told, each server in its own
+# way, that sql_safe_updates does not mean this: with a join it would refuse it.
+_MARIADB_SWEEP: Final = """/*M!100101 SET STATEMENT sql_safe_updates = 0 FOR */ DELETE /*+ SET_VAR(sql_safe_updates = 0) */
+    swept FROM (
     SELECT {key} FROM {table} FORCE INDEX ({by_sweep_at}) WHERE sweep_at <= %s
     ORDER BY sweep_at LIMIT %s FOR UPDATE SKIP LOCKED) AS expired
     STRAIGHT_JOIN {table} AS swept FORCE INDEX (PRIMARY) ON swept.{key} = expired.{key}"""
-_KEYS_OF: Final = "SELECT {key}, expires_at FROM {table} WHERE user_id = %s AND {key} > %s ORDER BY {key} LIMIT {page}"
+_KEYS_OF: Final = "SELECT {key}, expires_at FROM {table} WHERE user_id = {bytes} AND {key} > %s ORDER BY {key} LIMIT {page}"
 # With a limit, or that of the connection would hold (sql_select_limit).
 _LOAD_MANY: Final = """SELECT {key}, value, version FROM {table}
     WHERE {key} IN ({{keys}}) AND expires_at > %s LIMIT {page}"""
@@ -67,14 +70,20 @@ _DELETE_MANY: Final = "DELETE FROM {table} WHERE {key} IN ({{keys}}) AND expires
 _KEYS: Final = "SELECT {key}, expires_at FROM {table} WHERE {key} > %s ORDER BY {key} LIMIT {page}"
 
 
+BEFORE_ALL: Final = " "
+"""What stands before every key; an empty text may be NULL (``EMPTY_STRING_IS_NULL`` of MariaDB)."""
+
+
 class Statements(NamedTuple):
     """What a store asks; parameters are ``%s``, in the order of the text.
 
+    ``bound`` makes of bytes what stands for them among the parameters; of ``None``, ``None``.
     ``clear``, if it is not empty, is to be run when ``create`` finds the key taken, which is then an ``IntegrityError``.
     ``turn``, if it is not empty, is the name of a lock to be held around ``sweep``; otherwise ``sweep`` sees to it. In the
     place of ``{keys}`` stands a parameter for each key.
     """
 
+    bound: Callable[[bytes | None], bytes | str | None]
     ddl: str
     create_schema: str
     create: str
@@ -104,6 +113,7 @@ def statements(*, postgresql: bool, table: str, schema: str | None) -> Statement
         "by_user_id": f"{quote}{table}_by_user_id{quote}",
         "number": str(int.from_bytes(digest[:8], signed=True)),
         "page": str(PAGE),
+        "bytes": "%s" if postgresql else "UNHEX(%s)",
     }
     ddl = (_POSTGRESQL_TABLE if postgresql else _MARIADB_TABLE).format_map(names)
     # CREATE ... IF NOT EXISTS fails when it is raced. PostgreSQL runs the lines of one query as one transaction.
@@ -124,4 +134,14 @@ def statements(*, postgresql: bool, table: str, schema: str | None) -> Statement
         "keys": _KEYS,
     }
     filled = {verb: text.format_map(names) for verb, text in texts.items()}
-    return Statements(ddl=ddl, create_schema=turn.format_map(names) + ddl, **filled)
+    return Statements(_as_they_are if postgresql else _in_hex, ddl=ddl, create_schema=turn.format_map(names) + ddl, **filled)
+
+
+def _as_they_are(data: bytes | None) -> bytes | None:
+    return data
+
+
+def _in_hex(data: bytes | None) -> str | None:
+    # The drivers of MariaDB and MySQL write parameters into the text of the statement. In charsets such as gbk, with a driver
+    # that escapes bytes or text by backslashes, a quote in the data could end the literal: so nothing leaves here but digits.
+    return None if data is None else data.hex()
