@@ -13,6 +13,7 @@ from session_middleware.exceptions import (
     SessionTooLarge,
     StoreError,
     StoreUnavailable,
+    StoreUnusable,
 )
 from session_middleware.lifetime import Lifetime
 from session_middleware.manager import Forget, Send, SessionInfo, SessionManager
@@ -51,6 +52,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreUnavailable",
+    "StoreUnusable",
     "Stored",
     "Sweepable",
     "UserIndexed",

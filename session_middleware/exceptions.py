@@ -22,6 +22,10 @@ class StoreUnavailable(StoreError):
     """The store could not be asked, or did not answer in its time; the driver's error is the cause."""
 
 
+class StoreUnusable(StoreUnavailable, ConfigurationError):
+    """The store will not work before somebody changes something, which the message names: it does not start, either."""
+
+
 class PayloadError(SessionError):
     """A value cannot be encoded, or stored bytes cannot be decoded.
 

@@ -173,8 +173,10 @@ class SQLAlchemyStore:
             self._budget.start()
             rows, _ = self._ask(fetch, sql, (*parameters, last), may_be_late=True)
             now, count = time.time(), len(rows)
-            yield from (key for key, expires_at in rows if expires_at > now)
-            last = rows[-1][0] if rows else last
+            # Some connections give bytes for all text.
+            keys = [key if isinstance(key, str) else bytes(key).decode() for key, _ in rows]
+            yield from (key for key, (_, expires_at) in zip(keys, rows, strict=True) if expires_at > now)
+            last = keys[-1] if keys else last
 
     def _has(self, key: str, version: int | None) -> bool:
         """Return ``True`` if *version* is what is under the key (``None``: nothing): a write that got no answer was done.

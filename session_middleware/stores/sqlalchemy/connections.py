@@ -139,7 +139,7 @@ class LentConnections:
                 lent.pooled.invalidate()
         except BaseException as problem:
             lent.pooled.invalidate()
-            if driver_error(problem, self._engine) is None:
+            if driver_error(problem) is None:
                 raise
 
     def discard(self, lent: Lent) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from sqlalchemy import Engine
 
-from session_middleware.exceptions import StoreUnavailable
+from session_middleware.exceptions import StoreUnavailable, StoreUnusable
 from session_middleware.stores.breaker import Breaker
 from session_middleware.stores.sqlalchemy.connections import Connections
 from session_middleware.stores.sqlalchemy.drivers import Budget
@@ -53,7 +53,9 @@ class Database:
         self._connections = connections
         self._budget = budget
         self._server = server
+        fits = "client_encoding=utf8" if engine.dialect.name == "postgresql" else "charset=utf8mb4"
         self._hints = {
+            Verdict.UNFIT: f" while connecting; look at the options of the URL, or of the engine: {fits} fits everywhere",
             Verdict.NO_TABLE: "; make the table by the statements that SQLAlchemyStore.ddl() returns",
             Verdict.NOT_PERMITTED: f"; this user needs SELECT, INSERT, UPDATE and DELETE on {table}, which somebody who may"
             " has to make by the statements that SQLAlchemyStore.ddl() returns",
@@ -122,7 +124,7 @@ class Database:
             lent = connections.take()
             answer = run(connections.cursor(lent), sql, parameters)
         except BaseException as problem:
-            error = driver_error(problem, self._engine)
+            error = driver_error(problem)
             found = None if error is None else verdict(error, self._engine, lent and lent.driver)
             if lent is not None:
                 (connections.give_back if found is Verdict.TAKEN else connections.discard)(lent)
@@ -143,4 +145,6 @@ class Database:
     def _failed(self, failure: _Failure, may_be_late: bool = False) -> StoreUnavailable:
         if failure.verdict in (Verdict.LOST, Verdict.UNREACHABLE) and (self._budget.left() or not may_be_late):
             self._breaker.failed()
-        return self.unavailable(reason(failure.error) + self._hints.get(failure.verdict, ""))
+        text = f"{self._server}: {reason(failure.error, self._engine)}"
+        hint = self._hints.get(failure.verdict)
+        return StoreUnavailable(text) if hint is None else StoreUnusable(text + hint)

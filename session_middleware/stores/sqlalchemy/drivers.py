@@ -76,6 +76,8 @@ def psycopg_connect(driver: Any, budget: Budget) -> Connect:
         # There is an index for each order that is asked for. But for each page of a list the planner might sort all rows of
         # a user, where they have become more than it knows of.
         "options": f"-c statement_timeout={ceil(_SHARE * budget.seconds * 1000)} -c enable_sort=off",
+        # In a database of SQL_ASCII there is no other charset than what the client takes for one.
+        "client_encoding": "utf8",
         "tcp_user_timeout": ceil(budget.seconds * 1000),
         "keepalives_idle": 60,
         "fallback_application_name": "session_middleware",

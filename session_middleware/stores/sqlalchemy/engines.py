@@ -20,6 +20,9 @@ _DRIVERS: Final = {
 }
 _KNOWN: Final = "postgresql: (with psycopg 3), mariadb: and mysql: (with PyMySQL)"
 
+# Of an application's engine. Others write parameters in another way, or keep a statement's error from the next ones.
+_FIT: Final = ("psycopg", "psycopg2", "pymysql", "mysqldb", "mysqlconnector")
+
 # Whose connection may be in the middle of a transaction of the application.
 _SHARING_POOLS: Final = (StaticPool, SingletonThreadPool, AssertionPool)
 
@@ -69,8 +72,10 @@ def own_engine(url: URL, budget: Budget) -> Engine:
             **special,
         )
     except ModuleNotFoundError as error:
-        package = "psycopg[binary]" if url.drivername == _PSYCOPG else "PyMySQL"
-        raise ConfigurationError(f"{url.drivername}: needs {package}: pip install '{package}'") from error
+        extra = "postgresql" if url.drivername == _PSYCOPG else "mariadb"
+        raise ConfigurationError(
+            f"{url.drivername}: needs {error.name}: pip install 'session-middleware[{extra}]'"
+        ) from error
     driver: Any = engine.dialect.dbapi
     connect = psycopg_connect(driver, budget) if url.drivername == _PSYCOPG else pymysql_connect(driver, budget)
     _refuse_unknown_options(engine)
@@ -104,6 +109,13 @@ def _refuse_unknown_options(engine: Engine) -> None:
     if engine.url.query.get("ssl_disabled", "true") != "true":
         raise ConfigurationError("the URL of the database: write ssl_disabled=true, or leave it out")
     _, parameters = engine.dialect.create_connect_args(engine.url)
+    charset = parameters.get("charset", "utf8mb4")
+    try:
+        "".encode(driver.connections.charset_by_name(charset).encoding)
+    except (AttributeError, LookupError):
+        raise ConfigurationError(
+            f"the URL of the database: charset={charset!r}: leave it out; no text of a session depends on it"
+        ) from None
     if unknown := sorted(parameters.keys() - inspect.signature(driver.connections.Connection).parameters.keys()):
         raise ConfigurationError(f"the URL of the database: invalid connection option {unknown[0]!r}")
 
@@ -115,7 +127,7 @@ def fit_engine(engine: object) -> Engine:
     dialect = engine.dialect
     if dialect.name not in ("postgresql", "mysql", "mariadb"):
         raise ConfigurationError(f"{dialect.name}: sessions are not kept there by this store; known are {_KNOWN}")
-    if dialect.is_async or dialect.paramstyle not in ("format", "pyformat"):
+    if dialect.is_async or dialect.driver not in _FIT:
         raise ConfigurationError(f"the engine's driver {dialect.driver} does not fit; use psycopg, or PyMySQL")
     if isinstance(engine.pool, _SHARING_POOLS):
         raise ConfigurationError(

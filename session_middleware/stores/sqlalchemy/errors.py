@@ -21,6 +21,8 @@ class Verdict(Enum):
     """It was not applied, because there is a row with this key."""
     UNREACHABLE = auto()
     """It was not sent, for want of a connection."""
+    UNFIT = auto()
+    """The driver cannot even connect, for a reason that is none of the server's."""
     NO_TABLE = auto()
     OTHER_TABLE = auto()
     """There is a table, and it has other columns."""
@@ -45,6 +47,8 @@ _CLIENT_ERRORS: Final = 2000
 
 def verdict(error: Any, engine: Engine, connection: Any) -> Verdict:
     """Return what the *error* of a statement means; *connection* is the driver's own, ``None`` if it could not be opened."""
+    if not _is_meant(error, engine):
+        return Verdict.UNFIT if connection is None else Verdict.REFUSED
     code: object = error.args[0] if error.args else None
     if not isinstance(code, int):
         code = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
@@ -62,19 +66,26 @@ def verdict(error: Any, engine: Engine, connection: Any) -> Verdict:
     return Verdict.REFUSED
 
 
-def driver_error(error: BaseException, engine: Engine) -> Exception | None:
-    """Return *error* as the driver raised it; ``None`` if it comes from outside."""
+def driver_error(error: BaseException) -> Exception | None:
+    """Return *error* as the driver raised it, which may be anything; ``None`` if it comes from outside."""
     if isinstance(error, DBAPIError) and isinstance(error.orig, Exception):
         return error.orig
-    return error if isinstance(error, (engine.dialect.loaded_dbapi.Error, SQLAlchemyError, OSError)) else None
+    return error if isinstance(error, Exception) else None
 
 
-def reason(error: Exception) -> str:
+def reason(error: Exception, engine: Engine) -> str:
     """Return what *error* says in one line, without the values that it may quote."""
     if isinstance(error, PoolTimeout):
         return "all connections of the engine's pool are in use"
+    if not _is_meant(error, engine):
+        return type(error).__name__
     text = getattr(getattr(error, "diag", None), "message_primary", None)
     if text is None and len(error.args) > 1 and isinstance(error.args[0], int):
         text = error.args[1]
     lines = str(text or error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def _is_meant(error: object, engine: Engine) -> bool:
+    """Tell whether *error* is one of those that a driver is to raise; what its own mistakes raise is not."""
+    return isinstance(error, (engine.dialect.loaded_dbapi.Error, SQLAlchemyError, OSError))

@@ -142,6 +142,6 @@ def _as_they_are(data: bytes | None) -> bytes | None:
 
 
 def _in_hex(data: bytes | None) -> str | None:
-    # The drivers of MariaDB and MySQL write parameters into the text of the statement. In charsets such as gbk, with a driver
-    # that escapes bytes or text by backslashes, a quote in the data could end the literal: so nothing leaves here but digits.
+    # The drivers of MariaDB and MySQL write parameters into the text of the statement. In charsets such as gbk, with a
+    # driver that escapes by backslashes, a quote in the data could end the literal: so nothing leaves here but digits.
     return None if data is None else data.hex()
