@@ -3,7 +3,10 @@
 import gc
 import importlib
 import inspect
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from configparser import ConfigParser
 from pathlib import Path
@@ -30,6 +33,7 @@ from session_middleware.rules import OVERLAP, WINDOW
 from session_middleware.stores.memcached import MemcachedStore
 from session_middleware.stores.redis import RedisStore
 from session_middleware.stores.sqlalchemy import SQLAlchemyStore
+from session_middleware.testing import a_key, created
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -175,6 +179,25 @@ def test_moving_in_needs_nothing_from_those_who_have_moved() -> None:
 
     assert counts_visits(application)
     application.manager.store.close()
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_backup_holds_what_the_site_had_stored() -> None:
+    """As the lines stand: while the site runs; and what has come since is not there any more."""
+    backup, restore = blocks("sh")[-2:]
+    shell = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.defpath])}
+    store = SQLiteStore("sessions.sqlite3")
+    before = created(store, key := a_key())
+    subprocess.run(["sh", "-ec", backup], env=shell, check=True)
+    created(store, later := a_key())
+    store.close()
+    subprocess.run(["sh", "-ec", restore], env=shell, check=True)
+    restored = SQLiteStore("sessions.sqlite3")
+
+    assert restored.load(key) == before
+    assert restored.load(later) is None
+    assert not Path("backup.sqlite3").exists()
+    restored.close()
 
 
 def test_two_sites_on_one_server_have_each_a_prefix_and_a_namespace() -> None:

@@ -45,6 +45,7 @@ def sqlite(path: Path) -> Iterator[SQLiteStore]:
 @pytest.fixture
 def raw(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection to the same file that is not ours: a foreign writer, or an eye that looks into it."""
+    path.touch(0o600)
     connection = sqlite3.connect(path, isolation_level=None, timeout=5, check_same_thread=False)
     yield connection
     connection.close()

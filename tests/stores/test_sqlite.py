@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from session_middleware import ConfigurationError, Record, SQLiteStore, StoreUnavailable
+from session_middleware import ConfigurationError, Record, SQLiteStore, StoreUnavailable, StoreUnusable
 from session_middleware.stores import sqlite as module
 from session_middleware.testing import (
     ScannableContract,
@@ -32,11 +32,16 @@ from tests.stores.conftest import Script
 
 SCHEMA_VERSION = 1
 
+# Where time is not what is tested, a busy machine is waited for (seconds).
+PATIENCE = 10.0
+
 
 class TestSQLiteStore(StoreContract, SweepableContract, UserIndexContract, ScannableContract):
     @pytest.fixture
-    def store(self, sqlite: SQLiteStore) -> SQLiteStore:
-        return sqlite
+    def store(self, path: Path) -> Iterator[SQLiteStore]:
+        store = SQLiteStore(path, timeout=PATIENCE)
+        yield store
+        store.close()
 
 
 class TestDurableSQLiteStore(StoreContract):
@@ -44,7 +49,7 @@ class TestDurableSQLiteStore(StoreContract):
 
     @pytest.fixture
     def store(self, path: Path) -> SQLiteStore:
-        return SQLiteStore(path, durability="full")
+        return SQLiteStore(path, durability="full", timeout=PATIENCE)
 
 
 class TestSQLiteStoreInAnotherProcess(StoreContract, UserIndexContract):
@@ -52,7 +57,7 @@ class TestSQLiteStoreInAnotherProcess(StoreContract, UserIndexContract):
 
     @pytest.fixture
     def store(self, path: Path) -> "Alternating":
-        return Alternating(SQLiteStore(path), SQLiteStore(path))
+        return Alternating(SQLiteStore(path, timeout=PATIENCE), SQLiteStore(path, timeout=PATIENCE))
 
 
 class Alternating:
@@ -127,19 +132,46 @@ def test_a_dangling_link_is_followed(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_file_that_others_may_read_is_used_with_a_warning(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """F-S7: its mode may be on purpose, so it stays; it is said once."""
-    created(SQLiteStore(path), a_key())
-    path.chmod(0o644)
-    store = SQLiteStore(path)
-    for _ in range(3):
-        created(store, a_key())
-        store.close()
+@pytest.mark.parametrize("companion", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
+def test_a_file_that_is_open_to_others_is_refused(companion: str, mode: int, path: Path) -> None:
+    """F-S7: others may have read what is in it, or have written it; with its mode put right, or told so, it is used."""
+    store, key = SQLiteStore(path), a_key()
+    created(store, key)
+    file = Path(f"{path}{companion}")
+    file.chmod(mode)
+    for refused in (SQLiteStore(path).load, SQLiteStore(path).delete):
+        with pytest.raises(
+            StoreUnusable, match=rf"{file} is open to other users \(mode {mode:o}\): chmod 600, .* shared=True"
+        ):
+            refused(key)
+    assert loaded(SQLiteStore(path, shared=True), key).value == b"value"
+    assert stat.S_IMODE(file.stat().st_mode) == mode
 
-    assert [message for message in caplog.messages if "mode" in message] == [
-        f"{path} is open to other users (mode 644); 0600 is enough"
-    ]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    file.chmod(0o600)
+    assert loaded(SQLiteStore(path), key).value == b"value"
+
+
+@pytest.mark.parametrize("companion", ["", "-wal", "-shm"])
+def test_a_file_of_another_user_is_refused(companion: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F-S7: who made it can open it again, and sign in as anybody, whatever its mode is now."""
+    key, file, look, uid = a_key(), f"{path}{companion}", os.stat, os.geteuid()
+    live = SQLiteStore(path)
+    created(live, key)
+
+    def of_another(name: Any, **options: Any) -> os.stat_result:
+        found = look(name, **options)
+        return os.stat_result((*found[:4], uid + 1, *found[5:])) if os.fspath(name) == file else found
+
+    monkeypatch.setattr(os, "stat", of_another)
+    with pytest.raises(
+        StoreUnusable, match=f"{file} belongs to the user with the number {uid + 1}, this process to {uid}: .* shared=True"
+    ):
+        SQLiteStore(path).load(key)
+    assert loaded(SQLiteStore(path, shared=True), key).value == b"value"
+
+    monkeypatch.delattr(os, "geteuid")  # a system where users have no numbers
+    assert loaded(SQLiteStore(path), key).value == b"value"
 
 
 def test_nothing_is_made_before_the_first_use(path: Path) -> None:
@@ -171,6 +203,35 @@ def test_it_opens_at_most_one_connection_per_thread_at_work(sqlite: SQLiteStore)
     assert len(sqlite._connections.idle) == len(sqlite._connections.known)
 
 
+def test_connections_that_nobody_needs_are_closed(sqlite: SQLiteStore) -> None:
+    """Promise 13: after a burst, those that have rested for a minute; those that are in use one after the other stay."""
+    connections, now = sqlite._connections, time.monotonic()
+    connections.take(now)
+    taken = [connections.take(now) for _ in range(9)]
+    for cursor in taken:
+        connections.give_back(cursor)
+    connections.give_back(connections.take(now + 1))
+    assert len(connections.idle) == 9
+
+    for later in (61.5, 62, 122.5):
+        two = [connections.take(now + later) for _ in range(2)]
+        for cursor in two:
+            connections.give_back(cursor)
+    assert len(connections.idle) == 2
+    assert sqlite.create(a_key(), a_record())
+
+
+def test_no_more_connections_stay_open_than_wanted(path: Path) -> None:
+    """``max_idle``: however many were needed at once."""
+    store = SQLiteStore(path, max_idle=2)
+    taken = [store._connections.take(time.monotonic()) for _ in range(5)]
+    for cursor in taken:
+        store._connections.give_back(cursor)
+
+    assert len(store._connections.idle) == len(store._connections.known) == 2
+    assert store.create(a_key(), a_record())
+
+
 @pytest.mark.parametrize("version", ["walresetbug", None])
 def test_a_sqlite_with_the_wal_reset_defect_is_said_once(
     version: str | None, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -194,6 +255,10 @@ def test_a_sqlite_with_the_wal_reset_defect_is_said_once(
         ({"timeout": True}, "timeout=True: write seconds"),
         ({"timeout": "1"}, "timeout='1': write seconds"),
         ({"timeout": float("nan")}, "timeout=nan: write seconds"),
+        ({"shared": "no"}, "shared='no': write True or False"),
+        ({"max_idle": 0}, "max_idle=0: write a whole number above 0, or None"),
+        ({"max_idle": True}, "max_idle=True: write a whole number"),
+        ({"max_idle": "5"}, "max_idle='5': write a whole number"),
     ],
 )
 def test_options_that_cannot_work_do_not_start(path: Path, options: dict[str, Any], message: str) -> None:
@@ -212,6 +277,18 @@ def test_paths_that_cannot_work_do_not_start(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigurationError, match=message):
             SQLiteStore(path)
+
+
+def test_a_working_directory_that_is_gone_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 15: what a relative path would begin with is not there."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(
+        ConfigurationError, match=r"'sessions\.sqlite3': the working directory is gone; write an absolute path"
+    ):
+        SQLiteStore("sessions.sqlite3")
 
 
 class _BytesPath:
@@ -279,7 +356,72 @@ def test_a_file_system_without_a_write_ahead_log_is_said_once(
     assert caplog.messages[0].startswith(f"{path}: this file system has no write-ahead log (journal_mode is delete)")
 
 
+def test_a_file_without_a_write_ahead_log_gets_it_back(sqlite: SQLiteStore, path: Path, raw: sqlite3.Connection) -> None:
+    """A copy by ``VACUUM INTO`` has none, nor has a file that somebody has opened with other settings."""
+    created(sqlite, key := a_key())
+    sqlite.close()
+    assert raw.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
+
+    assert loaded(sqlite, key).value == b"value"
+    assert setting(sqlite, "journal_mode") == "wal"
+
+
+def test_a_file_that_others_use_without_a_write_ahead_log_is_used(sqlite: SQLiteStore, raw: sqlite3.Connection) -> None:
+    """It gets it back when they are done."""
+    created(sqlite, key := a_key())
+    sqlite.close()
+    raw.execute("PRAGMA journal_mode = DELETE")
+    raw.execute("BEGIN")
+    raw.execute("SELECT * FROM sessions").fetchall()
+
+    assert loaded(sqlite, key).value == b"value"
+    sqlite.close()
+    raw.execute("COMMIT")
+    assert setting(sqlite, "journal_mode") == "wal"
+
+
+def test_a_long_reader_leaves_no_large_log(sqlite: SQLiteStore, path: Path, raw: sqlite3.Connection) -> None:
+    """Promise 13: the -wal that had to grow meanwhile is cut when it is begun anew."""
+    log = Path(f"{path}-wal")
+    created(sqlite, a_key())
+    raw.execute("BEGIN")
+    raw.execute("SELECT * FROM sessions").fetchall()
+    while log.stat().st_size < 12 * 1024 * 1024:
+        created(sqlite, a_key(), a_record(bytes(200_000)))
+    raw.execute("COMMIT")
+    for _ in range(3):
+        created(sqlite, a_key())
+
+    assert log.stat().st_size <= 4 * 1024 * 1024
+
+
 # The tables
+
+
+def test_a_dump_is_used(path: Path, tmp_path: Path) -> None:
+    """It holds our tables, but not the numbers by which we know them; also what ANALYZE has noted, or one index less."""
+    store, key = SQLiteStore(path), a_key()
+    created(store, key, a_record(user_id="alice"))
+    setting(store, "user_version")
+    store._connections.idle[-1].execute("ANALYZE")
+    store.close()
+    with sqlite3.connect(path) as connection:
+        lines = list(connection.iterdump())
+    connection.close()
+    for number, left_out in enumerate(("nothing", "CREATE INDEX sessions_by_user_id")):
+        restored = tmp_path / f"{number}.sqlite3"
+        restored.touch(0o600)
+        with sqlite3.connect(restored, isolation_level=None) as connection:
+            connection.executescript("".join(line for line in lines if not line.startswith(left_out)))
+        connection.close()
+        store = SQLiteStore(restored)
+
+        assert loaded(store, key).value == b"value"
+        assert listed(store, "alice") == [key]
+        assert setting(store, "user_version") == SCHEMA_VERSION
+        assert setting(store, "journal_mode") == "wal"
+        assert "sessions_by_user_id" in plan(store, module._KEYS_OF)
+        store.close()
 
 
 def test_sixteen_processes_make_one_schema(quick_directory: Path, script: Script) -> None:
@@ -336,7 +478,14 @@ def test_a_schema_that_another_process_made_meanwhile_is_used(path: Path, monkey
         (["PRAGMA user_version = 0"], "its tables have version 0; this package knows version 1"),
         (["PRAGMA user_version = 2"], "its tables have version 2; this package knows version 1"),
         (["PRAGMA application_id = 7"], "this is a database of something else; give the sessions a file of their own"),
-        (["PRAGMA application_id = 0", "PRAGMA user_version = 0"], "this is a database of something else"),
+        (
+            ["PRAGMA application_id = 0", "PRAGMA user_version = 0", "CREATE TABLE other (n)"],
+            "this is a database of something else",
+        ),
+        (
+            ["PRAGMA application_id = 0", "PRAGMA user_version = 0", "ALTER TABLE sessions ADD COLUMN other"],
+            "this is a database of something else",
+        ),
     ],
 )
 def test_tables_that_it_does_not_know_are_left_alone(path: Path, statements: list[str], message: str) -> None:
@@ -372,6 +521,7 @@ def test_a_database_of_something_else_is_left_alone(path: Path) -> None:
         connection.execute("CREATE TABLE sessions (key TEXT, value BLOB)")
         connection.execute("INSERT INTO sessions VALUES ('key', 'theirs')")
     connection.close()
+    path.chmod(0o600)
     before = path.read_bytes()
 
     with pytest.raises(StoreUnavailable, match="a database of something else"):
@@ -471,6 +621,7 @@ def test_a_listing_holds_nothing_between_two_pages(
     sqlite: SQLiteStore, raw: sqlite3.Connection, listing: Callable[[SQLiteStore], Iterator[str]]
 ) -> None:
     """Promise 13: no transaction is open, so nobody is stopped, and a page more does not depend on the one before."""
+    sqlite._connections.timeout = PATIENCE
     keys = filled(sqlite, 2500, user_id="alice")
     found = listing(sqlite)
     first = next(found)

@@ -148,7 +148,8 @@ def test_the_timeout_covers_waiting_for_other_threads_and_opening(
             verbs[verb]()
         return time.monotonic() - started
 
-    assert max(race(*[time_to_fail] * 8)) < 1.1 * timeout
+    # One by one they would take eight times as long; a busy machine lets eight threads run late.
+    assert max(race(*[time_to_fail] * 8)) < 3 * timeout
     raw.close()
     assert store.create(a_key(), a_record())
 
@@ -463,7 +464,7 @@ def test_a_corrupt_file_never_shows_wrong_data(good: Path, quick_directory: Path
 
         for companion in ("-wal", "-shm"):
             Path(f"{path}{companion}").unlink(missing_ok=True)
-        shutil.copyfile(good, path.with_suffix(".good"))
+        shutil.copy(good, path.with_suffix(".good"))
         path.with_suffix(".good").replace(path)
         assert all(loaded(store, key).value == value_of(key) for key in KEYS[::3]), name
         store.close()
@@ -546,6 +547,7 @@ def test_an_emptied_file_is_not_taken_for_a_new_one(path: Path) -> None:
     content, wal = path.read_bytes(), Path(f"{path}-wal").read_bytes()
     store.close()
     path.write_bytes(b"")
+    Path(f"{path}-wal").touch(0o600)
     Path(f"{path}-wal").write_bytes(wal)
 
     for _ in range(2):
@@ -713,7 +715,7 @@ def test_a_file_that_takes_the_place_is_not_mixed_with_the_old_one(sqlite: SQLit
     """F-S6: the -wal of the old file is not read as that of the new one."""
     for key in KEYS:
         created(sqlite, key, a_record(b"old"))
-    shutil.copyfile(good, path.with_suffix(".good"))
+    shutil.copy(good, path.with_suffix(".good"))
     path.with_suffix(".good").replace(path)
     look_now(sqlite)
 
@@ -752,7 +754,7 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_noticed(
     def replace(*args: object, **kwargs: object) -> Connection:
         connection = connect(*args, **kwargs)  # type: ignore[call-overload]
         connection.execute("SELECT * FROM sqlite_master").fetchall()
-        shutil.copyfile(good, path.with_suffix(".good"))
+        shutil.copy(good, path.with_suffix(".good"))
         path.with_suffix(".good").replace(path)
         return connection  # type: ignore[no-any-return]
 

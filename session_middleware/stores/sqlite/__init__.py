@@ -64,7 +64,9 @@ class SQLiteStore:
     ``durability="normal"``: a crash of the process loses nothing that was acknowledged; a power cut may lose the last
     moments, and never tears a record. ``"full"`` keeps these too, for one disk flush a write. ``timeout`` (seconds)
     bounds what one verb waits for other writers. The file must be on a local disk and belong to this store alone; if it
-    is deleted, moved or replaced while it is open, this is noticed within a second of use.
+    is deleted, moved or replaced while it is open, this is noticed within a second of use. It must belong to the user who
+    runs the process and be closed to all others, its companions too, unless *shared*. Connections that nobody has needed
+    for a minute are closed; *max_idle*: no more than that many stay open unused.
     """
 
     _warned = False
@@ -75,21 +77,30 @@ class SQLiteStore:
         *,
         durability: Literal["normal", "full"] = "normal",
         timeout: float = 1.0,
+        shared: bool = False,
+        max_idle: int | None = None,
     ) -> None:
         if durability not in ("normal", "full"):
             raise ConfigurationError(f"durability={durability!r}: write 'normal' or 'full'")
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 60:
             raise ConfigurationError(f"timeout={timeout!r}: write seconds, above 0 and up to 60")
+        if not isinstance(shared, bool):
+            raise ConfigurationError(f"shared={shared!r}: write True or False")
+        if max_idle is not None and (isinstance(max_idle, bool) or not isinstance(max_idle, int) or max_idle < 1):
+            raise ConfigurationError(f"max_idle={max_idle!r}: write a whole number above 0, or None")
         if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str) or "\0" in os.fspath(path):
             raise ConfigurationError(f"{path!r} is not the path of a file: write a str or a pathlib.Path, without NUL")
         if not os.fspath(path) or os.fspath(path) == ":memory:":
             raise ConfigurationError(f"{os.fspath(path)!r} is not a file: write its path, or use MemoryStore()")
-        self.path = Path(os.path.realpath(path))
+        try:
+            self.path = Path(os.path.realpath(path))
+        except FileNotFoundError:
+            raise ConfigurationError(f"{os.fspath(path)!r}: the working directory is gone; write an absolute path") from None
         if self.path.is_dir():
             raise ConfigurationError(f"{self.path} is a directory: write the path of a file in it")
         if not self.path.parent.is_dir():
             raise ConfigurationError(f"{self.path}: there is no such directory; create it, or write another path")
-        self._connections = Connections(self.path, durability, timeout)
+        self._connections = Connections(self.path, durability=durability, timeout=timeout, shared=shared, max_idle=max_idle)
         self._take, self._give_back = self._connections.take, self._connections.give_back
         self._turn = RLock()
         around_forks(self, in_child=SQLiteStore._after_fork)
@@ -108,12 +119,25 @@ class SQLiteStore:
         if path.strip("/") and not path.startswith("///"):
             raise ConfigurationError(f"sqlite:{path}: a path stands after three slashes; write sqlite:///{path}")
         found = options("sqlite", split(url).query)
-        refuse_unknown("sqlite", found, ("durability", "timeout"))
+        refuse_unknown("sqlite", found, ("durability", "timeout", "shared", "max_idle"))
+        shared, max_idle = found.get("shared", "false"), found.get("max_idle")
+        if shared not in ("true", "false"):
+            raise ConfigurationError(f"shared={shared!r}: write true or false")
         return cls(
             path.removeprefix("//").removeprefix("/"),
             durability=found.get("durability", "normal"),  # type: ignore[arg-type]  # the constructor checks it
             timeout=number(float, "timeout", found.get("timeout", "1")),
+            shared=shared == "true",
+            max_idle=None if max_idle is None else number(int, "max_idle", max_idle),
         )
+
+    def open(self) -> None:
+        """Make the file and its tables unless they are there; keep nothing open.
+
+        Raise :exc:`StoreUnusable` if that will not work however often it is tried, :exc:`StoreUnavailable` if not now.
+        """
+        self._give_back(self._take(time.monotonic()))
+        self.close()
 
     def create(self, key: str, record: Record) -> bool:
         return self._write(_CREATE, (row_of(key), key, *record, time.time()), time.monotonic()) == 1

@@ -1,6 +1,7 @@
 """The connections to one SQLite file: opened when needed, used again, never carried over a fork. It knows no verb."""
 
 import ctypes
+import errno
 import gc
 import logging
 import os
@@ -14,7 +15,7 @@ from threading import RLock
 from typing import Final
 from weakref import WeakSet
 
-from session_middleware.exceptions import StoreUnavailable
+from session_middleware.exceptions import StoreUnavailable, StoreUnusable
 from session_middleware.stores.forks import around_forks
 from session_middleware.stores.sqlite.files import PAGE_SIZE, DatabaseFiles, Identity
 
@@ -29,7 +30,7 @@ _SCHEMA_VERSION: Final = 1
 # The value comes last: it may go on in other pages, and damage to these must not make a record look expired.
 # What is swept is found by sweep_at, which is never before expires_at, and seldom changes when that does.
 _SCHEMA: Final = (
-    """CREATE TABLE sessions (
+    """CREATE TABLE IF NOT EXISTS sessions (
         id INTEGER PRIMARY KEY,
         key TEXT NOT NULL,
         version INTEGER NOT NULL,
@@ -38,13 +39,20 @@ _SCHEMA: Final = (
         user_id TEXT,
         value BLOB NOT NULL
     )""",
-    "CREATE INDEX sessions_by_sweep_at ON sessions (sweep_at)",
-    "CREATE INDEX sessions_by_user_id ON sessions (user_id) WHERE user_id IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS sessions_by_sweep_at ON sessions (sweep_at)",
+    "CREATE INDEX IF NOT EXISTS sessions_by_user_id ON sessions (user_id) WHERE user_id IS NOT NULL",
     f"PRAGMA application_id = {_APPLICATION_ID}",
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
 _STATE: Final = """SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master)
     FROM pragma_application_id, pragma_user_version"""
+
+# What a dump keeps of a database: its tables, but not the two numbers.
+_NAMES: Final = {"sessions", "sessions_by_sweep_at", "sessions_by_user_id"}
+_COLUMNS: Final = ["id", "key", "version", "expires_at", "sweep_at", "user_id", "value"]
+
+# That much stays of a -wal file that a long reader has let grow (bytes).
+_WAL_KEPT: Final = 4 * 1024 * 1024
 
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _LONGEST_PAUSE: Final = 0.01
@@ -52,6 +60,14 @@ _random: Final = secrets.SystemRandom()
 
 # How often a connection looks whether its files are still those at the path (seconds).
 _LOOK_EVERY: Final = 1.0
+
+
+# How long connections rest before they are closed (seconds).
+_REST: Final = 60.0
+
+# What does not pass by itself.
+_LASTING: Final = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY)
+_LASTING_ERRORS: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
 
 
 class Connection(sqlite3.Connection):
@@ -88,17 +104,19 @@ class Connections:
     """Hands out connections to the file at *path*, each to one user at a time, making file and tables if there are none.
 
     A connection is handed out as its cursor. *timeout* (seconds) bounds what is waited for other processes, from the moment
-    on that the caller names.
+    on that the caller names. No more than *max_idle* stay open unused, and none for long.
     """
 
-    def __init__(self, path: Path, durability: str, timeout: float) -> None:
+    def __init__(self, path: Path, *, durability: str, timeout: float, shared: bool, max_idle: int | None) -> None:
         self.timeout = timeout
         self.idle: list[Cursor] = []
         self.known: WeakSet[Connection] = WeakSet()
-        self.give_back: Callable[[Cursor], None] = self.idle.append
+        self.give_back: Callable[[Cursor], None] = self.idle.append if max_idle is None else self._keep_or_close
+        self._max_idle = max_idle
+        self._resting, self._look_at_rest = 0, 0.0
         self._path = path
         self._synchronous = durability
-        self._files = DatabaseFiles(path)
+        self._files = DatabaseFiles(path, shared)
         self._gate = RLock()
         self._warned_of_journal = False
         around_forks(
@@ -115,8 +133,12 @@ class Connections:
             while (connection := cursor.connection).pid != os.getpid():
                 cursor = self.idle.pop()
         except IndexError:
+            self._resting = 0
             return self._open(started)
+        if (resting := len(self.idle)) < self._resting:
+            self._resting = resting
         if started >= connection.look_at:
+            self._end_rest(started)
             if self._files.is_empty():
                 # Closing it would write what its -wal holds into the empty file, and let that pass for a whole one.
                 self.give_back(cursor)
@@ -132,6 +154,21 @@ class Connections:
         with suppress(IndexError):
             while True:
                 self.idle.pop().connection.close()
+
+    def _keep_or_close(self, cursor: Cursor) -> None:
+        if len(self.idle) < (self._max_idle or 0):
+            self.idle.append(cursor)
+        else:
+            cursor.connection.close()
+
+    def _end_rest(self, now: float) -> None:
+        """Close as many connections as nobody has needed since this was last done: those at the bottom have rested."""
+        if now >= self._look_at_rest:
+            self._look_at_rest = now + _REST
+            resting, self._resting = self._resting, len(self.idle)
+            with suppress(IndexError):
+                for _ in range(resting):
+                    self.idle.pop(0).connection.close()
 
     def may_wait(self, error: sqlite3.Error | OSError, started: float) -> bool:
         """Wait a moment if *error* is that another writes just now and there is time left; return whether it was so.
@@ -190,7 +227,8 @@ class Connections:
                 return self._connect().cursor(Cursor)
             except (sqlite3.Error, OSError) as error:
                 if not self.may_wait(error, started):
-                    raise self.unavailable(error) from error
+                    kind = StoreUnusable if _lasts(error) else StoreUnavailable
+                    raise kind(f"{self._path}: {error}") from error
 
     def _connect(self) -> Connection:
         with self._gate:
@@ -215,9 +253,23 @@ class Connections:
 
     def _make_schema(self, connection: Connection) -> None:
         """Make the tables if the database is empty; raise unless they are ours, and of a version that we know."""
-        if self._is_ready(connection):
+        if is_ready := self._is_ready(connection):
+            # A copy, or who has opened the file with other settings, may have left it without a write-ahead log.
+            with suppress(sqlite3.OperationalError):  # others are using it just now; it works without
+                self._use_log(connection)
+        else:
+            connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+            self._use_log(connection)
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT}")
+        if is_ready:
             return
-        connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+        connection.execute("BEGIN IMMEDIATE")
+        if not self._is_ready(connection):
+            for statement in _SCHEMA:
+                connection.execute(statement)
+        connection.execute("COMMIT")
+
+    def _use_log(self, connection: Connection) -> None:
         (journal,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if journal != "wal" and not self._warned_of_journal:
             self._warned_of_journal = True
@@ -227,18 +279,31 @@ class Connections:
                 self._path,
                 journal,
             )
-        connection.execute("BEGIN IMMEDIATE")
-        if not self._is_ready(connection):
-            for statement in _SCHEMA:
-                connection.execute(statement)
-        connection.execute("COMMIT")
 
     def _is_ready(self, connection: Connection) -> bool:
         application_id, version, tables = connection.execute(_STATE).fetchone()
         if application_id == _APPLICATION_ID and version == _SCHEMA_VERSION:
             return True
         if application_id == _APPLICATION_ID:
-            raise self.unavailable(f"its tables have version {version}; this package knows version {_SCHEMA_VERSION}")
-        if application_id or version or tables:
-            raise self.unavailable("this is a database of something else; give the sessions a file of their own")
+            raise self._unusable(f"its tables have version {version}; this package knows version {_SCHEMA_VERSION}")
+        if application_id or version or (tables and not _is_dump(connection)):
+            raise self._unusable("this is a database of something else; give the sessions a file of their own")
         return False
+
+    def _unusable(self, reason: str) -> StoreUnusable:
+        return StoreUnusable(f"{self._path}: {reason}")
+
+
+def _is_dump(connection: Connection) -> bool:
+    """Tell whether the tables are ours, as a dump makes them again: it keeps neither the application's id nor a version."""
+    names = {
+        name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'")
+    }
+    columns = [name for (name,) in connection.execute("SELECT name FROM pragma_table_info('sessions') ORDER BY cid")]
+    return names <= _NAMES and columns == _COLUMNS
+
+
+def _lasts(error: sqlite3.Error | OSError) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _LASTING_ERRORS
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _LASTING
