@@ -30,7 +30,7 @@ class BeakerMiddleware:
 
     ``BeakerMiddleware(SessionMiddleware(app, store))``, or :meth:`from_config` with the settings of Beaker. *environ_key*:
     where it is put. *get_by_id*: let applications read and end any session by its ``id``. With Beaker, who knew an id had
-    the session anyway; here the id is public, so an application that takes one from a request would open the sessions of others.
+    the session anyway; here the id is public, so an application that takes one from a request would open anybody's sessions.
     Attributes that it lacks are those of the application.
     """
 
