@@ -105,7 +105,7 @@ class TestEveryWay:
         assert "b" not in answer(browser, "/show")["data"]
 
     def test_signing_out_ends_the_session(self, browser: Browser) -> None:
-        """Promise 5: after ``logout_user`` the old token opens nothing; the message of the next line is in a new session."""
+        """Promise 5: after ``logout_user`` the old token opens nothing; messages nobody has seen go on into a new session."""
         answer(browser, "/append")
         answer(browser, "/sign-in?id=1")
         before = browser.token
@@ -113,7 +113,7 @@ class TestEveryWay:
 
         assert browser.get("/sign-out").status == 302
         assert browser.token not in (before, None)
-        assert answer(browser, "/messages") == {"messages": [["message", "good bye"]]}
+        assert answer(browser, "/messages") == {"messages": [["message", "welcome"], ["message", "good bye"]]}
         assert answer(browser, "/show") == {"data": {}, "user": None, "name": None}
         browser.token = before
         assert answer(browser, "/show") == {"data": {}, "user": None, "name": None}

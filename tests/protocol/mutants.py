@@ -59,9 +59,9 @@ MUTANTS = {
         "revoke_all_and_sign_ins",
         SessionManager.revoke_all,
         """    self._sessions.leave_mark(self._mark_id(checked_user_id(user_id)), kept)
-    return sum(self._sessions.end(key) for key in index.keys_of(user_id) if key != keep)
+    return self._sessions.end_all(key for key in index.keys_of(user_id) if key != keep)
 """,
-        """    ended = sum(self._sessions.end(key) for key in index.keys_of(user_id) if key != keep)
+        """    ended = self._sessions.end_all(key for key in index.keys_of(user_id) if key != keep)
     self._sessions.leave_mark(self._mark_id(checked_user_id(user_id)), kept)
     return ended
 """,
