@@ -14,6 +14,7 @@ from session_middleware.stores.base import Stored
 from session_middleware.stores.memcached import MemcachedStore
 from session_middleware.testing import StoreContract, a_key, a_record, created, loaded, race
 from tests.backends.memcached import MAX_ITEM_SIZE, Memcached
+from tests.backends.twemproxy import Twemproxy
 from tests.stores.forked import in_child
 
 _DAY = 86400
@@ -35,6 +36,12 @@ def other_server() -> Iterator[Memcached]:
 def unix_server() -> Iterator[Memcached]:
     with Memcached(unix=True) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def twemproxy(server: Memcached, other_server: Memcached) -> Iterator[Twemproxy]:
+    with Twemproxy(server, other_server) as proxy:
+        yield proxy
 
 
 def open_at(*servers: Memcached, **options: Any) -> MemcachedStore:
@@ -66,6 +73,16 @@ class TestMemcachedStoreOnAUnixSocket(StoreContract):
     @pytest.fixture
     def store(self, unix_server: Memcached) -> Iterator[MemcachedStore]:
         store = open_at(unix_server)
+        yield store
+        store.close()
+
+
+class TestMemcachedStoreByTwemproxy(StoreContract):
+    """A proxy that speaks the old text protocol alone, and closes the connection at anything else."""
+
+    @pytest.fixture
+    def store(self, twemproxy: Twemproxy) -> Iterator[MemcachedStore]:
+        store = MemcachedStore(twemproxy.address, max_item_size=MAX_ITEM_SIZE, timeout=10)
         yield store
         store.close()
 
@@ -370,13 +387,16 @@ def create_many(store: MemcachedStore, size: int) -> None:
 
 
 def test_sessions_end_when_memcached_takes_no_more() -> None:
-    """With ``-M`` a full memcached refuses: reads work, writes are errors, and logging out works, either way."""
+    """With ``-M`` a full memcached refuses: reads work, writes are errors, and logging out works, either way.
+
+    Also where it has no room for an item without anything in it.
+    """
     with Memcached("-M", "-m", "8", "-I", "1m") as server:
         store = MemcachedStore(server.address)
         keys = [a_key() for _ in range(20)]
         for key in keys:
             created(store, key, a_record(b"x" * 100))
-        for size in (500_000, 50_000, 5000, 500, 100):
+        for size in (500_000, 50_000, 5000, 500, 100, 0):
             with pytest.raises(StoreUnavailable, match="out of memory"):
                 create_many(store, size)
         for key in keys[:10]:
@@ -412,6 +432,53 @@ def test_there_are_no_more_connections_than_threads_at_work(server: Memcached) -
     race(*[lambda: [created(store, a_key()) for _ in range(50)]] * 8)
 
     assert int(server.statistic("total_connections")) - before <= 8 + 2
+    store.close()
+
+
+def test_a_bound_of_connections_holds(server: Memcached) -> None:
+    """More threads than that wait for each other; also in a fork, which begins with none."""
+    store = MemcachedStore.from_url(f"memcached://{server.address}?max_connections=2&timeout=10")
+    before = int(server.statistic("total_connections"))
+
+    def work() -> None:
+        for _ in range(30):
+            created(store, a_key())
+
+    race(*[work] * 8)
+    assert int(server.statistic("total_connections")) - before <= 2 + 1
+    assert in_child(lambda: race(*[work] * 4) and None) == 0
+    store.close()
+
+
+def test_all_connections_in_use_is_no_sign_of_the_server_being_away(server: Memcached) -> None:
+    """Promise 7: it says so within its time, and keeps nobody from asking."""
+    store = open_at(server, max_connections=1, timeout=0.2)
+    peer = store._servers.server_of("")
+    peer.enter(time.monotonic())
+    with pytest.raises(StoreUnavailable, match="all 1 connections of this process are in use; raise max_connections"):
+        store.load(a_key())
+    peer.leave()
+    assert store.load(a_key()) is None
+    store.close()
+
+
+def test_connections_that_rest_are_closed(server: Memcached) -> None:
+    """After a burst those at the bottom would stay for good, for the last one used is always taken first."""
+    store = open_at(server, timeout=10)
+    peer, now = store._servers.server_of(""), time.monotonic()
+    taken = [peer.take(now + 10) for _ in range(6)]
+    for connection in taken:
+        connection.gets(b"nothing")
+    for number, connection in enumerate(taken):
+        connection.deadline -= 100 if number < 4 else 0
+        peer.idle.append(connection)
+    store.load(a_key())
+
+    assert peer.idle == taken[4:]
+    assert [connection.client.sock is None for connection in taken] == [True] * 4 + [False] * 2
+    peer.idle[0].deadline += 1  # as if another thread had just used it
+    store.load(a_key())
+    assert peer.idle == taken[4:]
     store.close()
 
 

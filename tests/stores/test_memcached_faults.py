@@ -9,9 +9,11 @@ from threading import Event, Thread, get_ident
 from typing import Any, NamedTuple
 
 import pytest
+from pymemcache.client.base import Client
 
 from session_middleware import StoreUnavailable
 from session_middleware.stores.memcached import MemcachedStore, _Version
+from session_middleware.stores.memcached.servers import Connection
 from session_middleware.testing import a_key, a_record, created, loaded, race
 from tests.backends.memcached import MAX_ITEM_SIZE, Memcached
 from tests.backends.proxy import FaultProxy, Side
@@ -427,6 +429,63 @@ def test_too_many_connections_are_an_error() -> None:
             hog.close()
 
         assert refused > 30
+
+
+def test_a_server_that_is_full_serves_who_has_a_connection() -> None:
+    """Promise 7: it is not away. Who comes anew is told why not, and is let in as soon as there is room."""
+    with Memcached("-c", "64") as small:
+        store, newcomer, key = MemcachedStore(small.address, timeout=10), MemcachedStore(small.address, timeout=10), a_key()
+        created(store, key)
+        hogs = [socket.create_connection(("127.0.0.1", small.port)) for _ in range(100)]
+        for _ in range(20):
+            with pytest.raises(StoreUnavailable, match="it has too many connections; raise its -c"):
+                newcomer.load(key)
+            in_use = store._servers.server_of(key).idle.pop()
+            with pytest.raises(StoreUnavailable, match="it has too many connections"):
+                store.load(key)
+            store._servers.server_of(key).idle.append(in_use)
+            assert loaded(store, key).value == b"value"
+        for hog in hogs:
+            hog.close()
+        until(lambda: newcomer.load(key), within=5)
+        store.close()
+        newcomer.close()
+
+
+def test_who_has_a_connection_goes_on_whatever_keeps_others_from_connecting(direct: MemcachedStore) -> None:
+    """Promise 7: what was refused to a newcomer may look as if the server was away."""
+    key = a_key()
+    created(direct, key)
+    server = direct._servers.server_of(key)
+    server.breaker.failed()
+    in_use = server.idle.pop()
+    with pytest.raises(StoreUnavailable):
+        direct.load(key)
+    server.idle.append(in_use)
+    assert loaded(direct, key).value == b"value"
+
+
+class Invention(Exception):
+    pass
+
+
+def test_whatever_the_driver_raises_is_unavailable(direct: MemcachedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 7: also what no driver is known to raise, while connecting, asking or answering; its text is not quoted."""
+
+    def invent(*_: object, **__: object) -> None:
+        raise Invention("s5word")
+
+    key = a_key()
+    created(direct, key)
+    for owner, name in ((Client, "version"), (socket.socket, "sendall"), (Connection, "gets")):
+        direct.close()
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, invent)
+            with pytest.raises(StoreUnavailable, match=r"\(Invention\)") as caught:
+                direct.load(key)
+            assert isinstance(caught.value.__cause__, Invention)
+            assert "s5word" not in str(caught.value)
+        assert loaded(direct, key).value == b"value"
 
 
 # Exceptions from outside

@@ -706,6 +706,8 @@ def test_a_client_that_cannot_work_is_refused(sentinels: RedisSentinels, cluster
         ({"timeout": 61}, "timeout=61: write seconds"),
         ({"timeout": "1"}, "timeout='1': write seconds"),
         ({"wait_replicas": True}, "wait_replicas=True: write how many"),
+        ({"max_connections": True}, "max_connections=True: write how many, 1 or more"),
+        ({"max_connections": 0}, "max_connections=0: write how many, 1 or more"),
         ({"prefix": b"x"}, "prefix=b'x': write text"),
         ({"prefix": "a\nb"}, "write text"),
     ],

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.stores.base import Record, Stored, Version
 from session_middleware.stores.memcached.servers import Connection, Servers, is_plain
+from session_middleware.stores.room import checked_bound
 from session_middleware.stores.urls import number, options, refuse_unknown, split
 
 # item = nonce (8 random bytes, new with every write) | expires_at (8 bytes) | value
@@ -51,7 +52,9 @@ class MemcachedStore:
     A server that restarts forgets its sessions, and a full one forgets those that were used longest ago; nobody is told.
     While a server is away its sessions are unavailable, and those of the others are not affected. ``servers`` are
     ``"host:port"``, or paths of Unix sockets; all processes must name the same. ``timeout`` (seconds) bounds a verb.
-    ``max_item_size`` (bytes) is what memcached was started with (its option ``-I``). There is no index of users.
+    ``max_item_size`` (bytes) is what memcached was started with (its option ``-I``). ``max_connections`` bounds those of
+    this process to each server; a thread that finds them all in use waits for one, within its time. There is no index of
+    users.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class MemcachedStore:
         timeout: float = 1.0,
         max_item_size: int = 1024 * 1024,
         prefix: str = "session:",
+        max_connections: int | None = None,
     ) -> None:
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 60:
             raise ConfigurationError(f"timeout={timeout!r}: write seconds, above 0 and up to 60")
@@ -68,7 +72,8 @@ class MemcachedStore:
             raise ConfigurationError(f"max_item_size={max_item_size!r}: write a number of bytes, at least 1024")
         if not isinstance(prefix, str) or len(prefix) > _LONGEST_PREFIX or not is_plain(prefix):
             raise ConfigurationError(f"prefix={prefix!r}: write at most {_LONGEST_PREFIX} ASCII characters, no blanks")
-        self._servers = Servers([servers] if isinstance(servers, str) else servers, timeout)
+        bound = checked_bound(max_connections)
+        self._servers = Servers([servers] if isinstance(servers, str) else servers, timeout, bound)
         self._run = self._servers.run
         self._prefix = prefix.encode()
         self._max_item_size = max_item_size
@@ -88,12 +93,14 @@ class MemcachedStore:
                 f"{parts.scheme}: takes hosts, or paths of sockets; write memcached://host:11211,other:11211"
             )
         given = options(parts.scheme, parts.query)
-        refuse_unknown(parts.scheme, given, ("timeout", "max_item_size", "prefix"))
+        refuse_unknown(parts.scheme, given, ("timeout", "max_item_size", "prefix", "max_connections"))
+        bound = given.get("max_connections")
         return cls(
             (parts.netloc or unquote(parts.path)).split(","),
             timeout=number(float, "timeout", given.get("timeout", "1")),
             max_item_size=number(int, "max_item_size", given.get("max_item_size", str(1024 * 1024))),
             prefix=given.get("prefix", "session:"),
+            max_connections=None if bound is None else number(int, "max_connections", bound),
         )
 
     def create(self, key: str, record: Record) -> bool:

@@ -19,8 +19,9 @@ from pymemcache.exceptions import (
     MemcacheUnknownError,
 )
 
-from session_middleware.exceptions import ConfigurationError, StoreUnavailable
+from session_middleware.exceptions import ConfigurationError, SessionError, StoreUnavailable
 from session_middleware.stores.breaker import Breaker
+from session_middleware.stores.room import Room
 
 T = TypeVar("T")
 
@@ -33,7 +34,10 @@ _ENOUGH: Final = 0.95
 _FIRST_BLOCK: Final = 4096
 _BLOCK: Final = 65536
 _END: Final = b"\r\nEND\r\n"
-_REFUSED: Final = (MemcacheError, ValueError, KeyError)
+
+# A moment (epoch seconds) that has passed, in the smallest number that memcached takes for a date.
+_LONG_AGO: Final = 30 * 86400 + 1
+
 _ERRORS: Final = {
     b"ERROR": MemcacheUnknownCommandError,
     b"CLIENT_ERROR": MemcacheClientError,
@@ -44,6 +48,10 @@ _DONE: Final = {
     **dict.fromkeys((b"EXISTS\r\n", b"NOT_STORED\r\n", b"EX\r\n"), False),
     **dict.fromkeys((b"NOT_FOUND\r\n", b"NF\r\n"), None),
 }
+
+
+class _TurnedAway(MemcacheError):  # type: ignore[misc]  # pymemcache is not typed
+    """No connection more is to be had. The server is there all the same, for those who have one."""
 
 
 class _Socket(socket.socket):
@@ -144,8 +152,12 @@ class Connection:
         return self._done(b"cas %b 0 %d %d %b\r\n%b\r\n" % (name, ends, len(item), number, item))
 
     def remove(self, name: bytes, number: bytes) -> bool | None:
-        """Remove the item if it is in that state; return as :meth:`cas`. Unlike that it needs no memory."""
-        return self._done(b"md %b C%b\r\n" % (name, number))
+        """Remove the item if it is in that state; return as :meth:`cas`."""
+        try:
+            # By what is over already when it is stored: proxies know this, and close the connection at "md".
+            return self._done(b"cas %b 0 %d 0 %b\r\n\r\n" % (name, _LONG_AGO, number))
+        except MemcacheServerError:  # with -M it may have no memory, not even for that
+            return self._done(b"md %b C%b\r\n" % (name, number))
 
     def delete(self, name: bytes) -> bool:
         """Remove the item; return whether there was one."""
@@ -165,13 +177,19 @@ class Connection:
         """Return what has come of the answer when its first line is whole."""
         sock = self.client.sock
         if sock is None:
-            self.client.version()  # connects
+            self._connect()
             sock = self.client.sock
         sock.sendall(command)
         answer: bytes = sock.recv(_FIRST_BLOCK)
         while b"\r\n" not in answer:
             answer += sock.recv(_FIRST_BLOCK)
         return answer
+
+    def _connect(self) -> None:
+        try:
+            self.client.version()  # which every server knows
+        except MemcacheUnknownCommandError as error:
+            raise _TurnedAway("it has too many connections; raise its -c, or set max_connections of the store") from error
 
     def made(self) -> None:
         self.since = self.server.newest = monotonic()
@@ -191,7 +209,7 @@ class Connection:
 class _Server:
     """One memcached, and the connections to it that are not in use."""
 
-    def __init__(self, name: str, address: Any, timeout: float) -> None:
+    def __init__(self, name: str, address: Any, timeout: float, max_connections: int | None) -> None:
         self.name = name
         self.timeout = timeout
         self.address = address
@@ -199,6 +217,16 @@ class _Server:
         self.idle: list[Connection] = []
         self.newest = 0.0
         self.failures = 0
+        self._room = None if max_connections is None else Room(max_connections)
+
+    def enter(self, deadline: float) -> None:
+        """Wait for a place among those who have a connection; see :meth:`leave`."""
+        if self._room is not None and not self._room.enter(deadline):
+            raise self.unavailable(f"all {self._room.size} connections of this process are in use; raise max_connections")
+
+    def leave(self) -> None:
+        if self._room is not None:
+            self._room.leave()
 
     def take(self, deadline: float) -> Connection:
         """Return the connection that was used last, or a new one; never one of another process."""
@@ -212,6 +240,21 @@ class _Server:
             connection = Connection(self, self.timeout)
         connection.begin(deadline)
         return connection
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection for the next verb; close those that have not been needed for long."""
+        idle, deadline = self.idle, connection.deadline
+        idle.append(connection)
+        try:
+            # The last one used is always taken first.
+            while deadline - idle[0].deadline >= _LONGEST_REST:
+                resting = idle.pop(0)
+                if deadline - resting.deadline < _LONGEST_REST:
+                    idle.insert(0, resting)
+                    break
+                resting.close()
+        except IndexError:
+            pass  # others have taken them all
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -229,10 +272,10 @@ class _Server:
 class Servers:
     """The servers of a store, each key on one of them for good, be that server there or not."""
 
-    def __init__(self, servers: Sequence[str], timeout: float) -> None:
+    def __init__(self, servers: Sequence[str], timeout: float, max_connections: int | None) -> None:
         if not isinstance(servers, Sequence):
             raise ConfigurationError(f"servers={servers!r}: write a list of host:port, or of paths of Unix sockets")
-        self._by_name = dict(_named(server, timeout) for server in servers)
+        self._by_name = dict(_named(server, timeout, max_connections) for server in servers)
         if not self._by_name or len(self._by_name) < len(servers):
             raise ConfigurationError(f"servers={servers!r}: name at least one, and each once")
         self._only = next(iter(self._by_name.values())) if len(self._by_name) == 1 else None
@@ -253,9 +296,17 @@ class Servers:
         *attempt* is told whether the try before it may have reached the server.
         """
         server = self._only or self.server_of(key)
-        if server.breaker.is_open:
+        # Who has a connection goes on: it was closed if anything was wrong with it.
+        if server.breaker.is_open and not server.idle:
             server.breaker.check()
         deadline = monotonic() + self._timeout
+        server.enter(deadline)
+        try:
+            return self._run(server, deadline, attempt)
+        finally:
+            server.leave()
+
+    def _run(self, server: _Server, deadline: float, attempt: Callable[[Connection, bool], T]) -> T:
         connection = server.take(deadline)
         try:
             try:
@@ -272,12 +323,12 @@ class Servers:
             connection.close()
             if isinstance(error, OSError):
                 server.breaker.failed()
-            elif isinstance(error, Exception):
+            elif isinstance(error, MemcacheError | SessionError):
                 server.breaker.answered()
-            if isinstance(error, (OSError, *_REFUSED)):
-                raise server.unavailable(_reason(error)) from error
-            raise
-        server.idle.append(connection)
+            if isinstance(error, SessionError) or not isinstance(error, Exception):
+                raise
+            raise server.unavailable(_reason(error)) from error
+        server.give_back(connection)
         if server.breaker.is_open:
             server.breaker.answered()
         return result
@@ -288,7 +339,7 @@ def _error(answer: bytes) -> MemcacheError:
     return _ERRORS.get(kind, MemcacheUnknownError)(reason)
 
 
-def _named(server: object, timeout: float) -> tuple[str, _Server]:
+def _named(server: object, timeout: float, max_connections: int | None) -> tuple[str, _Server]:
     """Return the server with its name, the same however the server is written."""
     if not isinstance(server, str) or not is_plain(server):
         raise ConfigurationError(f"{server!r} is not a server: write host:port, or the path of a Unix socket")
@@ -299,7 +350,7 @@ def _named(server: object, timeout: float) -> tuple[str, _Server]:
     if isinstance(address, tuple) and not (address[0] and 0 < address[1] < 65536):
         raise ConfigurationError(f"{server!r} is not a server: write host:port, or the path of a Unix socket")
     name = address if isinstance(address, str) else f"{address[0]}:{address[1]}"
-    return name, _Server(name, address, timeout)
+    return name, _Server(name, address, timeout, max_connections)
 
 
 def is_plain(text: str) -> bool:
@@ -316,8 +367,10 @@ def _reason(error: Exception) -> str:
     """Say what happened, without what the server sent: in a confused answer that could be part of a session."""
     if isinstance(error, OSError):
         return str(error) or type(error).__name__
+    if isinstance(error, _TurnedAway):
+        return str(error)
     if isinstance(error, MemcacheUnknownCommandError):
-        return "it does not know the command, or has too many connections; memcached 1.6 or later is needed"
+        return "it does not know the command; memcached 1.6 or later is needed"
     if isinstance(error, MemcacheServerError | MemcacheClientError):
         reason = str(error.args[0], "ascii", "replace")
         return f"{reason}; raise its -I, or lower max_item_size of the store" if "too large" in reason else reason

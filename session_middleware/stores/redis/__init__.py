@@ -12,6 +12,7 @@ from session_middleware.stores.base import Record, Stored, Version
 from session_middleware.stores.redis.connections import Command, Refusal
 from session_middleware.stores.redis.deployments import script
 from session_middleware.stores.redis.settings import Client, deployment, own_options
+from session_middleware.stores.room import checked_bound
 
 # A value in Redis, so that one string is all that a verb needs, and a version is its head:
 #
@@ -112,6 +113,9 @@ class RedisStore:
     or may not last. Nor is it said that a session has ended before they know, whoever asks. With 0 a failover can lose an
     acknowledged write, or bring an ended session back. So can it where Redis had no memory left for a mark of the end.
     Stores with one prefix should agree on it.
+
+    ``max_connections`` bounds those of this process to each server; a thread that finds them all in use waits for one,
+    within its time budget. Those that were not needed for a minute are closed, whatever the bound.
     """
 
     def __init__(
@@ -121,6 +125,7 @@ class RedisStore:
         prefix: str = "session:",
         timeout: float = 1.0,
         wait_replicas: int = 0,
+        max_connections: int | None = None,
     ) -> None:
         if not isinstance(prefix, str) or not prefix or set("{}") & set(prefix) or not prefix.isprintable():
             raise ConfigurationError(f"prefix={prefix!r}: write text, such as 'session:', without braces")
@@ -131,12 +136,13 @@ class RedisStore:
         self._prefix = prefix.encode()
         self._timeout = timeout
         self._replicas = wait_replicas
-        self._servers = deployment(server, timeout)
+        self._servers = deployment(server, timeout, checked_bound(max_connections))
         self._ask = self._servers.ask
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """Return the store that *url* names; ``prefix``, ``timeout`` and ``wait_replicas`` may stand in its query."""
+        """Return the store that *url* names; ``prefix``, ``timeout``, ``wait_replicas`` and ``max_connections`` may stand in
+        its query."""
         return cls(url, **own_options(url))
 
     def create(self, key: str, record: Record) -> bool:

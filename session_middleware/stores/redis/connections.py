@@ -7,6 +7,7 @@ import re
 import select
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
@@ -17,6 +18,7 @@ from redis.crc import key_slot
 from redis.retry import Retry
 
 from session_middleware.stores.breaker import Breaker
+from session_middleware.stores.room import Room
 
 log = logging.getLogger("session_middleware")
 
@@ -35,6 +37,9 @@ _TRUSTED_FOR: Final = 1.0
 # One that was not used for so long may have been forgotten on the way, without a word (seconds).
 _LONGEST_REST: Final = 60.0
 
+# What a server says, and closes the connection, whatever it was asked.
+_TURNS_AWAY: Final = re.compile("max number of clients|^DENIED ")
+
 _POLICY: Final = re.compile(rb"^maxmemory_policy:(\S+)", re.MULTILINE)
 _MAXMEMORY: Final = re.compile(rb"^maxmemory:0\b", re.MULTILINE)
 
@@ -52,6 +57,10 @@ class Refusal(redis.ResponseError):
         self.code: str = codes[-1] if codes else "ERR"
 
 
+class TurnedAway(Refusal):
+    """No connection more is to be had. The server is there all the same, for those who have one."""
+
+
 class Broken(Exception):
     """No answer could be had; the cause is the driver's error. ``sent``: the server may have done what it was asked."""
 
@@ -61,6 +70,12 @@ class Broken(Exception):
 
 
 FAILURES: Final = (OSError, redis.RedisError, hiredis.HiredisError, UnicodeError)
+"""What is known to be raised; the text of what else may come is not to be shown, for it could be anything."""
+
+
+def said(error: BaseException | None) -> str:
+    """Return what the driver's *error* says; its kind alone if it is none that the driver is known to raise."""
+    return str(error) if isinstance(error, FAILURES) else f"the driver failed ({type(error).__name__})"
 
 
 def pack(commands: Sequence[Command]) -> bytes:
@@ -131,13 +146,20 @@ class _Parser:
         self.reader = hiredis.Reader(replyError=Refusal, notEnoughData=_MORE)
         self.socket: Any = None
         self.has_read = False
+        self.turned_away: TurnedAway | None = None
         self._deadline = deadline
 
     def on_connect(self, connection: Any) -> None:
         # redis-py has no public name for it, and its own sending and reading costs as much as the round trip.
         self.socket = connection._sock  # noqa: SLF001
 
-    def on_disconnect(self) -> None: ...
+    def on_disconnect(self) -> None:
+        # What could not be sent may have met with a connection that was closed, and that for a reason.
+        if self.socket is not None and not self.has_read:
+            with suppress(OSError, hiredis.HiredisError):
+                self.socket.settimeout(0)
+                self.reader.feed(self.socket.recv(_BLOCK))
+                self._note(self.reader.gets())
 
     def can_read(self, timeout: float = 0) -> bool:
         return False
@@ -147,7 +169,13 @@ class _Parser:
             self.socket.settimeout(left(self._deadline))
             self.reader.feed(_received(self.socket))
         self.has_read = True
+        self._note(answer)
         return answer
+
+    def _note(self, answer: Answer) -> None:
+        # redis-py passes over errors at the beginning.
+        if isinstance(answer, Refusal) and _TURNS_AWAY.search(str(answer)):
+            self.turned_away = TurnedAway(str(answer))
 
 
 def _received(socket: Any) -> bytes:
@@ -168,8 +196,15 @@ class Connection:
             **settings.arguments, protocol=2, parser_class=lambda **_: parser, retry=Retry(NoBackoff(), 0)
         )
         self._driver.deadline = deadline
-        self._driver.connect()
+        try:
+            self._driver.connect()
+        except Exception:
+            if parser.turned_away is None:
+                raise
+        if parser.turned_away is not None:
+            raise parser.turned_away
         self._socket, self._reader = parser.socket, parser.reader
+        parser.socket = None
         self.has_answered = parser.has_read
         # What a plain socket can take, it takes at once, without asking the system first whether it would.
         self._file = self._socket.fileno() if os.name == "posix" and not hasattr(self._socket, "pending") else None
@@ -238,7 +273,7 @@ class Server:
     ``made`` is another number whenever a connection was made.
     """
 
-    def __init__(self, name: str, connect: Open) -> None:
+    def __init__(self, name: str, connect: Open, max_connections: int | None = None) -> None:
         self.name = name
         self.breaker = Breaker(name)
         self.idle: list[Connection] = []
@@ -246,29 +281,58 @@ class Server:
         self._numbers = itertools.count(1)
         self._connect = connect
         self._looked_at = False
+        self._room = None if max_connections is None else Room(max_connections)
 
     def exchange(self, request: bytes, count: int, deadline: float) -> list[Answer]:
         """Send *request* and return its *count* answers; raise :exc:`Broken` if they are not there in time."""
+        room = self._room
+        if room is None:
+            return self._exchange(request, count, deadline)
+        if not room.enter(deadline):
+            busy = f"all {room.size} connections of this process are in use; raise max_connections, or lower the threads"
+            raise Broken(sent=False) from TurnedAway(busy)
+        try:
+            return self._exchange(request, count, deadline)
+        finally:
+            room.leave()
+
+    def _exchange(self, request: bytes, count: int, deadline: float) -> list[Answer]:
+        idle = self.idle
         try:
             try:
-                connection = self.idle.pop()
+                connection = idle.pop()
             except IndexError:
                 connection = self._open(deadline)
             if connection.pid != os.getpid() or deadline - connection.deadline > _TRUSTED_FOR:
                 connection = self._trusted(connection, deadline)
-        except FAILURES as error:
+        except Exception as error:
             raise Broken(sent=False) from error
         try:
             answers = connection.exchange(request, count, deadline)
         except BaseException as error:
             connection.close()
-            if isinstance(error, FAILURES):
+            if isinstance(error, Exception):
                 raise Broken(sent=True) from error
             raise
-        self.idle.append(connection)
+        idle.append(connection)
         if self.breaker.is_open:
             self.breaker.answered()
+        try:
+            if deadline - idle[0].deadline > _LONGEST_REST:
+                self._close_resting(deadline)
+        except IndexError:
+            pass  # others have taken them all
         return answers
+
+    def _close_resting(self, deadline: float) -> None:
+        """Close those that have not been needed for long: the last one used is always taken first."""
+        idle = self.idle
+        while True:
+            connection = idle.pop(0)
+            if deadline - connection.deadline <= _LONGEST_REST:
+                idle.insert(0, connection)
+                return
+            connection.close()
 
     def close(self) -> None:
         """Close the connections that are not in use now."""

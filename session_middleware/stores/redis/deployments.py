@@ -18,8 +18,10 @@ from session_middleware.stores.redis.connections import (
     Refusal,
     Server,
     Settings,
+    TurnedAway,
     left,
     pack,
+    said,
     slot_of,
 )
 
@@ -142,7 +144,7 @@ class Deployment:
                     break
                 except Broken as broken:
                     again = again or broken.sent
-                    self.failed(server)
+                    self._bear(server, broken, False, _LATE)
         for key, question in questions.items():
             if key not in found or (isinstance(found[key], Refusal) and found[key].code != "WRONGTYPE"):
                 (found[key],), twice = self.ask(key, (question,), deadline, may_be_late=True)
@@ -167,7 +169,8 @@ class Deployment:
 
     def server_of(self, key: bytes, deadline: float, may_be_late: bool = False) -> Server:
         """Return the server to ask for *key*; raise :exc:`StoreUnavailable` if none is known, or it failed a moment ago."""
-        if self._server.breaker.is_open:
+        # Who has a connection goes on: it was closed if anything was wrong with it.
+        if self._server.breaker.is_open and not self._server.idle:
             self._server.breaker.check()
         return self._server
 
@@ -209,11 +212,14 @@ class Deployment:
 
     def _bear(self, server: Server, broken: Broken, last: bool, innocent: tuple[type[Exception], ...]) -> None:
         """Go on, or raise if it was the *last* try. What is *innocent* is no sign of the server being away."""
-        self.failed(server)
-        if last:
-            if not isinstance(broken.__cause__, (Refusal, *innocent)):
+        error = broken.__cause__
+        if not isinstance(error, TurnedAway):
+            self.failed(server)
+            if not last:
+                return
+            if isinstance(error, FAILURES) and not isinstance(error, (Refusal, *innocent)):
                 server.breaker.failed()
-            raise StoreUnavailable(f"{server.name}: {broken.__cause__}") from broken.__cause__
+        raise StoreUnavailable(f"{server.name}: {said(error)}") from error
 
     def _ask_there(self, refusal: Refusal, source: Server, commands: Sequence[Command], deadline: float) -> list[Answer]:
         """Return the answers of the server that has the key already while its slot is on the way there."""
@@ -247,7 +253,7 @@ class Master:
                     continue
                 tried.add(address)
                 connection = self._connect(address, deadline if sentinel is None else share)
-            except FAILURES as failure:
+            except Exception as failure:
                 error = failure
                 continue
             self._address, self._is_sure = address, True
@@ -287,8 +293,8 @@ class Master:
 class Replicated(Deployment):
     """The master of a service, of whom sentinels say who it is."""
 
-    def __init__(self, master: Master) -> None:
-        super().__init__(Server(master.name, master.connect))
+    def __init__(self, master: Master, max_connections: int | None) -> None:
+        super().__init__(Server(master.name, master.connect, max_connections))
         self._master = master
 
     def failed(self, server: Server) -> None:
@@ -301,10 +307,11 @@ class Cluster(Deployment):
 
     has_all_keys_together = False
 
-    def __init__(self, nodes: Sequence[Settings], timeout: float) -> None:
+    def __init__(self, nodes: Sequence[Settings], timeout: float, max_connections: int | None) -> None:
         self.name = f"the cluster of {', '.join(node.name.partition('/')[0] for node in nodes)}"
         self._settings = nodes[0]
         self._timeout = timeout
+        self._max_connections = max_connections
         self._nodes: dict[tuple[str, int], Server] = {}
         self._asked: dict[Server, float] = {}
         for node in nodes:
@@ -317,7 +324,7 @@ class Cluster(Deployment):
     def server_of(self, key: bytes, deadline: float, may_be_late: bool = False) -> Server:
         slot = slot_of(key)
         server = self._slots[slot]
-        if server is not None and server.breaker.is_open:
+        if server is not None and server.breaker.is_open and not server.idle:
             server.breaker.check()
             self._doubtful = True
         if self._doubtful or server is None:
@@ -355,7 +362,7 @@ class Cluster(Deployment):
         try:
             answers = server.exchange(pack(request), len(request), deadline)[1::2]
         except Broken as broken:
-            raise StoreUnavailable(f"{server.name}: {broken.__cause__}") from broken.__cause__
+            raise StoreUnavailable(f"{server.name}: {said(broken.__cause__)}") from broken.__cause__
         for answer in answers:
             if isinstance(answer, Refusal):
                 raise StoreUnavailable(f"{server.name}: {answer}") from answer
@@ -370,7 +377,7 @@ class Cluster(Deployment):
         node = self._nodes.get((host, port))
         if node is None:
             settings, timeout = self._settings.at(host, port), self._timeout
-            made = Server(settings.name, lambda deadline: Connection(settings, deadline, timeout))
+            made = Server(settings.name, lambda deadline: Connection(settings, deadline, timeout), self._max_connections)
             # Another thread may have just made one; and what goes through the nodes takes a copy, because of such threads.
             node = self._nodes.setdefault((host, port), made)
         return node
@@ -391,7 +398,8 @@ class Cluster(Deployment):
                 (found,) = node.exchange(pack([("CLUSTER", "SLOTS")]), 1, share)
             except Broken as broken:
                 error = broken.__cause__
-                node.close()
+                if not isinstance(error, TurnedAway):
+                    node.close()
                 continue
             if isinstance(found, list) and found:
                 self._take_over(found, node)
@@ -399,9 +407,9 @@ class Cluster(Deployment):
                 self._breaker.answered()
                 return
             error = found if isinstance(found, Refusal) else None
-        if not (may_be_late and isinstance(error, _LATE)):
+        if not isinstance(error, (TurnedAway, *_LATE) if may_be_late else TurnedAway):
             self._breaker.failed()
-        raise StoreUnavailable(f"{self.name}: no node says which serves what: {error}") from error
+        raise StoreUnavailable(f"{self.name}: no node says which serves what: {said(error)}") from error
 
     def _take_over(self, found: list[Any], source: Server) -> None:
         slots: list[Server | None] = [None] * _SLOTS

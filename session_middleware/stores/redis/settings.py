@@ -24,7 +24,7 @@ _EXAMPLES: Final = {
     "rediss+cluster": "rediss+cluster://:password@host1:6379,host2:6379",
 }
 _ESCAPES: Final = "@, :, /, ? and # in a password, and elsewhere, as %40, %3A, %2F, %3F and %23"
-_OWN: Final = ("prefix", "timeout", "wait_replicas")
+_OWN: Final = ("prefix", "timeout", "wait_replicas", "max_connections")
 _TLS: Final = (
     *("ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_check_hostname"),
     *("ssl_certfile", "ssl_keyfile", "ssl_password"),
@@ -42,37 +42,40 @@ def own_options(url: str) -> dict[str, Any]:
     """Return the options of the store in the query of *url*, as its arguments."""
     parts = _parts(url)
     found = options(parts.scheme, parts.query)
-    kinds: Mapping[str, Any] = {"prefix": None, "timeout": float, "wait_replicas": int}
+    kinds: Mapping[str, Any] = {"prefix": None, "timeout": float, "wait_replicas": int, "max_connections": int}
     return {name: number(kinds[name], name, text) if kinds[name] else text for name, text in found.items() if name in _OWN}
 
 
-def deployment(server: str | Client, timeout: float) -> Deployment:
-    """Return the servers that a URL or a client names; raise :exc:`ConfigurationError` if it cannot."""
+def deployment(server: str | Client, timeout: float, bound: int | None) -> Deployment:
+    """Return the servers that a URL or a client names; raise :exc:`ConfigurationError` if it cannot.
+
+    *bound* is how many connections each of them may have at most.
+    """
     if isinstance(server, str):
-        return _of_url(server, timeout)
+        return _of_url(server, timeout, bound)
     if isinstance(server, redis.RedisCluster):
-        return _of_cluster_client(server, timeout)
+        return _of_cluster_client(server, timeout, bound)
     if isinstance(server, redis.Redis):
-        return _of_client(server, timeout)
+        return _of_client(server, timeout, bound)
     raise ConfigurationError(
         f"a {type(server).__module__}.{type(server).__name__} is no server: write a URL, such as {_EXAMPLES['redis']},"
         " or pass a redis.Redis, a master of a redis.Sentinel or a redis.RedisCluster"
     )
 
 
-def _alone(settings: Settings, timeout: float) -> Deployment:
-    return Deployment(Server(settings.name, lambda deadline: Connection(settings, deadline, timeout)))
+def _alone(settings: Settings, timeout: float, bound: int | None) -> Deployment:
+    return Deployment(Server(settings.name, lambda deadline: Connection(settings, deadline, timeout), bound))
 
 
 # Clients
 
 
-def _of_client(client: redis.Redis, timeout: float) -> Deployment:
+def _of_client(client: redis.Redis, timeout: float, bound: int | None) -> Deployment:
     pool = client.connection_pool
     kind: type[Any] = pool.connection_class
     settings = _lent(kind, pool.connection_kwargs)
     if not isinstance(pool, SentinelConnectionPool):
-        return _alone(settings, timeout)
+        return _alone(settings, timeout, bound)
     if not pool.is_master:
         raise ConfigurationError("a replica takes no writes: pass the client that master_for() returns")
     sentinels = [
@@ -80,16 +83,16 @@ def _of_client(client: redis.Redis, timeout: float) -> Deployment:
         for sentinel in pool.sentinel_manager.sentinels
     ]
     plain = redis.SSLConnection if issubclass(kind, redis.SSLConnection) else redis.Connection
-    return Replicated(Master(pool.service_name, sentinels, settings._replace(kind=plain), timeout))
+    return Replicated(Master(pool.service_name, sentinels, settings._replace(kind=plain), timeout), bound)
 
 
-def _of_cluster_client(client: redis.RedisCluster, timeout: float) -> Deployment:
+def _of_cluster_client(client: redis.RedisCluster, timeout: float, bound: int | None) -> Deployment:
     arguments = dict(client.nodes_manager.connection_kwargs)
     arguments.pop("redis_connect_func", None)  # the client's own, which is about reading from replicas
     secure = arguments.get("ssl") or issubclass(arguments.get("connection_class", redis.Connection), redis.SSLConnection)
     settings = _lent(redis.SSLConnection if secure else redis.Connection, arguments)
     nodes = [settings.at(node.host, node.port) for node in client.nodes_manager.startup_nodes.values()]
-    return Cluster(nodes, timeout)
+    return Cluster(nodes, timeout, bound)
 
 
 def _lent(kind: type[Any], arguments: Mapping[str, Any]) -> Settings:
@@ -119,7 +122,7 @@ def _parts(url: str) -> SplitResult:
     return parts
 
 
-def _of_url(url: str, timeout: float) -> Deployment:
+def _of_url(url: str, timeout: float, bound: int | None) -> Deployment:
     parts = _parts(url)
     scheme = parts.scheme
     secure = scheme.startswith("rediss")
@@ -131,28 +134,32 @@ def _of_url(url: str, timeout: float) -> Deployment:
     settings = settings._replace(arguments=arguments)
     match scheme.partition("+")[2] or scheme:
         case "unix":
-            return _of_socket(parts, given, settings, timeout)
+            return _of_socket(parts, given, settings, timeout, bound)
         case "sentinel":
-            return _of_sentinels(parts, given, settings, timeout)
+            return _of_sentinels(parts, given, settings, timeout, bound)
         case "cluster":
             if parts.path not in ("", "/"):
                 raise ConfigurationError(f"{scheme}: a cluster has no databases; write {_EXAMPLES[scheme]}")
-            return Cluster([settings.at(*place) for place in _places(parts, 6379)], timeout)
+            return Cluster([settings.at(*place) for place in _places(parts, 6379)], timeout, bound)
     places = _places(parts, 6379)
     if len(places) > 1:
         raise ConfigurationError(f"{scheme}: takes one host; write {scheme}+sentinel:// or {scheme}+cluster:// for more")
     arguments["db"] = _database(scheme, parts.path.removeprefix("/"))
-    return _alone(settings.at(*places[0]), timeout)
+    return _alone(settings.at(*places[0]), timeout, bound)
 
 
-def _of_socket(parts: SplitResult, given: Mapping[str, str], settings: Settings, timeout: float) -> Deployment:
+def _of_socket(
+    parts: SplitResult, given: Mapping[str, str], settings: Settings, timeout: float, bound: int | None
+) -> Deployment:
     if not parts.path.strip("/") or parts.hostname:
         raise ConfigurationError(f"unix: takes the path of a socket after three slashes; write {_EXAMPLES['unix']}")
     place = {"path": unquote(parts.path), "db": _database("unix", given.get("db", ""))}
-    return _alone(Settings(redis.UnixDomainSocketConnection, {**settings.arguments, **place}), timeout)
+    return _alone(Settings(redis.UnixDomainSocketConnection, {**settings.arguments, **place}), timeout, bound)
 
 
-def _of_sentinels(parts: SplitResult, given: Mapping[str, str], settings: Settings, timeout: float) -> Deployment:
+def _of_sentinels(
+    parts: SplitResult, given: Mapping[str, str], settings: Settings, timeout: float, bound: int | None
+) -> Deployment:
     service, _, database = parts.path.removeprefix("/").partition("/")
     if not service:
         raise ConfigurationError(f"{parts.scheme}: name the service; write {_EXAMPLES[parts.scheme]}")
@@ -161,7 +168,7 @@ def _of_sentinels(parts: SplitResult, given: Mapping[str, str], settings: Settin
     asked = Settings(settings.kind, {**tls, **own})
     sentinels = [asked.at(*place) for place in _places(parts, 26379)]
     settings = settings._replace(arguments={**settings.arguments, "db": _database(parts.scheme, database)})
-    return Replicated(Master(unquote(service), sentinels, settings, timeout))
+    return Replicated(Master(unquote(service), sentinels, settings, timeout), bound)
 
 
 def _tls(given: Mapping[str, str]) -> dict[str, Any]:
