@@ -21,12 +21,16 @@ from msgpack import ExtType, packb, unpackb
 
 from session_middleware.exceptions import PayloadError
 from session_middleware.packing import Packers
-from session_middleware.refusals import REFUSALS, explained
+from session_middleware.refusals import REFUSALS, NotKept, explained
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
 _LONGEST_MESSAGE = 200
+
+# What an error says that can be written instead.
+_KEPT_AS_JSON = "None, bool, int, float, str, list, dict"
+_KEPT = f"{_KEPT_AS_JSON}, bytes, tuple, set, frozenset, datetime, date, time, timedelta, Decimal, UUID"
 
 
 class Codec(Protocol):
@@ -45,11 +49,13 @@ class Codec(Protocol):
 
 
 class MsgpackCodec:
-    """MessagePack with extension types. It keeps the exact type of
+    """MessagePack with extension types. It keeps, and gives back as they were,
 
     None, bool, int of any size, float, str, bytes, list, tuple, set, frozenset, dict with any hashable supported keys,
     datetime (naive, or aware with a ``zoneinfo`` or ``datetime.timezone`` zone), date, time, timedelta, Decimal and UUID.
-    A ``zoneinfo`` zone is kept by its name. Sets may stand in sets, eight deep; everything else, a thousand deep.
+    A value of a subclass comes back as the plain type: a ``StrEnum`` as ``str``, an ``OrderedDict`` as ``dict``, a named
+    tuple as ``tuple``. A ``zoneinfo`` zone is kept by its name. Sets may stand in sets, eight deep; everything else, a
+    thousand deep.
     """
 
     def encode(self, value: Any) -> bytes:
@@ -57,7 +63,7 @@ class MsgpackCodec:
             return _pack(value)
         except REFUSALS:
             pass  # tried once more outside of this clause, so that the traceback shows one error and not three
-        return explained(_packed, value)
+        return explained(_packed, value, _KEPT)
 
     def decode(self, encoded: bytes) -> Any:
         try:
@@ -70,12 +76,12 @@ class MsgpackCodec:
 class JSONCodec:
     """JSON, for those who want to read their store by eye.
 
-    It keeps None, bool, int, finite float, str, list and dict with str keys, and refuses every other type instead of
-    changing it.
+    It keeps None, bool, int, finite float, str, list and dict with str keys, their subclasses as the plain type, and refuses
+    every other type instead of changing it.
     """
 
     def encode(self, value: Any) -> bytes:
-        return explained(_to_json, value)
+        return explained(_to_json, value, _KEPT_AS_JSON)
 
     def decode(self, encoded: bytes) -> Any:
         try:
@@ -255,7 +261,7 @@ def _plain(value: object) -> Any:
     # What runs here is the application's own: a lazy string may find no translation, a proxy nothing to stand for.
     except Exception as error:
         raise TypeError(f"{kind.__qualname__}, which failed: {error}"[:_LONGEST_MESSAGE]) from error
-    raise TypeError(kind.__qualname__)
+    raise NotKept(kind.__qualname__)
 
 
 def _plain_for_sure(value: object) -> Any:
@@ -336,14 +342,14 @@ def _json_value(value: object, depth: int = 0) -> Any:
         return {_json_key(key): _json_value(item, depth + 1) for key, item in cast("dict[Any, Any]", value).items()}
     plain = _plain(value)
     if type(plain) not in (str, int, float, list, dict) or type(plain) is kind:
-        raise TypeError(kind.__qualname__)
+        raise NotKept(kind.__qualname__)
     return _json_value(plain, depth)
 
 
 def _json_key(key: object) -> str:
     plain = key if key is None else _plain(key)
     if type(plain) is not str:
-        raise TypeError(f"a key of type {type(key).__qualname__}")
+        raise TypeError(f"a key of type {type(key).__qualname__}; JSON has only str keys")
     return plain
 
 

@@ -29,8 +29,8 @@ class StoreUnusable(StoreUnavailable, ConfigurationError):
 class PayloadError(SessionError):
     """A value cannot be encoded, or stored bytes cannot be decoded.
 
-    ``path`` names the value (``session['cart'][3].price``); it is empty for bytes that cannot be decoded. ``reason`` is what
-    is wrong with it.
+    ``path`` names the value (``session['cart'][3]['price']``); it is empty for bytes that cannot be decoded. ``reason`` is
+    what is wrong with it.
     """
 
     def __init__(self, reason: str, *, path: str = "") -> None:

@@ -167,23 +167,8 @@ class SessionManager:
 
     def new(self) -> Envelope:
         """Return the envelope of a session that begins now."""
-        now, lifetime = self.now(), self.lifetime
-        fields = (
-            None,
-            now,
-            now,
-            now,
-            lifetime.idle,
-            lifetime.absolute,
-            lifetime.persistent,
-            0,
-            (),
-            now,
-            (),
-            None,
-            b"",
-            False,
-        )
+        now, usual = self.now(), self.lifetime
+        fields = (None, now, now, now, usual.idle, usual.absolute, usual.persistent, 0, (), now, (), None, b"", False)
         return tuple.__new__(Envelope, fields)
 
     def empty(self) -> Values:

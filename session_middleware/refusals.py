@@ -8,6 +8,11 @@ from session_middleware.exceptions import PayloadError
 REFUSALS = (TypeError, ValueError, OverflowError, RecursionError)
 """What an encoder raises for a value that it cannot write."""
 
+
+class NotKept(TypeError):
+    """A value of a type that is not supported, which is the only argument."""
+
+
 _LONGEST_PATH = 400
 _LONGEST_KEY = 60
 
@@ -20,19 +25,20 @@ _ITERATORS: dict[type, Callable[[Any], Iterator[Any]]] = {
 }
 
 
-def explained(encode: Callable[[Any], bytes], value: object) -> bytes:
-    """Return what *encode* makes of *value*, or raise a :exc:`PayloadError` whose path begins at *value*."""
+def explained(encode: Callable[[Any], bytes], value: object, kept: str) -> bytes:
+    """Return what *encode* makes of *value*, or raise a :exc:`PayloadError` whose path begins at *value*.
+
+    *kept* names the types that are supported.
+    """
     try:
         return encode(value)
     except REFUSALS as error:
-        _explain(value, encode, error)
+        _explain(value, encode, error, kept)
 
 
-def step(key: object, *, at_top: bool = False) -> str:
-    """Return the step to what is under a key: ``['cart']`` at the top of a session, ``.price`` further down."""
+def step(key: object) -> str:
+    """Return the step to what is under a key: ``['cart']``."""
     try:
-        if not at_top and isinstance(key, str) and len(key) <= _LONGEST_KEY and str.isidentifier(key):
-            return f".{str.__str__(key)}"
         text = repr(key)
     # The key is the application's own object, or an int of more digits than Python writes.
     except Exception:
@@ -40,7 +46,7 @@ def step(key: object, *, at_top: bool = False) -> str:
     return f"[{text}]" if len(text) <= _LONGEST_KEY else f"[{text[:_LONGEST_KEY]}...]"
 
 
-def _explain(value: object, encode: Callable[[Any], bytes], cause: Exception) -> NoReturn:
+def _explain(value: object, encode: Callable[[Any], bytes], cause: Exception, kept: str) -> NoReturn:
     """Raise the :exc:`PayloadError` that names what *encode* refuses in *value*."""
     path, error = "", cause
     above: set[int] = set()
@@ -56,7 +62,8 @@ def _explain(value: object, encode: Callable[[Any], bytes], cause: Exception) ->
             break
     if isinstance(error, UnicodeEncodeError):
         error = ValueError("str with a lone surrogate")
-    raise PayloadError(str(error), path=path) from cause
+    reason = f"{error} cannot be kept; what can be: {kept}" if isinstance(error, NotKept) else str(error)
+    raise PayloadError(reason, path=path) from cause
 
 
 def _refusal(value: object, encode: Callable[[Any], bytes]) -> Exception | None:
@@ -68,7 +75,7 @@ def _refusal(value: object, encode: Callable[[Any], bytes]) -> Exception | None:
 
 
 def _inside(value: object) -> Iterator[tuple[str, object]]:
-    """Yield what *value* contains, each with the step that leads there: ``['a b']``, ``.price``, ``[3]``."""
+    """Yield what *value* contains, each with the step that leads there: ``['price']``, ``[3]``."""
     kind = type(value)
     if issubclass(kind, dict):
         for key, inner in dict.items(cast("dict[Any, Any]", value)):

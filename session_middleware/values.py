@@ -227,7 +227,7 @@ class Values(MutableMapping[str, Any]):
         try:
             value = self._codec.decode(self._stored[key])
         except PayloadError as error:
-            log.error("a value of a session cannot be read, and counts as absent: %s: %s", step(key, at_top=True), error)
+            log.error("a value of a session cannot be read, and counts as absent: %s: %s", step(key), error)
             del self._now[key]
             self._unreadable.add(key)
             raise KeyError(key) from None
@@ -245,7 +245,7 @@ class Values(MutableMapping[str, Any]):
             for key in keys:
                 result[key] = encode(now[key])
         except PayloadError as error:
-            raise PayloadError(error.reason, path=f"session{step(key, at_top=True)}{error.path}") from error.__cause__
+            raise PayloadError(error.reason, path=f"session{step(key)}{error.path}") from error.__cause__
         return result
 
 
@@ -266,5 +266,5 @@ def checked_key(key: object) -> str:
     try:
         plain.encode()
     except UnicodeEncodeError:
-        raise PayloadError("a key with a lone surrogate", path=f"session{step(plain, at_top=True)}") from None
+        raise PayloadError("a key with a lone surrogate", path=f"session{step(plain)}") from None
     return plain

@@ -684,7 +684,7 @@ class TestFailure:
         ("data", "reason"),
         [
             ({"a": object()}, "session['a']: object"),
-            ({"a": [{"b": 1j}]}, "session['a'][0].b: complex"),
+            ({"a": [{"b": 1j}]}, "session['a'][0]['b']: complex"),
             ({1: "a"}, "a key of type int"),
             ({"\ud800": "a"}, "a key with a lone surrogate"),
             ({"a": "x" * 2000}, "over the limit"),

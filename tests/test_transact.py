@@ -157,7 +157,7 @@ class TestTransact:
         token = site.begin()
         session = site.open(token)
 
-        with pytest.raises(PayloadError, match=r"session\['cart'\]\[0\]\.price: object"):
+        with pytest.raises(PayloadError, match=r"session\['cart'\]\[0\]\['price'\]: object"):
             session.transact(lambda data: data.update(cart=[{"price": object()}]))
         assert session == DATA
         assert site.data(token) == DATA
