@@ -27,6 +27,7 @@ from session_middleware import (
     get_session,
 )
 from session_middleware.config import options
+from session_middleware.integrations.moving import FromBeaker, FromDjango, FromFlaskSession
 from session_middleware.integrations.pyramid import manager_of
 from session_middleware.manager import MAX_BYTES, Send
 from session_middleware.rules import OVERLAP, WINDOW
@@ -274,6 +275,16 @@ def test_every_option_is_in_its_table(table: str, cls: type) -> None:
     documented = {row.split("`")[1] for row in rows}
 
     assert documented == inspect.signature(cls).parameters.keys() - {"app"}
+
+
+@pytest.mark.parametrize("cls", [FromBeaker, FromDjango, FromFlaskSession])
+def test_every_option_of_moving_in_is_in_its_table(cls: type) -> None:
+    """No option is missing, and none is made up."""
+    start = README.index("| option | of | default |")
+    rows = [row.split("|")[1:3] for row in README[start : README.index("\n\n", start)].splitlines()[2:]]
+    documented = {name for names, of in rows if "all" in of or cls.__name__ in of for name in re.findall(r"`(\w+)`", names)}
+
+    assert documented == inspect.signature(cls).parameters.keys() - {"place"}
 
 
 @pytest.mark.parametrize("cls", [MemoryStore, SQLiteStore, RedisStore, SQLAlchemyStore, MemcachedStore])

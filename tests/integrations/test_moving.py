@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
 from traceback import format_exception
@@ -28,6 +28,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import flask
 import flask_login
 import flask_session
+import freezegun
 import msgspec
 import pytest
 import redis
@@ -683,11 +684,103 @@ class TestCookie:
         reader = FromFlaskSession(MemoryPlace(), cookie_name="__Secure-s", cookie_path="/app", cookie_domain="a.example")
         assert reader.deletion_header().startswith("__Secure-s=; Path=/app; Domain=a.example; Secure; Max-Age=0; Expires=")
 
-    @pytest.mark.parametrize("wrong", [{"cookie_name": "a b"}, {"cookie_path": "/;x"}, {"cookie_domain": "a;b"}])
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"cookie_name": "a b"},
+            {"cookie_name": None},
+            {"cookie_path": "/;x"},
+            {"cookie_path": "/\r\nX: 1"},
+            {"cookie_path": "app"},
+            {"cookie_domain": "a;b"},
+            {"cookie_domain": "a\r\n"},
+            {"cookie_domain": ""},
+        ],
+    )
     def test_what_cannot_be_a_cookie_does_not_start(self, wrong: dict[str, str]) -> None:
         """Promise 15."""
         with pytest.raises(ConfigurationError, match="of the old cookie"):
             FromBeaker(MemoryPlace(), **wrong)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("make", "message"),
+        [
+            (lambda: FromBeaker(MemoryPlace(), secret=""), "secret is empty"),
+            (lambda: FromFlaskSession(MemoryPlace(), secret_key=b""), "secret_key is empty"),
+            (lambda: FromFlaskSession(MemoryPlace(), secret_key=7), "secret_key is empty, or no text"),  # type: ignore[arg-type]
+            (lambda: FromDjango(MemoryPlace(), secret_key=""), "secret_key is empty"),
+            (lambda: FromDjango(MemoryPlace(), secret_key="s", fallback_keys=["t", ""]), "one of fallback_keys is empty"),
+            (lambda: FromDjango(MemoryPlace(), secret_key="s", fallback_keys="abc"), "write a list"),
+            (lambda: FromDjango(MemoryPlace(), secret_key="s", salt=""), "salt='': write a text"),
+            (lambda: FromDjango(MemoryPlace(), secret_key="s", max_age=0), "max_age=0: write a time span"),
+            (lambda: FromDjango(MemoryPlace(), secret_key="s", persistent="no"), "persistent='no'"),  # type: ignore[arg-type]
+            (lambda: FromBeaker(MemoryPlace(), timeout=-1), "timeout=-1: write a time span"),
+            (lambda: FromBeaker(MemoryPlace(), user_key=""), "user_key=''"),
+            (lambda: FromBeaker(MemoryPlace(), plain_pickles="yes"), "plain_pickles='yes'"),  # type: ignore[arg-type]
+            (lambda: FromFlaskSession(MemoryPlace(), key_prefix=None), "key_prefix=None"),  # type: ignore[arg-type]
+            (lambda: FromFlaskSession(MemoryPlace), "place="),  # type: ignore[arg-type]
+            (lambda: FromFlaskSession(7), "place=7"),  # type: ignore[arg-type]
+            (lambda: FromFlaskSession("redis://localhost/0?prefix=s:"), "'prefix'.* key_prefix="),
+            (lambda: FromFlaskSession("rediss://localhost/0?ssl_cert=x"), "redis-py does not know"),
+            (lambda: FromBeaker(MemoryPlace(), carry_over_until="soon"), "write a date"),  # type: ignore[arg-type]
+            (lambda: FromBeaker(MemoryPlace(), carry_over_until=datetime(2030, 1, 1)), "a datetime with a time zone"),
+        ],
+    )
+    def test_options_that_cannot_work_do_not_start(self, make: Callable[[], object], message: str) -> None:
+        """Promise 15: an empty key would let everybody sign cookies; what is misread would sign everybody out."""
+        with pytest.raises(ConfigurationError, match=message):
+            make()
+
+    @pytest.mark.parametrize(
+        ("reader", "value"),
+        [
+            (FromBeaker, lambda number: f"{'0' * 40}{number:032x}"),
+            (FromFlaskSession, lambda number: f"{number:043}.{'x' * 27}"),
+            (FromFlaskSession, lambda number: f"{number:043}"),
+        ],
+    )
+    def test_old_cookies_that_all_open_nothing_are_told_of_once(
+        self, reader: Callable[[Any], Any], value: Callable[[int], str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The key is missing, or the prefix is another: everybody is signed out, and the log says where to look."""
+        old = reader(MemoryPlace())
+        site = Site(old)
+        for number in [1] * 30 + list(range(19)):
+            site.visit(f"{old.name}={value(number)}")
+        assert caplog.messages == []
+        for number in range(40):
+            site.visit(f"{old.name}={value(number)}")
+        assert the_line(caplog).startswith(f"none of the first 20 cookies named {old.name} opens a session of {old.library}")
+        assert "secret" in the_line(caplog)
+        assert value(1) not in caplog.text
+
+    def test_once_one_has_opened_a_session_there_is_nothing_to_say(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Old cookies whose sessions have timed out are the usual thing."""
+        site = Site(FromFlaskSession(MemoryPlace(**{f"session:{0:043}": b'{"_user_id": "1"}'})))
+        for number in range(60):
+            site.visit(f"session={number:043}")
+        assert caplog.messages == []
+
+    @pytest.mark.parametrize("user", ["user", "_user_id"])
+    def test_sessions_that_say_of_no_user_are_told_of_once(self, user: str, caplog: pytest.LogCaptureFixture) -> None:
+        """Users who stay signed in by a key of the application's own would not be found by ``revoke_all``."""
+        found = {f"session:{number:043}": json.dumps({user: "anna"}).encode() for number in range(45)}
+        site = Site(FromFlaskSession(MemoryPlace(**found)))
+        for number in range(45):
+            site.visit(f"session={number:043}")
+        if user == "_user_id":
+            assert caplog.messages == []
+        else:
+            assert "give user_key= (it is '_user_id')" in the_line(caplog)
+
+    @pytest.mark.parametrize("until", [date(2030, 1, 2), datetime(2030, 1, 2, 1, tzinfo=timezone(timedelta(hours=1)))])
+    def test_nothing_is_carried_over_after_the_date(self, until: date) -> None:
+        """Whoever can set a cookie for the host could sign a visitor in as himself, with a cookie that he has kept."""
+        reader = FromFlaskSession(MemoryPlace(), carry_over_until=until)
+        with freezegun.freeze_time("2030-01-01 23:59:59"):
+            assert reader.find(f"session={'a' * 43}") is not None
+        with freezegun.freeze_time("2030-01-02"):
+            assert reader.find(f"session={'a' * 43}") is None
 
     @pytest.mark.parametrize(
         ("value", "user"),

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from session_middleware.clock import system_clock
@@ -59,6 +59,7 @@ class BeakerMiddleware:
         carry_over: bool = True,
         user_key: str | None = None,
         plain_pickles: bool = False,
+        carry_over_until: date | None = None,
         codec: Codec | None = None,
         max_bytes: int = MAX_BYTES,
         namespace: str | None = None,
@@ -67,8 +68,8 @@ class BeakerMiddleware:
         """Wrap *app* as Beaker's settings say: the keys of *config* that begin with ``session.`` or ``beaker.session.``.
 
         Without a *store*, sessions go where Beaker kept its own: ``type`` and ``url``; files become one SQLite file in
-        ``data_dir``. *carry_over*: open the sessions that are there, once each; *user_key* and *plain_pickles* are those of
-        :class:`~session_middleware.integrations.moving.FromBeaker`.
+        ``data_dir``. *carry_over*: open the sessions that are there, once each; *user_key*, *plain_pickles* and
+        *carry_over_until* are those of :class:`~session_middleware.integrations.moving.FromBeaker`.
 
         Raise :exc:`ConfigurationError` for a setting that does not exist or cannot be kept, saying what to write instead.
         """
@@ -82,7 +83,9 @@ class BeakerMiddleware:
             max_bytes=max_bytes,
             namespace=namespace,
             clock=clock,
-            carry_over=settings.carry_over(user_key, plain_pickles=plain_pickles) if carry_over else None,
+            carry_over=settings.carry_over(user_key, plain_pickles=plain_pickles, carry_over_until=carry_over_until)
+            if carry_over
+            else None,
         )
         return cls(middleware, environ_key=environ_key, get_by_id=get_by_id)
 

@@ -3,7 +3,7 @@
 import difflib
 import warnings
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,7 +126,9 @@ class Settings:
             domain=self._domain(),
         )
 
-    def carry_over(self, user_key: str | None, *, plain_pickles: bool) -> FromBeaker | None:
+    def carry_over(
+        self, user_key: str | None, *, plain_pickles: bool, carry_over_until: date | None = None
+    ) -> FromBeaker | None:
         """Return what opens Beaker's sessions; ``None`` if they end with the process or it cannot read them."""
         if self.type not in _READABLE:
             return None
@@ -142,6 +144,7 @@ class Settings:
             cookie_domain=self._domain(),
             user_key=user_key,
             plain_pickles=plain_pickles,
+            carry_over_until=carry_over_until,
         )
 
     def _name(self) -> str:

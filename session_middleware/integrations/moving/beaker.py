@@ -14,6 +14,7 @@ Sessions that are kept in the cookie are not carried over: a copy of the cookie 
 
 import os
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +30,8 @@ from session_middleware.integrations.moving.formats import (
     unsigned_by_beaker,
 )
 from session_middleware.integrations.moving.places import FilePlace, Place, RedisPlace, TablePlace
-from session_middleware.integrations.moving.reading import Reader
+from session_middleware.integrations.moving.reading import Reader, checked_choice, checked_secret
+from session_middleware.lifetime import Duration, seconds
 
 BOOKKEEPING: Final = frozenset({"_creation_time", "_accessed_time", "_id", "_domain", "_path"})
 """What Beaker itself keeps among the data."""
@@ -46,6 +48,7 @@ class FromBeaker(Reader):
 
     *place*: a ``redis://`` URL; the ``data_dir`` of file sessions, as ``file:///...`` or a path; the URL of a database; or
     a :class:`Place`. The others are Beaker's own: *secret*, *timeout* (seconds), *cookie_name* (its ``key``) and so on.
+    From *carry_over_until* on (a date, by UTC, or a ``datetime`` with a zone) no session is carried over any more.
     *user_key*: where the application keeps the user id, so that its sessions can be listed and revoked.
     *plain_pickles*: carry pickled sessions over, too, if they hold only plain values; nothing in them is run.
     """
@@ -57,28 +60,31 @@ class FromBeaker(Reader):
         place: Place | str | os.PathLike[str],
         *,
         secret: str | None = None,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         cookie_name: str = "beaker.session.id",
         cookie_path: str = "/",
         cookie_domain: str | None = None,
         user_key: str | None = None,
         plain_pickles: bool = False,
+        carry_over_until: date | None = None,
     ) -> None:
         super().__init__(
             _place(place),
             name=cookie_name,
             path=cookie_path,
             domain=cookie_domain,
-            form=f"[0-9a-f]{{40}}{_ID}" if secret else _ID,
+            form=_ID if secret is None else f"[0-9a-f]{{40}}{_ID}",
             user_key=user_key,
+            carry_over_until=carry_over_until,
+            look_at="secret",
         )
-        self._secret = secret
-        self._timeout = timeout
-        self._pickles = Pickles(plain=plain_pickles, conversion=_CONVERSION)
+        self._secret = None if secret is None else checked_secret("secret", secret)
+        self._timeout = None if timeout is None else seconds("timeout", timeout)
+        self._pickles = Pickles(plain=checked_choice("plain_pickles", plain_pickles), conversion=_CONVERSION)
         self._in_redis = isinstance(self.place, RedisPlace)
 
     def unsigned(self, value: str) -> str | None:
-        return unsigned_by_beaker(self._secret, value) if self._secret else value
+        return value if self._secret is None else unsigned_by_beaker(self._secret, value)
 
     def key_of(self, old_id: str) -> str:
         return f"beaker_cache:{old_id}:session" if self._in_redis else old_id

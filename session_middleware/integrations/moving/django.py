@@ -14,7 +14,7 @@ end with it, and those kept in the cookie are not carried over: a copy of it wou
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from hashlib import md5
 from typing import Any, Final
@@ -24,8 +24,8 @@ from session_middleware.exceptions import ConfigurationError, PayloadError, Stor
 from session_middleware.integrations.moving import plain_pickle
 from session_middleware.integrations.moving.formats import Pickles, from_json, inflated, mapping, unsigned_by_django
 from session_middleware.integrations.moving.places import FilePlace, Place, RedisPlace, redis_client
-from session_middleware.integrations.moving.reading import Reader
-from session_middleware.lifetime import LONGEST
+from session_middleware.integrations.moving.reading import Reader, checked_choice, checked_secret, checked_text
+from session_middleware.lifetime import LONGEST, Duration, seconds
 
 _ENGINES: Final = "django.contrib.sessions.backends."
 _IN_CACHE: Final = "django.contrib.sessions.cache"
@@ -43,7 +43,8 @@ class FromDjango(Reader):
     *place*: a :class:`Place`. *secret_key*, *fallback_keys*, *cookie_name* and so on are Django's settings; *max_age* is
     ``SESSION_COOKIE_AGE`` (seconds), *persistent* the opposite of ``SESSION_EXPIRE_AT_BROWSER_CLOSE``. *user_key*: where
     the user id is; that of ``django.contrib.auth`` by default. *plain_pickles*: carry pickled sessions from a cache over,
-    too, if they hold only plain values; nothing in them is run.
+    too, if they hold only plain values; nothing in them is run. From *carry_over_until* on (a date, by UTC, or a
+    ``datetime`` with a zone) no session is carried over any more.
     """
 
     library = "Django"
@@ -55,26 +56,41 @@ class FromDjango(Reader):
         secret_key: str | bytes,
         fallback_keys: Sequence[str | bytes] = (),
         salt: str = "django.contrib.sessions.SessionStore",
-        max_age: float = 1209600,
+        max_age: Duration = 1209600,
         persistent: bool = True,
         cookie_name: str = "sessionid",
         cookie_path: str = "/",
         cookie_domain: str | None = None,
         user_key: str | None = "_auth_user_id",
         plain_pickles: bool = False,
+        carry_over_until: date | None = None,
     ) -> None:
         super().__init__(
-            place, name=cookie_name, path=cookie_path, domain=cookie_domain, form="[a-z0-9]{8,40}", user_key=user_key
+            place,
+            name=cookie_name,
+            path=cookie_path,
+            domain=cookie_domain,
+            form="[a-z0-9]{8,40}",
+            user_key=user_key,
+            carry_over_until=carry_over_until,
+            look_at="secret_key",
         )
-        self._keys = (secret_key, *fallback_keys)
-        self._salt = salt
-        self._max_age = max_age
-        self._persistent = persistent
-        self._pickles = Pickles(plain=plain_pickles, conversion=_CONVERSION)
+        if isinstance(fallback_keys, str | bytes):
+            raise ConfigurationError("fallback_keys is one key: write a list of them")
+        self._keys = (
+            checked_secret("secret_key", secret_key),
+            *(checked_secret("one of fallback_keys", key) for key in fallback_keys),
+        )
+        self._salt = checked_text("salt", salt)
+        self._max_age = seconds("max_age", max_age)
+        self._persistent = checked_choice("persistent", persistent)
+        self._pickles = Pickles(plain=checked_choice("plain_pickles", plain_pickles), conversion=_CONVERSION)
         self._is_cache = isinstance(place, RedisPlace | _CacheFiles | _CacheKeys)
 
     @classmethod
-    def from_settings(cls, engine: str = f"{_ENGINES}db", *, plain_pickles: bool = False) -> "FromDjango":
+    def from_settings(
+        cls, engine: str = f"{_ENGINES}db", *, plain_pickles: bool = False, carry_over_until: date | None = None
+    ) -> "FromDjango":
         """Return a reader of what Django's settings describe; *engine* is the ``SESSION_ENGINE`` of the old sessions.
 
         Raise :exc:`ConfigurationError` for an engine whose sessions cannot be carried over.
@@ -93,6 +109,7 @@ class FromDjango(Reader):
             cookie_path=settings.SESSION_COOKIE_PATH,
             cookie_domain=settings.SESSION_COOKIE_DOMAIN,
             plain_pickles=plain_pickles,
+            carry_over_until=carry_over_until,
         )
 
     def key_of(self, old_id: str) -> str:

@@ -13,14 +13,15 @@ cachelib pickles what it writes to files, unless it was told to write JSON: see 
 
 import os
 import struct
-from datetime import timedelta
+from datetime import date, timedelta
 from hashlib import new as new_hash
 from typing import Final
 
 from session_middleware.carrying import Carried
+from session_middleware.exceptions import ConfigurationError
 from session_middleware.integrations.moving.formats import Pickles, mapping, unsigned_by_flask_session
 from session_middleware.integrations.moving.places import FilePlace, Place, RedisPlace, TablePlace
-from session_middleware.integrations.moving.reading import Reader
+from session_middleware.integrations.moving.reading import Reader, checked_choice, checked_secret
 from session_middleware.lifetime import Duration, seconds
 
 _ID: Final = "[A-Za-z0-9_-]{16,256}"
@@ -53,7 +54,8 @@ class FromFlaskSession(Reader):
     *key_prefix*, *cookie_name* and so on; *secret_key* if ``SESSION_USE_SIGNER`` was set, and only then. A permanent session
     lasts for *permanent_lifetime* (``timedelta`` or seconds) from the move on, another as new sessions do.
     *user_key*: where the user id is; Flask-Login's by default. *plain_pickles*: carry pickled sessions over, too, if they
-    hold only plain values; nothing in them is run.
+    hold only plain values; nothing in them is run. From *carry_over_until* on (a date, by UTC, or a ``datetime`` with a
+    zone) no session is carried over any more.
     """
 
     library = "Flask-Session"
@@ -70,22 +72,27 @@ class FromFlaskSession(Reader):
         user_key: str | None = "_user_id",
         permanent_lifetime: Duration = timedelta(days=31),
         plain_pickles: bool = False,
+        carry_over_until: date | None = None,
     ) -> None:
+        if not isinstance(key_prefix, str):
+            raise ConfigurationError(f"key_prefix={key_prefix!r}: write SESSION_KEY_PREFIX")
         super().__init__(
             _place(place),
             name=cookie_name,
             path=cookie_path,
             domain=cookie_domain,
-            form=rf"{_ID}\.[A-Za-z0-9_-]{{27}}" if secret_key else _ID,
+            form=_ID if secret_key is None else rf"{_ID}\.[A-Za-z0-9_-]{{27}}",
             user_key=user_key,
+            carry_over_until=carry_over_until,
+            look_at="key_prefix and secret_key",
         )
         self._permanent_lifetime = seconds("permanent_lifetime", permanent_lifetime)
         self._prefix = key_prefix
-        self._secret_key = secret_key
-        self._pickles = Pickles(plain=plain_pickles, conversion=_CONVERSION)
+        self._secret_key = None if secret_key is None else checked_secret("secret_key", secret_key)
+        self._pickles = Pickles(plain=checked_choice("plain_pickles", plain_pickles), conversion=_CONVERSION)
 
     def unsigned(self, value: str) -> str | None:
-        return unsigned_by_flask_session(self._secret_key, value) if self._secret_key else value
+        return value if self._secret_key is None else unsigned_by_flask_session(self._secret_key, value)
 
     def key_of(self, old_id: str) -> str:
         return self._prefix + old_id

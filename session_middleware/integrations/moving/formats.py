@@ -98,10 +98,10 @@ def from_base64(text: str) -> bytes:
         raise PayloadError("it is damaged (base64)") from None
 
 
-def unsigned_by_beaker(secret: str, value: str) -> str | None:
+def unsigned_by_beaker(secret: str | bytes, value: str) -> str | None:
     """Return the id in Beaker's cookie, ``hex(HMAC-SHA1(secret, id)) id``; ``None`` if the signature is another."""
     signature, old_id = value[:40], value[40:]
-    expected = hmac.new(secret.encode(), old_id.encode(), hashlib.sha1).hexdigest()
+    expected = hmac.new(_bytes(secret), old_id.encode(), hashlib.sha1).hexdigest()
     return old_id if _same(signature, expected) else None
 
 

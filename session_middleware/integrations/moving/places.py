@@ -169,9 +169,16 @@ def redis_client(url: str, **options: Any) -> Any:
         raise ConfigurationError("Redis needs redis-py: pip install 'session-middleware[redis]'") from error
     try:
         in_time = {"socket_timeout": _TIMEOUT, "socket_connect_timeout": _TIMEOUT, "retry": Retry(NoBackoff(), 0)}
-        return Redis.from_url(url, **(in_time | options))
+        client = Redis.from_url(url, **(in_time | options))
+        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)  # which connects to nothing
     except ValueError as error:
         raise ConfigurationError(f"the URL of the old sessions cannot be read: {error}") from None
+    except TypeError as error:
+        raise ConfigurationError(
+            f"the URL of the old sessions has an option that redis-py does not know ({error}); what the old library calls"
+            " its prefix is an argument, key_prefix="
+        ) from None
+    return client
 
 
 @contextmanager

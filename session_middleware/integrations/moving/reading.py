@@ -5,10 +5,12 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
 from session_middleware.carrying import Carried
-from session_middleware.cookies import SessionCookie
+from session_middleware.clock import system_clock
+from session_middleware.cookies import CookiePolicy, SessionCookie
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.integrations.moving.places import Place, checked_size
 from session_middleware.session import checked_user_id
@@ -17,6 +19,8 @@ log = logging.getLogger("session_middleware")
 
 _LONGEST_HEADER: Final = 64 * 1024
 _MOST_VALUES: Final = 3
+_TELLING: Final = 20
+"""So many in a row are no chance."""
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
@@ -35,28 +39,97 @@ class _Old:
 
     def read(self, now: float) -> Carried | None:
         found = self.reader.place.get(self.reader.key_of(self.old_id), now)
-        return None if found is None else self.reader.carried(checked_size(found), now)
+        carried = None if found is None else self.reader.carried(checked_size(found), now)
+        self.reader.watch.note(self.value, carried)
+        return carried
 
     def remove(self) -> None:
         self.reader.place.remove(self.reader.key_of(self.old_id))
 
 
+class _Watch:
+    """Says in one line each that the first old cookies open nothing, and that the first sessions say of no user."""
+
+    def __init__(self, name: str, library: str, user_key: str | None, look_at: str) -> None:
+        self._name, self._library, self._user_key, self._look_at = name, library, user_key, look_at
+        self._in_vain: set[int] = set()
+        self._of_nobody = 0
+        self.is_on = True
+        """Whether no session has been carried over yet, and nothing has been said."""
+
+    def note(self, value: str, carried: Carried | None) -> None:
+        """The cookie with that *value* has opened what was *carried*, or nothing. It is not kept, and not shown."""
+        if carried is None:
+            self._note_none(hash(value))
+            return
+        self.is_on = False
+        if carried.user_id is not None:
+            self._of_nobody = -1
+        elif self._of_nobody >= 0:
+            self._of_nobody += 1
+            if self._of_nobody == _TELLING:
+                log.warning(
+                    "none of the first %d sessions of %s says who has signed in: if users sign in, give user_key= (it is"
+                    " %r); without it they are not listed, and not signed out everywhere",
+                    _TELLING,
+                    self._library,
+                    self._user_key,
+                )
+
+    def _note_none(self, value: int) -> None:
+        if not self.is_on:
+            return
+        self._in_vain.add(value)
+        if len(self._in_vain) >= _TELLING:
+            self.is_on = False
+            self._in_vain.clear()
+            log.warning(
+                "none of the first %d cookies named %s opens a session of %s: look at the place, at cookie_name and at %s",
+                _TELLING,
+                self._name,
+                self._library,
+                self._look_at,
+            )
+
+
 class Reader(ABC):
     """Finds one library's sessions by its cookie: a :class:`~session_middleware.carrying.CarryOver`.
 
-    *form* is a regular expression for the value of the cookie; *user_key* is where the data say who has signed in.
+    *form* is a regular expression for the value of the cookie; *user_key* is where the data say who has signed in. From
+    *carry_over_until* on (a date, by UTC, or a ``datetime`` with a zone) it finds none any more. *look_at* names the options
+    by which sessions are found.
     """
 
     library: str
 
-    def __init__(self, place: Place, *, name: str, path: str, domain: str | None, form: str, user_key: str | None) -> None:
+    def __init__(
+        self,
+        place: Place,
+        *,
+        name: str,
+        path: str,
+        domain: str | None,
+        form: str,
+        user_key: str | None,
+        carry_over_until: date | None,
+        look_at: str,
+    ) -> None:
+        if isinstance(place, type) or not (hasattr(place, "get") and hasattr(place, "remove")):
+            raise ConfigurationError(f"place={place!r}: write where the old sessions are, such as RedisPlace(url)")
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ConfigurationError(f"cookie_name={name!r}: write the name of the old cookie")
-        if any(not isinstance(text, str) or ";" in text for text in (path, domain or "")):
-            raise ConfigurationError(f"cookie_path={path!r}, cookie_domain={domain!r}: write those of the old cookie")
+        try:
+            CookiePolicy(path=path, domain=domain)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"cookie_{error}; that of the old cookie") from None
+        if user_key is not None:
+            checked_text("user_key", user_key)
         self.place = place
         self.name, self.path, self.domain = name, path, domain
+        self.watch = _Watch(name, self.library, user_key, look_at)
         self._user_key = user_key
+        self._until = None if carry_over_until is None else _moment(carry_over_until)
+        self._any_value = re.compile(rf"(?:^|;)[ \t]*{re.escape(name)}[ \t]*=[ \t]*([^;]+)").findall
         # As for our own cookie: a semicolon always ends a pair, and only space and tab may surround a name or a value.
         self._values = re.compile(rf'(?:^|;)[ \t]*{re.escape(name)}[ \t]*=[ \t]*"?({form})"?[ \t]*(?=[;,]|\Z)').findall
         secure = "; Secure" if name.lower().startswith(("__host-", "__secure-")) else ""
@@ -65,8 +138,13 @@ class Reader(ABC):
     def find(self, header: object) -> _Old | None:
         if not isinstance(header, str) or len(header) > _LONGEST_HEADER:
             return None
+        if self._until is not None and system_clock() >= self._until:
+            return None
         values = list(dict.fromkeys(self._values(header)))[: _MOST_VALUES + 1]
         found = [_Old(self, old_id, value) for value in values if (old_id := self.unsigned(value)) is not None]
+        if not found and self.watch.is_on:
+            for value in self._any_value(header)[:_MOST_VALUES]:
+                self.watch.note(value, None)
         if len(found) > 1:
             log.info("%d cookies named %s in a request: none of them is used", len(found), self.name)
         return found[0] if len(found) == 1 else None
@@ -98,3 +176,33 @@ class Reader(ABC):
 
         Raise :exc:`PayloadError` if it cannot be carried over.
         """
+
+
+def checked_text(name: str, text: object) -> str:
+    """Return *text*; raise :exc:`ConfigurationError`, naming *name*, unless it is ``str`` and not empty."""
+    if not isinstance(text, str) or not text:
+        raise ConfigurationError(f"{name}={text!r}: write a text, or leave it out")
+    return text
+
+
+def checked_secret(name: str, secret: object) -> str | bytes:
+    """Return *secret*; raise :exc:`ConfigurationError`, naming *name* and not showing it, unless it is a key."""
+    if not isinstance(secret, str | bytes) or not secret:
+        raise ConfigurationError(f"{name} is empty, or no text: everybody could sign with it; write the old one")
+    return secret
+
+
+def checked_choice(name: str, value: object) -> bool:
+    """Return *value*; raise :exc:`ConfigurationError`, naming *name*, unless it is ``True`` or ``False``."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name}={value!r}: write True or False")
+    return value
+
+
+def _moment(until: object) -> float:
+    if isinstance(until, datetime):
+        if until.tzinfo is not None:
+            return until.timestamp()
+    elif isinstance(until, date):
+        return datetime.combine(until, time(), UTC).timestamp()
+    raise ConfigurationError(f"carry_over_until={until!r}: write a date, or a datetime with a time zone")
