@@ -105,7 +105,8 @@ class TestEveryWay:
         assert "b" not in answer(browser, "/show")["data"]
 
     def test_signing_out_ends_the_session(self, browser: Browser) -> None:
-        """Promise 5: after ``logout_user`` the old token opens nothing; messages nobody has seen go on into a new session."""
+        """Promise 5: after ``logout_user`` the old token opens nothing; messages, unseen ones and the next, are in a new
+        session."""
         answer(browser, "/append")
         answer(browser, "/sign-in?id=1")
         before = browser.token
