@@ -1,10 +1,12 @@
 """From a trace to a sequence drawing: which arrow goes where, and what stands on it. It knows no SVG and no HTML."""
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
+from unicodedata import east_asian_width
 
 from markupsafe import Markup
 
@@ -16,14 +18,20 @@ Entry: TypeAlias = Mapping[str, Any]
 
 BROWSER, MIDDLEWARE, APPLICATION, STORE = range(4)
 ACTORS = ("browser", "middleware", "application", "store")
-PLACES = (9.0, 36.0, 64.0, 91.0)
+PLACES = (7.0, 36.0, 64.0, 93.0)
 
 _LINE = 16
 _GAP = 15
 _TOP = 4
 _MOST_CALLS = 6
 _STEPS = {"create": 3, "login": 3, "joined": 3, "regenerate": 3, "opens_session": 6, "load_one": 6}
-_LONGEST_NAME = 17
+
+# What fits between two lifelines on a screen of 1280 pixels: so many letters, half as many of those that are twice as wide.
+_WIDEST = 20
+_WIDEST_SOFT = 23
+
+# Where a label may go on in the next line: after a blank, within a path, and before the long value of a cookie.
+_BREAK = re.compile(r"(?<= )|(?<=\w)(?=/)|(?<==)(?=\S{12})")
 
 
 class Label(NamedTuple):
@@ -55,12 +63,13 @@ class Row:
 
     @property
     def labels(self) -> list[Label]:
-        first = self.y - 7 - _LINE * (len(self.lines) - 1)
-        return [Label(parts(text), first + _LINE * number, style) for number, (text, style) in enumerate(self.lines)]
+        drawn = [(line, style) for text, style in self.lines for line in _fitting(text, style)]
+        first = self.y - 7 - _LINE * (len(drawn) - 1)
+        return [Label(parts(line), first + _LINE * number, style) for number, (line, style) in enumerate(drawn)]
 
     @property
     def anchor(self) -> str:
-        """Which end of the labels is fixed: they may be longer than the arrow, but not leave the drawing."""
+        """Which end of the labels is fixed: where they are longer than the arrow they do not leave the drawing."""
         to_application = self.target == APPLICATION and self.source != APPLICATION
         return "start" if BROWSER in (self.source, self.target) or to_application else "end"
 
@@ -117,7 +126,7 @@ def _band(entry: Entry, t: Texts) -> Band:
     rows = list(_rows(entry, t))
     y = _TOP
     for row in rows:
-        y += _GAP + _LINE * len(row.lines)
+        y += _GAP + _LINE * len(row.labels)
         row.y = y
     steps = frozenset(row.step for row in rows if row.step is not None)
     return Band(f"{entry['method']} {entry['path']}", entry["kind"], entry, rows, y + 14, steps, _ago(entry, t))
@@ -152,16 +161,27 @@ def _set_cookie(entry: Entry, t: Texts) -> Iterator[tuple[str, str]]:
         yield "Max-Age" + attributes.partition("Max-Age")[2].partition(";")[0], "key"
 
 
-def _cookies(header: str, text: str) -> Iterator[tuple[str, str]]:
-    """Return a line for each cookie; a long name has its value on the next one."""
-    start = f"{header}: "
-    for pair in text.split("; "):
-        name, equals, value = pair.partition("=")
-        if len(header + name) > _LONGEST_NAME and value:
-            yield start + name + equals, "key"
-            start = name = equals = ""
-        yield start + name + equals + value, "key"
-        start = ""
+def _cookies(header: str, text: str) -> list[tuple[str, str]]:
+    """Return a line for each cookie."""
+    first, *others = text.split("; ")
+    return [(f"{header}: {first}", "key"), *((pair, "key") for pair in others)]
+
+
+def _fitting(text: str, style: str) -> list[str]:
+    """Return *text* in lines that fit between two lifelines, as far as there is where to break it."""
+    widest = _WIDEST_SOFT if style == "soft" else _WIDEST
+    lines = [""]
+    for piece in _BREAK.split(text):
+        longer = lines[-1] + piece
+        if lines[-1] and _width(longer.rstrip()) > widest:
+            lines.append(piece)
+        else:
+            lines[-1] = longer
+    return [line.rstrip() for line in lines]
+
+
+def _width(text: str) -> int:
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def _calls(entry: Entry, phase: str, source: int, t: Texts) -> Iterator[Row]:

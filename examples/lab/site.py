@@ -128,6 +128,7 @@ class Site:
             t=t,
             flashes=flashes,
             notice="notice.ended" if came and session.is_new else "notice.replaced" if session.is_gone else "",
+            ends_in=None if session.is_gone else session.expires_at - time.time(),
             visits=session.get("visits", 0),
             cart=dict(session["cart"]) if "cart" in session else {},
             users=DEMO_USERS,
@@ -145,10 +146,12 @@ class Site:
         return page(request, None, "untouched.html", late=lambda: self.views.drawing(request, t), t=t)
 
     def sign_in_form(self, request: Request, session: Session) -> Response:
-        return page(request, session, "sign_in.html", users=DEMO_USERS, name="", failed=False)
+        return page(request, session, "sign_in.html", users=DEMO_USERS, name="", failed=False, next="/")
 
     def my_sessions(self, request: Request, session: Session) -> Response:
-        user = _signed_in(session)
+        user = session.user_id
+        if user is None:
+            return page(request, session, "sign_in.html", users=DEMO_USERS, name="", failed=False, next="/sessions")
         indexed = isinstance(self.store, UserIndexed)
         return page(request, session, "sessions.html", found=self._sessions_of(user), here=session.id, indexed=indexed)
 
@@ -159,7 +162,10 @@ class Site:
         # Read before the password is checked, which takes a while: signing out everywhere meanwhile ends this sign-in, too.
         mark = self._mark_of(request, name, session) if name else None
         if not self._check(request, name, field(request, "password")):
-            return page(request, session, "sign_in.html", status=403, users=DEMO_USERS, name=name, failed=True)
+            next_page = field(request, "back")
+            return page(
+                request, session, "sign_in.html", status=403, users=DEMO_USERS, name=name, failed=True, next=next_page
+            )
         language = session.get("language")
         session.login(name, mark=mark)
         if field(request, "remember"):

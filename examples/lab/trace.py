@@ -35,7 +35,10 @@ Act: TypeAlias = Literal["", "login", "joined", "regenerate"]
 
 _WRITES = frozenset({"create", "update", "delete"})
 _RUN = re.compile(r"[a-z-]{1,40}\.[0-9a-f]{8}")
-_VISITOR = re.compile(r"(?:^|;)[ \t]*(?:__Host-)?lab=([0-9a-f]{32})(?=[ \t]*(?:;|$))")
+_VISITORS = {
+    secure: re.compile(rf"(?:^|;)[ \t]*{prefix}lab=([0-9a-f]{{32}})(?=[ \t]*(?:;|$))")
+    for secure, prefix in ((False, ""), (True, "__Host-"))
+}
 
 
 class Call(NamedTuple):
@@ -290,8 +293,11 @@ class _Recording:
 
 
 def visitor_of(environ: "WSGIEnvironment") -> str | None:
-    """Return the visitor that the lab's own cookie names; ``None`` without one."""
-    found = _VISITOR.search(environ.get("HTTP_COOKIE", ""))
+    """Return the visitor that the lab's own cookie names; ``None`` without one.
+
+    Over https it is the one that no other host can have set.
+    """
+    found = _VISITORS[environ["wsgi.url_scheme"] == "https"].search(environ.get("HTTP_COOKIE", ""))
     return found and found[1]
 
 

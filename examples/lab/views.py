@@ -5,6 +5,8 @@ import sqlite3
 import time
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import datetime
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -25,6 +27,7 @@ from session_middleware.values import Values
 _SHOWN_BANDS = 6
 _SHOWN_BYTES = 8
 _SHOWN_PROOF = 4
+_SHOWN_VERSION = 8
 
 
 class Value(NamedTuple):
@@ -72,11 +75,12 @@ class Views:
             t=t,
             id=session.id if envelope else "",
             stored=stored,
+            version="" if stored is None else sha256(str(stored.version).encode()).hexdigest()[:_SHOWN_VERSION],
             envelope=envelope,
             ends=_ends(envelope),
             secrets=self._secrets(session, envelope),
             snapshot=None if envelope is None else _keys(envelope.snapshot),
-            before={key: repr(value) for key, value in session.items() if key != "csrf"} if snapshot else None,
+            before={key: _written(value) for key, value in session.items() if key != "csrf"} if snapshot else None,
             values=self._values(values),
             cookie_name=cookie.name,
             token=web.coloured(token[1]) if token else "",
@@ -101,7 +105,7 @@ class Views:
         return [
             Value(key, None, 0, "")
             if key == "csrf"
-            else Value(key, repr(values.get(key)), len(stored[key]), _in_hex(stored[key], _SHOWN_BYTES, " "))
+            else Value(key, _written(values.get(key)), len(stored[key]), _in_hex(stored[key], _SHOWN_BYTES, " "))
             for key in stored
         ]
 
@@ -147,6 +151,18 @@ def _ends(envelope: Envelope | None) -> list[tuple[str, float | None]]:
         return []
     idle = None if envelope.idle is None else envelope.last_seen_at + envelope.idle
     return [("idle", idle), ("absolute", envelope.signed_in_at + envelope.absolute)]
+
+
+def _written(value: object) -> str:
+    """Return a value as Python writes it, but for dates, which are written as people do."""
+    match value:
+        case datetime():
+            return f"{value:%Y-%m-%d %H:%M:%S %Z}".rstrip()
+        case dict():
+            return "{" + ", ".join(f"{key!r}: {_written(each)}" for key, each in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(map(_written, value)) + "]"
+    return repr(value)
 
 
 def _left(kind: Kind, at: float | None) -> float:

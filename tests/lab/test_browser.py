@@ -1,13 +1,18 @@
 """Each thing to do, each attack and the list of sessions, by clicking in Chromium; what came of it is read from the page."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab.conftest import APPLICATION, SETTINGS, SecureGunicorn
 from tests.lab.visitor import Visitor
 from tests.servers.gunicorn import Gunicorn
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Route
 
 Arrive = Callable[..., Visitor]
 
@@ -78,13 +83,16 @@ def test_the_token_is_not_on_the_page(arrive: Arrive) -> None:
 
 
 def test_the_server_pane_shows_what_is_stored(arrive: Arrive) -> None:
-    """Keys, values, bytes, version and size; the version changes with each write, the secret of the forms is not shown."""
+    """Keys, values, bytes, version and size; the version, shortened, changes with each write, the secret of the forms is
+    not shown."""
     visitor = arrive()
     version = visitor.text("#version")
     visitor.press("/count")
 
     assert visitor.data == {"csrf": "(kept from this page)", "visits": "1"}
     assert visitor.text("#data .stored") == "01 1 byte"
+    assert re.fullmatch("[0-9a-f]{8}", version)
+    assert re.fullmatch("[0-9a-f]{8}", visitor.text("#version"))
     assert visitor.text("#version") != version
     assert visitor.text("#size").endswith(" bytes")
     assert visitor.page.locator("#idle .countdown").inner_text().startswith(("59 minutes", "1 hour"))
@@ -102,7 +110,8 @@ def test_the_first_visit_gets_a_session_in_the_steps_of_the_lesson(arrive: Arriv
     text = drawing.locator("svg.sequence").text_content() or ""
     assert "no session cookie" in text
     assert "create ·" in text
-    assert f"Set-Cookie: session={visitor.token[:16]}…" in text
+    assert f"Set-Cookie: session={visitor.token[:16]}…; Path=/; HttpOnly" in visitor.words("GET /")
+    assert f"{visitor.token[:16]}…" in text
     assert "HttpOnly" in text
     assert drawing.locator("circle.step").count() == 3
     assert visitor.page.locator(".steps li.on").count() == 3
@@ -140,6 +149,36 @@ def test_the_session_id_in_the_drawing_is_that_of_the_session(arrive: Arrive) ->
     assert band.locator("svg tspan.secret").first.text_content() == f"{visitor.token[12:16]}…"
 
 
+_ACROSS = """
+[...document.querySelectorAll("svg.sequence")].flatMap((drawing) => {
+  const lines = [...drawing.querySelectorAll(".life")].map((line) => line.getBoundingClientRect().x);
+  return [...drawing.querySelectorAll("text:not(.step)")].filter((label) => {
+    const { left, right } = label.getBoundingClientRect();
+    return lines.some((line) => left < line && line < right);
+  }).map((label) => label.textContent);
+})
+"""
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_no_label_runs_across_a_lifeline(arrive: Arrive, language: str) -> None:
+    """On a screen of 1280 pixels; labels that are too long go on in the next line."""
+    visitor = arrive(language=language, viewport={"width": 1280, "height": 900})
+    visitor.press("/count")
+    visitor.sign_in("alice", remember=True)
+    visitor.press("/regenerate")
+    visitor.press("/try/double-click")
+    found = []
+    for page, action in (("/", "/try/writers"), ("/attacks", "/try/thief"), ("/attacks", "/try/damaged")):
+        visitor.go(page)
+        visitor.press(action)
+        visitor.page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
+        assert visitor.page.locator("svg.sequence").count() > 5
+        found += visitor.page.evaluate(_ACROSS)
+
+    assert found == []
+
+
 # Things to do
 
 
@@ -157,7 +196,7 @@ def test_signing_in_and_out(arrive: Arrive) -> None:
     assert (visitor.text("#era"), visitor.secrets) == ("1", ["current", "signed_in"])
     assert visitor.text("#secrets .current .mark") == "in your cookie"
     assert "password checked ·" in visitor.newest("POST /sign-in").inner_text()
-    assert "same id, new secret, next era" in visitor.newest("POST /sign-in").inner_text()
+    assert "same id, new secret, next era" in visitor.words("POST /sign-in")
 
     visitor.press("/sign-out", within="header")
     assert visitor.who() is None
@@ -185,7 +224,7 @@ def test_the_cookie_from_before_sign_in_reads_what_was_there_and_then_nothing(ar
     assert not visitor.has("#secrets, #data, #session-id")
     visitor.press("/count")
     assert visitor.page.locator("#before tbody tr").all_inner_texts() == ["visits\t1"]
-    assert "found; the secret was replaced" in visitor.newest("POST /count").inner_text()
+    assert "found; the secret was replaced" in visitor.words("POST /count")
 
     visitor.use(after)
     visitor.read_again()
@@ -226,6 +265,8 @@ def test_the_nested_cart(arrive: Arrive) -> None:
     visitor.sign_in("alice")
     visitor.fill("/cart", item="Tea", quantity="3")
     assert visitor.text("#cart .lines li span") == "5 × Tea"
+    date = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+    assert re.fullmatch(rf"\{{'Tea': \{{'quantity': 5, 'added': {date}\}}\}}", visitor.data["cart"])
 
     visitor.press("/cart/remove")
     assert not visitor.has("#cart .lines")
@@ -247,7 +288,10 @@ def test_a_session_with_a_short_lifetime_can_be_watched_dying(arrive: Arrive) ->
     visitor.press("/count")
     visitor.fill("/lifetime", idle="5")
     session_id = visitor.session_id
+    # Also where it is set.
+    assert visitor.text("#lifetime .countdown").endswith(" seconds")
     visitor.page.wait_for_selector("#idle .countdown.over")
+    visitor.page.wait_for_selector("#lifetime .countdown.over")
     assert visitor.text("#idle .countdown") == "ended"
 
     visitor.read_again()
@@ -396,6 +440,13 @@ def test_a_script_that_wants_the_cookie_gets_nothing(arrive: Arrive) -> None:
     assert visitor.text('[data-sees="document.cookie"]') == "(nothing)"
     assert visitor.text('[data-sees="cookieStore"]') == "(nothing)"
 
+    # The result stands there as those of the others do.
+    visitor.press("/try/damaged")
+    visitor.page.wait_for_selector('[data-result="script"] .verdict.held')
+    visitor.go("/")
+    visitor.go("/attacks")
+    visitor.page.wait_for_selector('[data-result="script"] .verdict.held')
+
     visitor.page.evaluate("document.cookie = 'session=made-up; path=/attacks'")
     visitor.page.click('[data-run="script"]')
     visitor.page.wait_for_selector('[data-result="script"] .verdict.broken')
@@ -417,7 +468,42 @@ def test_an_attack_fails(arrive: Arrive, name: str) -> None:
     assert visitor.page.url == f"{visitor.url}/attacks"
 
 
+def test_what_takes_a_while_says_so_beside_the_button(arrive: Arrive) -> None:
+    """At once, until the answer is there."""
+    visitor = arrive("/attacks")
+    held: list[Route] = []
+    visitor.page.route("**/try/two-cookies", lambda route: held.append(route))
+    form = visitor.page.locator('form[action="/try/two-cookies"]')
+    shown = "form => getComputedStyle(form, '::after').content"
+    assert form.evaluate(shown) == "none"
+
+    form.locator("button").click()
+    assert form.evaluate(shown) == '"Running …"'
+    while not held:
+        visitor.page.wait_for_timeout(10)
+    held[0].continue_()
+    visitor.page.wait_for_selector('[data-result="two-cookies"] .verdict')
+    assert form.evaluate(shown) == "none"
+    visitor.page.unroute("**/try/two-cookies")
+
+
 # My sessions
+
+
+def test_who_wants_to_see_their_sessions_signs_in_there(arrive: Arrive) -> None:
+    """With a form in place of the list, and the list after it, also if the password was wrong at first."""
+    visitor = arrive("/sessions")
+    assert visitor.text("h1") == "Sign in"
+    assert visitor.text(".lede") == "Sign in to see your sessions."
+    visitor.page.fill("#user", "alice")
+    visitor.page.fill("#password", "wrong")
+    visitor.page.click('main form[action="/sign-in"] button')
+    visitor.page.wait_for_selector('[role="alert"]')
+    visitor.complaints.clear()  # the browser notes the 403
+
+    visitor.sign_in("alice")
+    assert visitor.page.url == f"{visitor.url}/sessions"
+    assert visitor.page.locator(".sessions .here").count() == 1
 
 
 def test_one_browser_ends_the_session_of_another(arrive: Arrive) -> None:
@@ -559,6 +645,30 @@ def test_a_label_leads_to_its_field(arrive: Arrive) -> None:
     visitor = arrive()
     for label in ("Name", "Password", "Remember me for 30 days"):
         assert visitor.page.locator("#sign-in").get_by_label(label, exact=True).count() == 1
+
+
+def test_on_a_phone_both_sides_stay_in_sight(arrive: Arrive) -> None:
+    """Whatever is pressed, and however far down: the token in the browser, and who, how much and which version is stored."""
+    visitor = arrive(viewport={"width": 390, "height": 844})
+    visitor.page.locator("#count button").scroll_into_view_if_needed()
+
+    def seen() -> list[str]:
+        sides = visitor.page.locator(".glance p")
+        assert all(0 < (side.bounding_box() or {"y": -1})["y"] < 844 for side in sides.all())
+        return [text.replace("\n", " ") for text in sides.all_inner_texts()]
+
+    first = seen()
+    visitor.press("/count", within="#count")
+    second = seen()
+    assert first[0] == second[0] == f"In your browser {visitor.token[:16]}…"
+    assert second[1] == f"On the server keys: 2 · version {visitor.text('#version')}"
+    assert first[1] != second[1]
+    visitor.sign_in("alice")
+    assert seen()[0] == f"In your browser {visitor.token[:16]}…" != first[0]
+    assert seen()[1].startswith("On the server alice · keys: ")
+
+    visitor.page.set_viewport_size({"width": 1280, "height": 900})
+    assert not visitor.page.locator(".glance").is_visible()
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])

@@ -15,7 +15,7 @@ from examples.lab.drawing import bands
 from examples.lab.notebook import Notebook
 from examples.lab.shortened import Part, parts, short_cookies, short_path, short_set_cookie, short_token
 from examples.lab.texts import TEXTS
-from examples.lab.trace import CURRENT, Recorder, TimedStore, Trace
+from examples.lab.trace import CURRENT, Recorder, TimedStore, Trace, visitor_of
 from session_middleware import CookiePolicy, MemoryStore, SessionMiddleware, SQLiteStore, StoreUnavailable, get_session
 from session_middleware.stores.base import Scannable, Sweepable, UserIndexed
 from session_middleware.testing import StoreContract, SweepableContract, UserIndexContract
@@ -305,6 +305,18 @@ def test_only_a_well_formed_visitor_is_known(app: Browser, notebook: Notebook) -
         app.cookies["lab"] = made_up
         app.get("/")
         assert notebook.traces(made_up) == []
+
+
+def test_over_https_only_the_cookie_of_this_host_names_a_visitor() -> None:
+    """Another host of the domain can have set ``lab``, and would be shown a stranger's requests."""
+    visitor, other = "a" * 32, "b" * 32
+    found = {
+        (scheme, header): visitor_of({"wsgi.url_scheme": scheme, "HTTP_COOKIE": header})
+        for scheme in ("http", "https")
+        for header in (f"lab={visitor}", f"__Host-lab={visitor}", f"lab={other}; __Host-lab={visitor}")
+    }
+
+    assert list(found.values()) == [visitor, None, other, None, visitor, visitor]
 
 
 def test_the_notebook_forgets_after_an_hour(app: Browser, notebook: Notebook, visitor: str, tmp_path: Path) -> None:

@@ -129,6 +129,10 @@ class Visitor:
             "li.band", has=self.page.locator("summary code", has_text=re.compile(rf"^{re.escape(title)}$"))
         ).first
 
+    def words(self, title: str) -> str:
+        """Return what the newest request with that heading did, in words."""
+        return self.newest(title).locator(".words ol").text_content() or ""
+
     def _settled(self, click: Any) -> None:
         """Act, and wait until the page that answers has taken the place of this one."""
         self.page.evaluate("document.body.dataset.stale = ''")

@@ -7,6 +7,9 @@ function lookAtCookies() {
   }
 }
 
+// Once it was run its result stands on the page, as those do that the server keeps.
+const RAN = "script ran";
+
 async function stealCookie(result) {
   const shown = result.querySelector("template").content.cloneNode(true);
   const seen = (text) => text || result.dataset.nothing;
@@ -59,6 +62,8 @@ async function send(element, url, options) {
   const announcement = document.getElementById("announcement");
   announcement.textContent = announcement.dataset.running;
   element.setAttribute("aria-busy", "true");
+  // Others are answered before one could read it.
+  if (element.matches('[action^="/try/"]')) element.dataset.running = announcement.dataset.running;
   let answer;
   try {
     answer = await fetch(url, options);
@@ -122,14 +127,18 @@ document.addEventListener("click", (event) => {
     event.preventDefault();
     send(link, link.href, {});
   }
-  const runner = event.target.closest('[data-run="script"]');
-  if (runner) stealCookie(document.querySelector('[data-result="script"]'));
+  if (event.target.closest('[data-run="script"]')) {
+    sessionStorage.setItem(RAN, "yes");
+    stealCookie(document.querySelector('[data-result="script"]'));
+  }
 });
 
 function start() {
   lookAtCookies();
   startClocks();
   for (const button of document.querySelectorAll('[data-run="script"]')) button.hidden = false;
+  const result = document.querySelector('[data-result="script"]');
+  if (result && sessionStorage.getItem(RAN)) stealCookie(result);
 }
 
 start();
