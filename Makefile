@@ -10,11 +10,12 @@ PYTEST := $(BIN)/python -m pytest --quiet --dist worksteal
 # Whoever has asked for no bytecode would have all of it compiled anew by every process that a test starts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test soak check bench instructions screenshots clean
+.PHONY: help demo test others soak check bench instructions screenshots clean
 
 help:
 	@echo "make demo   serve the session lab on http://127.0.0.1:8000 (on another store: make demo STORE=redis://...)"
 	@echo "make test   check types and style, run the tests, measure coverage (6 minutes on two processors)"
+	@echo "make others run Django's own tests, and those of others, over our sessions (3 minutes; one of them: SUITE=otp)"
 	@echo "make soak   run the long tests (15 minutes on two processors)"
 	@echo "make check  check types and style only"
 	@echo "make bench  measure the speed against an application without sessions and stores used by hand"
@@ -53,6 +54,9 @@ test: check
 	@$(BIN)/coverage report --skip-covered --fail-under=95
 	@$(BIN)/coverage report --skip-covered --fail-under=100 --include=$(CORE)
 
+others: $(READY)
+	@$(BIN)/python -m tests.others $(SUITE)
+
 soak: $(READY)
 	@echo "Testing at length ..."
 	@$(PYTEST) -n auto -m "soak and not timed"
@@ -65,7 +69,7 @@ instructions: $(READY)
 	@$(BIN)/python -m benchmarks.instructions
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .others demo build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 comma := ,
 empty :=

@@ -6,7 +6,10 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from django.conf import settings
+from django.contrib.sessions import middleware as djangos
 from django.test.runner import DiscoverRunner
+
+from session_middleware.integrations.django import SessionMiddleware
 
 DJANGOS = "django.contrib.sessions.middleware.SessionMiddleware"
 OURS = "session_middleware.integrations.django.SessionMiddleware"
@@ -57,6 +60,8 @@ class Runner(DiscoverRunner):  # type: ignore[misc]  # Django has no types
         super().setup_test_environment(**options)
         if os.environ.get("SESSIONS") != "engine":
             settings.MIDDLEWARE = [OURS if name == DJANGOS else name for name in settings.MIDDLEWARE]
+            # What the tests import by its name.
+            djangos.SessionMiddleware = SessionMiddleware
 
     def get_resultclass(self) -> type[Result]:
         return Result
