@@ -18,6 +18,7 @@ from tests.integrations import django_site  # it configures Django
 # isort: split
 
 from asgiref.sync import async_to_sync
+from django.conf import settings
 from django.contrib.auth.models import Group, User, update_last_login
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.exceptions import SessionInterrupted
@@ -29,6 +30,7 @@ from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
+from django.test.utils import setup_test_environment, teardown_test_environment
 
 from session_middleware import (
     ConfigurationError,
@@ -621,6 +623,16 @@ class TestOurMiddleware:
             assert tossed.content == b"1"
             assert list(tossed.cookies) == [name]
 
+    def test_who_only_looks_like_the_test_client_has_the_prefix(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A-3.3.3: a site that takes its own requests out of the CSRF checks opens no tossed cookie by that."""
+        monkeypatch.delitem(sys.modules, "django.test.client")
+        request = RequestFactory().get("/", secure=True)
+        request._dont_enforce_csrf_checks = True
+
+        assert list(ours.SessionMiddleware(self.remember)(request).cookies) == ["__Host-session"]
+
     def test_the_test_client_knows_the_plain_name_alone(self, client: Client) -> None:
         """It looks for the session where ``SESSION_COOKIE_NAME`` says, on https, too."""
         client.post("/login/", {"username": "alice", "password": "wonder"}, secure=True)
@@ -995,6 +1007,21 @@ class TestConfiguration:
             assert (tmp_path / "sessions.sqlite3").exists()
         with override_settings(SESSION_MIDDLEWARE={"store": "memory:"}):
             ours.manager()
+
+    def test_under_the_test_runner_the_project_has_another_store(
+        self, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever its settings say; what a test sets over them counts."""
+        monkeypatch.setattr(settings._wrapped, "SESSION_MIDDLEWARE", {"store": store}, raising=False)
+        setup_test_environment()
+        try:
+            assert isinstance(ours.manager().store, MemoryStore)
+            assert ours.manager() is ours.manager()
+            with override_settings(SESSION_MIDDLEWARE={"store": store}):
+                assert ours.manager().store is store
+        finally:
+            teardown_test_environment()
+        assert ours.manager().store is store
 
     def test_the_typed_session_is_the_one_of_the_request(self, store: FaultyStore) -> None:
         """``session_of(request)``; a request without one of ours says what is missing."""

@@ -1,6 +1,7 @@
 """In place of Django's own middleware: ``request.session`` is the one of the WSGI middleware, or of a manager of its own."""
 
 import logging
+import sys
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
@@ -62,8 +63,7 @@ class SessionMiddleware(DjangoSessionMiddleware):  # type: ignore[misc]  # Djang
         if isinstance(served, Session) and not served.announced:
             request.session = _ServedSession(served)
         else:
-            # Django's test client has its own mark on its requests. It, and who asks it, knows the plain name alone.
-            plain = is_testing() or hasattr(request, "_dont_enforce_csrf_checks")
+            plain = is_testing() or _is_of_test_client(request)
             request.session = _OwnSession(cookie_of(https=request.is_secure(), plain=plain), request)
 
     def process_response(self, request: Any, response: Any) -> Any:
@@ -188,6 +188,14 @@ class _OwnSession(RequestSession):
             self._manager.commit(self.underlying, failed=failed or self._broken)
         except SessionError as error:
             log.error("%r: what was left to store when the request ended is lost: %s", self, error)
+
+
+def _is_of_test_client(request: Any) -> bool:
+    """Tell whether Django's test client has made the request: it knows the plain name of the cookie alone.
+
+    Others set the mark that it leaves, too, so it does not count where there is no such client.
+    """
+    return "django.test.client" in sys.modules and hasattr(request, "_dont_enforce_csrf_checks")
 
 
 def _cookies(request: Any, *names: str) -> str | None:
