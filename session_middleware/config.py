@@ -32,6 +32,7 @@ _OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "max_bytes": ("", int, "a whole number"),
     "namespace": ("", str, "a text"),
     "environ_key": ("", str, "a text"),
+    "check_store": ("", _boolean, "true or false"),
     "lifetime.idle": ("lifetime", _idle, "seconds, or none"),
     "lifetime.absolute": ("lifetime", float, "seconds"),
     "lifetime.persistent": ("lifetime", _boolean, "true or false"),

@@ -10,7 +10,7 @@ from session_middleware.carrying import OldSession
 from session_middleware.clock import system_clock
 from session_middleware.codecs import Codec, MsgpackCodec
 from session_middleware.commits import Committer
-from session_middleware.exceptions import ConfigurationError
+from session_middleware.exceptions import ConfigurationError, StoreError, StoreUnusable
 from session_middleware.frozen import Frozen
 from session_middleware.lifetime import Lifetime, touch_interval
 from session_middleware.outage import Outage
@@ -19,7 +19,7 @@ from session_middleware.repository import Repository
 from session_middleware.rules import Opens
 from session_middleware.session import Candidates, Found, Session, State, checked_user_id
 from session_middleware.stores import open_store
-from session_middleware.stores.base import Scannable, Store, UserIndexed
+from session_middleware.stores.base import Openable, Scannable, Store, UserIndexed
 from session_middleware.takeover import RENEW, Takeover
 from session_middleware.tokens import Token
 from session_middleware.values import Values
@@ -27,6 +27,9 @@ from session_middleware.values import Values
 log = logging.getLogger("session_middleware")
 
 T = TypeVar("T")
+
+DEFAULT_STORE = "sqlite:///sessions.sqlite3"
+"""Where sessions are kept if nobody says: a file in the directory in which the process was started."""
 
 MAX_BYTES = 256 * 1024
 """The largest session, unless an option says otherwise."""
@@ -101,6 +104,22 @@ class SessionManager:
         self._sessions = Repository(store, max_bytes, clock)
         self._committer = Committer(self._sessions, self.codec, self._proof_of, self.new, self._mark_id, clock)
         self._takeover = Takeover(self._sessions, self.codec, self._proof_of, namespace)
+
+    def check_store(self) -> None:
+        """Try the store once, before anybody comes, and say in the log which one it is.
+
+        Raise :exc:`StoreUnusable`, which is a :exc:`ConfigurationError`, if it will not work before somebody changes
+        something. That it does not work just now, as a server that is away, is a line in the log.
+        """
+        try:
+            if isinstance(self.store, Openable):
+                self.store.open()
+        except StoreUnusable:
+            raise
+        except StoreError as error:
+            log.error("the store cannot be used now, and the site starts without it: %s", error)
+        else:
+            log.info("sessions are kept by %s", self.store)
 
     # Opening
 

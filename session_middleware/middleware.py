@@ -15,7 +15,7 @@ from session_middleware.cookies import CookiePolicy, SessionCookie, reader
 from session_middleware.exceptions import ConfigurationError, ConflictError, SessionError, StoreError, anew
 from session_middleware.headers import Headers, forbid_shared_caching, refuse_unsendable, vary_on_cookie
 from session_middleware.lifetime import Lifetime
-from session_middleware.manager import MAX_BYTES, Send, SessionManager, Verdict
+from session_middleware.manager import DEFAULT_STORE, MAX_BYTES, Send, SessionManager, Verdict
 from session_middleware.session import Candidates, Session
 from session_middleware.stores.base import Store
 
@@ -54,7 +54,7 @@ def get_session(environ: Mapping[str, Any], environ_key: str = ENVIRON_KEY) -> S
 class SessionMiddleware:
     """Wrap a WSGI application, so that :func:`get_session` finds the session of each request.
 
-    *store*: a :class:`Store`, a URL for :func:`open_store`, or ``None`` for ``./sessions.sqlite3``.
+    *store*: a :class:`Store`, or a URL for :func:`open_store`; ``./sessions.sqlite3`` if it is left out.
     *lifetime*: the timeouts of new sessions. *cookie*: name and attributes. *codec*: how data become bytes;
     :class:`MsgpackCodec` by default. *max_bytes*: the largest session. *namespace*: keeps the tokens of two sites apart that
     share one store; without it the name of the cookie. *environ_key*: where the session is put; give another one when two
@@ -62,6 +62,7 @@ class SessionMiddleware:
     library, once each, so that users stay signed in through a move; see :mod:`session_middleware.integrations.moving`.
     *unavailable*: a WSGI application that answers in place of a short 503 text when the session cannot be loaded or stored.
     It finds the :exc:`StoreError` or :exc:`ConflictError` in ``environ["session_middleware.error"]``, and no session.
+    *check_store*: try the store at once (:meth:`SessionManager.check_store`), so that what can never work does not start.
 
     Raise :exc:`ConfigurationError` for options that cannot work. Attributes that it lacks are those of the application.
     """
@@ -69,7 +70,7 @@ class SessionMiddleware:
     def __init__(
         self,
         app: "WSGIApplication",
-        store: Store | str | None = None,
+        store: Store | str = DEFAULT_STORE,
         *,
         lifetime: Lifetime = Lifetime.AAL2,
         cookie: CookiePolicy = CookiePolicy(),  # noqa: B008  # frozen
@@ -80,6 +81,7 @@ class SessionMiddleware:
         clock: Callable[[], float] = system_clock,
         carry_over: CarryOver | None = None,
         unavailable: "WSGIApplication | None" = None,
+        check_store: bool = True,
     ) -> None:
         if not callable(app):
             raise ConfigurationError(f"{app!r} is not a WSGI application")
@@ -95,7 +97,7 @@ class SessionMiddleware:
             _refuse_collision(cookie, carry_over)
         self.app = app
         self.manager = SessionManager(
-            "sqlite:///sessions.sqlite3" if store is None else store,
+            store,
             lifetime=lifetime,
             codec=codec,
             namespace=cookie.name if namespace is None else namespace,
@@ -109,6 +111,8 @@ class SessionMiddleware:
         self._read_http, self._read_https = reader(self.http, carry_over), reader(self.https, carry_over)
         self._warn_of_processes = getattr(self.manager.store, "single_process", False)
         self._warn_of_proxy = cookie.secure == "auto"
+        if check_store:
+            self.manager.check_store()
 
     @classmethod
     def from_config(

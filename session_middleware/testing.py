@@ -20,7 +20,17 @@ from threading import Barrier, Lock, Thread
 from typing import Protocol, TypeVar
 
 from session_middleware.exceptions import StoreUnavailable
-from session_middleware.stores.base import Batched, Record, Scannable, Store, Stored, Sweepable, UserIndexed, Version
+from session_middleware.stores.base import (
+    Batched,
+    Openable,
+    Record,
+    Scannable,
+    Store,
+    Stored,
+    Sweepable,
+    UserIndexed,
+    Version,
+)
 
 T = TypeVar("T")
 
@@ -727,8 +737,8 @@ class FaultyStore:
     """A store around another that notes every call, and fails when told to.
 
     ``calls`` holds ``(verb, key)`` in their order (for ``keys_of`` the user id in place of the key, for ``sweep``, ``keys``
-    and what is asked about many keys the empty text). A listing is one call, made with its first step. It can do what the
-    other can: ``isinstance(store, Sweepable)`` and the like say the same.
+    and what is asked about many keys the empty text; ``open``, which belongs to no request, is not noted). A listing is one
+    call, made with its first step. It can do what the other can: ``isinstance(store, Sweepable)`` and the like say the same.
     """
 
     def __init__(self, store: Store) -> None:
@@ -738,6 +748,8 @@ class FaultyStore:
         self._plans: list[_Plan] = []
         self._lock = Lock()
         # As attributes of the object, because that is where isinstance() looks from Python 3.12 on.
+        if isinstance(store, Openable):
+            self.open = lambda: self._call("open", "", store.open)
         if isinstance(store, Sweepable):
             self.sweep = lambda limit: self._call("sweep", "", partial(store.sweep, limit))
         if isinstance(store, UserIndexed):
@@ -793,7 +805,8 @@ class FaultyStore:
     def _begin(self, verb: str, key: str) -> bool:
         """Note the call, and raise if it is to fail; return whether it is to be acknowledged."""
         with self._lock:
-            self.calls.append((verb, key))
+            if verb != "open":
+                self.calls.append((verb, key))
             struck = [plan for plan in self._plans if plan.strikes(verb)]
         if any(not plan.applied for plan in struck):
             raise StoreUnavailable(f"{verb}: not done, as the test asked")

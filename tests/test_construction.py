@@ -81,10 +81,12 @@ class TestConstruction:
     def test_the_default_store_is_a_file_beside_the_working_directory(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Design, 5: right for one machine; nothing is made before it is needed."""
+        """Design, 5: right for one machine; made at the start, or at the first use if nothing is to be tried before."""
         monkeypatch.chdir(tmp_path)
-        application = SessionMiddleware(a_site)
+        SessionMiddleware(a_site, check_store=False)
         assert list(tmp_path.iterdir()) == []
+        application = SessionMiddleware(a_site)
+        assert [file.name for file in tmp_path.iterdir()] == ["sessions.sqlite3"]
 
         visit(application, "/visit")
         assert isinstance(application.manager.store, SQLiteStore)

@@ -19,7 +19,7 @@ from session_middleware.cookies import CookiePolicy
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.integrations.embedding import handed_over, serve
 from session_middleware.lifetime import Lifetime
-from session_middleware.manager import MAX_BYTES
+from session_middleware.manager import DEFAULT_STORE, MAX_BYTES
 from session_middleware.middleware import ENVIRON_KEY, SessionMiddleware, get_session
 from session_middleware.session import Session
 from session_middleware.stores.base import Store
@@ -43,7 +43,7 @@ class SessionPlugin:
 
     def __init__(
         self,
-        store: Store | str | None = None,
+        store: Store | str = DEFAULT_STORE,
         *,
         keyword: str = "session",
         lifetime: Lifetime = Lifetime.AAL2,
@@ -55,6 +55,7 @@ class SessionPlugin:
         clock: Callable[[], float] = system_clock,
         carry_over: CarryOver | None = None,
         unavailable: "WSGIApplication | None" = None,
+        check_store: bool = True,
     ) -> None:
         if not isinstance(keyword, str) or not keyword.isidentifier() or hasattr(bottle.BaseRequest, keyword):
             raise ConfigurationError(f"keyword={keyword!r}: write a name that an argument can have and Bottle does not use")
@@ -71,6 +72,7 @@ class SessionPlugin:
             clock=clock,
             carry_over=carry_over,
             unavailable=unavailable,
+            check_store=check_store,
         )
         self.manager = self._middleware.manager
         self._installed: list[Any] = []

@@ -71,6 +71,19 @@ class Sweepable(Protocol):
 
 
 @runtime_checkable
+class Openable(Protocol):
+    """A store that can tell before its first use whether it works."""
+
+    def open(self) -> None:
+        """Make what the store needs unless it is there, and keep no connection open.
+
+        Raise :exc:`~session_middleware.exceptions.StoreUnusable` if it will not work before somebody changes something,
+        :exc:`~session_middleware.exceptions.StoreUnavailable` if it does not work just now.
+        """
+        ...
+
+
+@runtime_checkable
 class UserIndexed(Protocol):
     """A store that finds the records of a user."""
 

@@ -68,6 +68,9 @@ class MemoryStore:
         refuse_unknown("memory", found, ("max_entries", "max_bytes"))
         return cls(**{name: number(int, name, text) for name, text in found.items()})
 
+    def __repr__(self) -> str:
+        return "MemoryStore()"
+
     def create(self, key: str, record: Record) -> bool:
         with self._lock:
             before = self._entries.get(key)

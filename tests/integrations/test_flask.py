@@ -942,11 +942,13 @@ class TestSetup:
             assert isinstance(app.session_interface, FlaskSessions)
 
     def test_without_a_store_it_is_a_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """``./sessions.sqlite3``, made at the first use."""
+        """``./sessions.sqlite3``; ``None`` is no store, for it comes of a setting that is missing."""
         monkeypatch.chdir(tmp_path)
         app = Flask(__name__)
-        Sessions(app)
+        with pytest.raises(ConfigurationError, match="store=None: write a URL"):
+            Sessions(Flask(__name__), None)  # type: ignore[arg-type]
         assert list(tmp_path.iterdir()) == []
+        Sessions(app)
         with app.test_client().session_transaction() as stored:
             stored["a"] = 1
         assert (tmp_path / "sessions.sqlite3").exists()

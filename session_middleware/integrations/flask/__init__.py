@@ -30,7 +30,7 @@ from session_middleware.headers import forbid_shared_caching, refuse_unsendable,
 from session_middleware.integrations.flask.signin import follow
 from session_middleware.integrations.flask.view import FlaskSession, session
 from session_middleware.lifetime import Lifetime
-from session_middleware.manager import MAX_BYTES, Send, SessionManager
+from session_middleware.manager import DEFAULT_STORE, MAX_BYTES, Send, SessionManager
 from session_middleware.middleware import ENVIRON_KEY, SessionMiddleware
 from session_middleware.session import Session
 from session_middleware.stores.base import Store
@@ -56,7 +56,7 @@ class Sessions:
     def __init__(
         self,
         app: flask.Flask | None = None,
-        store: Store | str | None = None,
+        store: Store | str = DEFAULT_STORE,
         *,
         lifetime: Lifetime = Lifetime.AAL2,
         cookie: CookiePolicy | None = None,
@@ -67,6 +67,7 @@ class Sessions:
         clock: Callable[[], float] = system_clock,
         carry_over: CarryOver | None = None,
         unavailable: "WSGIApplication | None" = None,
+        check_store: bool = True,
     ) -> None:
         self._store = store
         self._cookie = cookie
@@ -79,6 +80,7 @@ class Sessions:
             "clock": clock,
             "carry_over": carry_over,
             "unavailable": unavailable,
+            "check_store": check_store,
         }
         self._app = app
         if app is not None:
@@ -98,6 +100,7 @@ class Sessions:
         clock: Callable[[], float] | None = None,
         carry_over: CarryOver | None = None,
         unavailable: "WSGIApplication | None" = None,
+        check_store: bool | None = None,
     ) -> None:
         """Set *app* up; what is left out is as it was given to the constructor.
 
@@ -117,6 +120,7 @@ class Sessions:
             "clock": clock,
             "carry_over": carry_over,
             "unavailable": unavailable,
+            "check_store": check_store,
         }
         options = self._options | {name: value for name, value in given.items() if value is not None}
         cookie, settings = cookie or self._cookie, None

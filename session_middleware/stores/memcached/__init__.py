@@ -183,6 +183,14 @@ class MemcachedStore:
 
         return self._run(key, attempt)
 
+    def open(self) -> None:
+        """Ask for a record, and keep no connection open."""
+        self.load("-" * 12)
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"MemcachedStore({self._servers.name})"
+
     def close(self) -> None:
         """Close the connections that are not in use now. The store opens others when it is used again."""
         self._servers.close()

@@ -278,6 +278,7 @@ class Servers:
         self._by_name = dict(_named(server, timeout, max_connections) for server in servers)
         if not self._by_name or len(self._by_name) < len(servers):
             raise ConfigurationError(f"servers={servers!r}: name at least one, and each once")
+        self.name = ", ".join(self._by_name)
         self._only = next(iter(self._by_name.values())) if len(self._by_name) == 1 else None
         self._choose = RendezvousHash(list(self._by_name), hash_function=_score).get_node
         self._timeout = timeout

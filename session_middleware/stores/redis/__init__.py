@@ -234,6 +234,14 @@ class RedisStore:
                 seen |= fresh
                 yield from (name[len(self._prefix) :].decode() for name in fresh)
 
+    def open(self) -> None:
+        """Ask for a record, and keep no connection open."""
+        self.load("-" * 12)
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"RedisStore({self._servers.name})"
+
     def close(self) -> None:
         """Close the connections that are not in use now. The store opens others when it is used again."""
         self._servers.close()

@@ -101,6 +101,14 @@ class SQLAlchemyStore:
         self._budget.start()
         self._database.ask(fetch, self._sql.load, ("", 0), make_table=True)
 
+    def open(self) -> None:
+        """Ask for a record, and make the table unless it is there; keep no connection of its own open."""
+        self.load("-" * 12)
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"SQLAlchemyStore({self._database})"
+
     def create(self, key: str, record: Record) -> bool:
         self._budget.start()
         now, version, bound = int(time.time()), _nonce(), self._sql.bound

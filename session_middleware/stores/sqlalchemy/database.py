@@ -52,7 +52,7 @@ class Database:
         self._engine = engine
         self._connections = connections
         self._budget = budget
-        self._server = server
+        self._server, self._table = server, table
         fits = "client_encoding=utf8" if engine.dialect.name == "postgresql" else "charset=utf8mb4"
         self._hints = {
             Verdict.UNFIT: f" while connecting; look at the options of the URL, or of the engine: {fits} fits everywhere",
@@ -104,6 +104,9 @@ class Database:
                 tries = 0
             if tries == 0 or not self._budget.left():
                 raise self._failed(failure, may_be_late) from failure.error
+
+    def __str__(self) -> str:
+        return f"{self._server}, table {self._table}"
 
     def close(self) -> None:
         """Close the connections that are idle now, if they are not the application's."""

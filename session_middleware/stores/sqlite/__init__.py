@@ -139,6 +139,9 @@ class SQLiteStore:
         self._give_back(self._take(time.monotonic()))
         self.close()
 
+    def __repr__(self) -> str:
+        return f"SQLiteStore({os.fspath(self.path)!r})"
+
     def create(self, key: str, record: Record) -> bool:
         return self._write(_CREATE, (row_of(key), key, *record, time.time()), time.monotonic()) == 1
 
