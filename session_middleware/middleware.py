@@ -27,6 +27,7 @@ log = logging.getLogger("session_middleware")
 ENVIRON_KEY = "session_middleware.session"
 ERROR_KEY = "session_middleware.error"
 
+_FORWARDED_HTTPS = re.compile(r'(?:^|[;,\s])proto="?https\b', re.IGNORECASE)
 _ENVIRON_KEY = re.compile(r"(?!wsgi\.)\w[\w-]*(\.[\w-]+)+")
 
 _UNAVAILABLE = b"The service is unavailable for a moment. Please try again.\n"
@@ -137,14 +138,19 @@ class SessionMiddleware:
         if wrapper.__class__ is not type and wrapper is not None:
             # A function, as on uWSGI: only the object that it returned tells the server that it is a file.
             exchange.wrap_file, environ["wsgi.file_wrapper"] = wrapper, exchange.wrapped_file
-        if self._warn_of_proxy and not https and "HTTP_X_FORWARDED_PROTO" in environ:
-            exchange.forwarded = environ["HTTP_X_FORWARDED_PROTO"]
+        watches = self._warn_of_proxy and not https
+        if watches and (
+            "HTTP_X_FORWARDED_PROTO" in environ or "HTTP_FORWARDED" in environ or "HTTP_X_FORWARDED_SSL" in environ
+        ):
+            exchange.is_forwarded = _was_https(environ)
         if self._warn_of_processes and environ.get("wsgi.multiprocess"):
             self._warn_of_processes = False
             log.warning("the store keeps sessions in this process alone, and there are several: requests will miss them")
         result: Iterable[bytes] = ()
         try:
             result = self.app(environ, exchange.start_response)
+            if watches and (exchange.accessed or result.__class__ is not list) and environ.get("wsgi.url_scheme") == "https":
+                self._note_order()
             # The environ has the cookie, and a traceback of what fails from here on may be shown with its locals.
             del environ
             if result.__class__ is not list and not exchange.is_complete(result, wrapper):
@@ -181,17 +187,31 @@ class SessionMiddleware:
             " give one of them another environ_key and CookiePolicy(name=...), or take one away"
         )
 
-    def note_proxy(self, forwarded: object) -> None:
-        """Warn once if a proxy ended TLS and the server was not told: the cookie would go out without Secure.
-
-        *forwarded*: the ``X-Forwarded-Proto`` of a request that came by http.
-        """
-        if self._warn_of_proxy and isinstance(forwarded, str) and "https" in forwarded.lower():
+    def note_proxy(self) -> None:
+        """Warn once that a proxy has ended TLS and the server was not told: the cookie goes out without Secure."""
+        if self._warn_of_proxy:
             self._warn_of_proxy = False
             log.warning(
                 "a proxy says https, the server http, so the session cookie is not Secure: let the server trust the"
                 " proxy (gunicorn: forwarded_allow_ips), or set CookiePolicy(secure=True)"
             )
+
+    def _note_order(self) -> None:
+        """Warn once that what corrects the scheme stands inside: the cookie was chosen by then."""
+        self._warn_of_proxy = False
+        log.warning(
+            "the scheme became https inside of SessionMiddleware, so the session cookie is not Secure: wrap in the other"
+            " order, so that ProxyFix, or what else reads the proxy's headers, is outside: ProxyFix(SessionMiddleware(app))"
+        )
+
+
+def _was_https(environ: "WSGIEnvironment") -> bool:
+    """Tell whether a proxy says that the request came to it by https (RFC 7239 and what was there before it)."""
+    return (
+        "https" in str(environ.get("HTTP_X_FORWARDED_PROTO")).lower()
+        or _FORWARDED_HTTPS.search(str(environ.get("HTTP_FORWARDED"))) is not None
+        or str(environ.get("HTTP_X_FORWARDED_SSL")).lower() == "on"
+    )
 
 
 def _refuse_collision(cookie: CookiePolicy, carry_over: CarryOver) -> None:
@@ -244,8 +264,8 @@ class _Exchange(Session):
     wrap_file: Any = None
     """The server's ``wsgi.file_wrapper``, if it is a function."""
     _files: tuple[object, ...] = ()
-    forwarded: object = None
-    """The ``X-Forwarded-Proto`` of a request that came by http."""
+    is_forwarded = False
+    """Whether a proxy says that a request that came by http was https."""
 
     def __init__(
         self,
@@ -423,8 +443,8 @@ class _Exchange(Session):
             exc_info = None
 
     def _set_cookie(self, verdict: Verdict) -> None:
-        if self.forwarded is not None:
-            self._middleware.note_proxy(self.forwarded)
+        if self.is_forwarded:
+            self._middleware.note_proxy()
         theirs = [header for header in self._headers if self._is_same_cookie(header)]
         if theirs:
             # RFC 6265bis, 4.1.1: no two Set-Cookie of one name in a response.

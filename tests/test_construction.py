@@ -1,13 +1,15 @@
 """Which configurations start, and what is warned of."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from wsgiref.types import StartResponse, WSGIEnvironment
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import pytest
+from paste.deploy.config import PrefixMiddleware
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from session_middleware import (
     ConfigurationError,
@@ -21,7 +23,7 @@ from session_middleware import (
     get_session,
 )
 from session_middleware.testing import FakeClock, FaultyStore
-from tests.apps import Gateway, an_environ, some_headers, visit
+from tests.apps import SHAPES, Gateway, an_environ, some_headers, visit
 from tests.sites import sent
 from tests.test_browsers import a_site
 
@@ -189,28 +191,76 @@ class TestWarnings:
 
         assert [record.getMessage()[:44] for record in caplog.records] == ["the store keeps sessions in this process alo"]
 
-    @pytest.mark.parametrize("proto", ["https", "HTTPS", "https, http"])
+    @pytest.mark.parametrize(
+        "header",
+        [
+            {"HTTP_X_FORWARDED_PROTO": "https"},
+            {"HTTP_X_FORWARDED_PROTO": "HTTPS"},
+            {"HTTP_X_FORWARDED_PROTO": "https, http"},
+            {"HTTP_FORWARDED": "for=192.0.2.60;proto=https;by=203.0.113.43"},
+            {"HTTP_FORWARDED": 'Proto="HTTPS"'},
+            {"HTTP_FORWARDED": "for=192.0.2.60, for=192.0.2.61; proto=https"},
+            {"HTTP_X_FORWARDED_SSL": "on"},
+        ],
+    )
     def test_a_proxy_that_is_not_trusted_is_mentioned_once(
-        self, store: FaultyStore, proto: str, caplog: pytest.LogCaptureFixture
+        self, store: FaultyStore, header: dict[str, str], caplog: pytest.LogCaptureFixture
     ) -> None:
         """Design, "Cookie": the cookie goes out without Secure then, so the log says what to set."""
         application = SessionMiddleware(a_site, store)
-        visit(application, "/page", HTTP_X_FORWARDED_PROTO=proto)
+        visit(application, "/page", **header)
         assert caplog.records == []
 
         for _ in range(2):
-            response = visit(application, "/visit", HTTP_X_FORWARDED_PROTO=proto)
+            response = visit(application, "/visit", **header)
         assert [record.message for record in caplog.records if "proxy" in record.message] == [
             "a proxy says https, the server http, so the session cookie is not Secure: let the server trust the proxy"
             " (gunicorn: forwarded_allow_ips), or set CookiePolicy(secure=True)"
         ]
         assert "secure" not in response.set_cookies[0].lower()
 
+    @pytest.mark.parametrize("shape", SHAPES)
+    @pytest.mark.parametrize(
+        "inside",
+        [
+            lambda app: ProxyFix(app, x_proto=1),
+            lambda app: PrefixMiddleware(app, {}, force_port=None),
+            lambda app: PrefixMiddleware(app, {}, scheme="https"),
+        ],
+    )
+    def test_a_scheme_that_becomes_https_inside_is_mentioned_once(
+        self, shape: str, inside: Callable[[WSGIApplication], WSGIApplication], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Design, "Cookie": the scheme is read on the way in; the log says in which order to wrap."""
+
+        def act(environ: WSGIEnvironment) -> None:
+            get_session(environ)["name"] = "value"
+
+        application = SessionMiddleware(inside(SHAPES[shape](act)), MemoryStore())
+        for _ in range(2):
+            response = visit(application, HTTP_X_FORWARDED_PROTO="https")
+        said = [record.message for record in caplog.records if "inside" in record.message]
+
+        assert response.set_cookies[0].startswith("session=")
+        assert len(said) == 1
+        assert said[0].endswith("is outside: ProxyFix(SessionMiddleware(app))")
+
+    def test_what_is_wrapped_in_the_right_order_is_not_mentioned(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Design, "Cookie": nor is a page that has nothing to do with sessions."""
+        application = ProxyFix(SessionMiddleware(a_site, MemoryStore()), x_proto=1)
+        response = visit(application, "/visit", HTTP_X_FORWARDED_PROTO="https")
+        visit(SessionMiddleware(ProxyFix(a_site, x_proto=1), MemoryStore()), "/static", HTTP_X_FORWARDED_PROTO="https")
+
+        assert response.set_cookies[0].startswith("__Host-session=")
+        assert caplog.records == []
+
     @pytest.mark.parametrize(
         ("policy", "request_headers"),
         [
             (CookiePolicy(), {}),
             (CookiePolicy(), {"HTTP_X_FORWARDED_PROTO": "http"}),
+            (CookiePolicy(), {"HTTP_X_FORWARDED_SSL": "off"}),
+            (CookiePolicy(), {"HTTP_FORWARDED": "for=192.0.2.60;proto=http;by=https"}),
             (CookiePolicy(), {"HTTP_X_FORWARDED_PROTO": "https", "scheme": "https"}),
             (CookiePolicy(secure=True), {"HTTP_X_FORWARDED_PROTO": "https"}),
             (CookiePolicy(secure=False), {"HTTP_X_FORWARDED_PROTO": "https"}),

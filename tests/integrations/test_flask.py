@@ -1115,6 +1115,58 @@ class TestSetup:
             (cookie,) = visit(app, HTTP_X_FORWARDED_PROTO="https").set_cookies
             assert cookie.startswith("__Host-session=")
 
+    @pytest.mark.parametrize("name", ["app", "application", "wsgi_app"])
+    def test_proxy_fix_is_found_behind_other_middlewares(self, kept: FaultyStore, name: str) -> None:
+        """Under the names that they have for what they wrap."""
+
+        class Layer:
+            def __init__(self, app: Any) -> None:
+                setattr(self, name, app)
+
+            def __call__(self, environ: Any, start_response: Any) -> Any:
+                return getattr(self, name)(environ, start_response)
+
+        app = Flask(__name__)
+        app.wsgi_app = Layer(Layer(ProxyFix(Layer(ProxyFix(app.wsgi_app)))))  # type: ignore[method-assign]
+        Sessions(app, kept)
+        serve(app, lambda: session.update(a=1))
+
+        (cookie,) = visit(app, HTTP_X_FORWARDED_PROTO="https").set_cookies
+        assert cookie.startswith("__Host-session=")
+
+    def test_proxy_fix_of_another_application_is_none_of_ours(self, kept: FaultyStore) -> None:
+        """What is mounted, or goes round in a circle, is not looked into."""
+
+        class Layer:
+            def __init__(self, app: Any) -> None:
+                self.app, self.wsgi_app = app or self, app
+
+            def __call__(self, environ: Any, start_response: Any) -> Any:
+                return self.wsgi_app(environ, start_response)
+
+        mounted = Flask("mounted")
+        mounted.wsgi_app = ProxyFix(mounted.wsgi_app)  # type: ignore[method-assign]
+        for layer in (Layer(mounted), Layer(None)):
+            app = Flask(__name__)
+            layer.wsgi_app = app.wsgi_app
+            app.wsgi_app = layer  # type: ignore[method-assign]
+            Sessions(app, kept)
+            serve(app, lambda: session.update(a=1))
+
+            (cookie,) = visit(app, HTTP_X_FORWARDED_PROTO="https").set_cookies
+            assert cookie.startswith("session=")
+
+    def test_proxy_fix_that_cannot_be_seen_is_warned_of(self, kept: FaultyStore, caplog: pytest.LogCaptureFixture) -> None:
+        """In a function, say; the log says in which order to wrap."""
+        app = Flask(__name__)
+        fix = ProxyFix(app.wsgi_app)
+        app.wsgi_app = lambda environ, start_response: fix(environ, start_response)  # type: ignore[method-assign]
+        Sessions(app, kept)
+        serve(app, lambda: session.update(a=1))
+        visit(app, HTTP_X_FORWARDED_PROTO="https")
+
+        assert "ProxyFix(SessionMiddleware(app))" in caplog.text
+
     def test_the_session_of_a_middleware_around_it_is_used(self, app: Flask, kept: FaultyStore) -> None:
         """One session: nothing is opened, stored or sent twice."""
         outer = SessionMiddleware(app, MemoryStore())

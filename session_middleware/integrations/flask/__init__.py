@@ -43,6 +43,7 @@ __all__ = ["FlaskSession", "FlaskSessions", "Sessions", "session"]
 log = logging.getLogger("session_middleware")
 
 _EXTENSION = "session_middleware"
+_MOST_LAYERS = 50
 
 
 class Sessions:
@@ -127,13 +128,12 @@ class Sessions:
         if cookie is None:
             cookie = settings = _configured_cookie(app)
         store = self._store if store is None else store
-        # The scheme decides about the cookie, so what corrects it stays outside.
-        fix = app.wsgi_app
-        if isinstance(fix, ProxyFix):
-            fix.app = middleware = _Middleware(fix.app, store, cookie=cookie, **options)
-        else:
-            middleware = _Middleware(fix, store, cookie=cookie, **options)
+        fix = _proxy_fix(app.wsgi_app)
+        middleware = _Middleware(app.wsgi_app if fix is None else fix.app, store, cookie=cookie, **options)
+        if fix is None:
             app.wsgi_app = middleware  # type: ignore[method-assign]  # Flask's documented way
+        else:
+            fix.app = middleware
         app.extensions[_EXTENSION] = middleware
         app.session_interface = FlaskSessions(middleware, cookie, settings)
 
@@ -142,6 +142,19 @@ class Sessions:
         """The manager of the current application (``flask.current_app``), or else of the one given to the constructor."""
         app = flask.current_app if self._app is None or flask.has_app_context() else self._app
         return cast("_Middleware", app.extensions[_EXTENSION]).manager
+
+
+def _proxy_fix(layer: Any) -> ProxyFix | None:
+    """Return the innermost ``ProxyFix`` around an application: the scheme decides about the cookie, so it stays outside."""
+    found = None
+    for _ in range(_MOST_LAYERS):
+        if isinstance(layer, ProxyFix):
+            found = layer
+        names = [name for name in ("app", "application", "wsgi_app") if callable(getattr(layer, name, None))]
+        if not names or isinstance(layer, flask.Flask):
+            break
+        layer = getattr(layer, names[0])
+    return found
 
 
 class FlaskSessions(SessionInterface):
