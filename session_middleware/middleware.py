@@ -138,6 +138,8 @@ class SessionMiddleware:
         if wrapper.__class__ is not type and wrapper is not None:
             # A function, as on uWSGI: only the object that it returned tells the server that it is a file.
             exchange.wrap_file, environ["wsgi.file_wrapper"] = wrapper, exchange.wrapped_file
+        if "HTTP_UPGRADE" in environ:
+            exchange.is_socket = str(environ["HTTP_UPGRADE"]).lower() == "websocket"
         watches = self._warn_of_proxy and not https
         if watches and (
             "HTTP_X_FORWARDED_PROTO" in environ or "HTTP_FORWARDED" in environ or "HTTP_X_FORWARDED_SSL" in environ
@@ -353,6 +355,8 @@ class _Exchange(Session):
         is_answered = False
         try:
             self.end()
+            if self.is_socket:
+                self._tell_what_is_lost()  # servers take it for the way in which a handler ends, and say nothing
             _close(result)
             if not self.is_sent and isinstance(error, _FAULTS):
                 self._failure, is_answered = anew(error), True
@@ -388,6 +392,17 @@ class _Exchange(Session):
             self.announced = True
         self.settle()
         self._over = True
+        if self._status is None and not self._escaped:
+            self._tell_what_is_lost()
+
+    def _tell_what_is_lost(self) -> None:
+        """Log that what a request changed is not stored, because it has ended without a response."""
+        if self._status is None and self.modified:
+            log.warning(
+                "%r: the request has ended without a response, so what it changed is not stored: where none follows, as with"
+                " a WebSocket, call session.transact(), which stores at once",
+                self,
+            )
 
     def settle(self) -> None:
         """Store what has changed since the response started, before the client can see its end."""

@@ -135,6 +135,9 @@ class Session(MutableMapping[str, Any]):
     announced = False
     """Whether the response has started: from then on no cookie can be sent."""
 
+    is_socket = False
+    """Whether no response may follow, as where a WebSocket takes the place of one: what is ended ends at the call."""
+
     is_over = False
     """Whether the request is over: from then on nobody stores what is changed, so it is refused."""
 
@@ -329,8 +332,9 @@ class Session(MutableMapping[str, Any]):
     def invalidate(self) -> None:
         """End the session: the store forgets it, the browser is told to. Whatever is written afterwards is a new session.
 
-        It holds even if the request fails. After the response has started it happens at once, and only the cookie stays.
-        A request that came with a secret from just before a sign-in ends nothing.
+        It holds even if the request fails. After the response has started it happens at once, and only the cookie stays; at
+        once, too, in a request for a WebSocket, which has no response. A request that came with a secret from just before a
+        sign-in ends nothing.
         """
         state = self._state or self._open()
         stale = state.opens is Opens.SNAPSHOT or (state.gone and state.is_new)
@@ -344,7 +348,7 @@ class Session(MutableMapping[str, Any]):
         state.opens, state.amended, state.renew = Opens.NOTHING, {}, None
         state.wanted = state.regenerates = False
         state.gone, state.acted, state.forget = stale, True, state.has_cookie and not stale
-        if self.announced:
+        if self.announced or self.is_socket:
             self._keeper.end(state)
 
     def set_lifetime(
@@ -481,7 +485,10 @@ class Session(MutableMapping[str, Any]):
     def _changeable(self) -> State:
         state = self._state or self._open()
         if self.is_over:
-            raise HeadersAlreadySent("the request is over, so nobody stores a change any more")
+            raise HeadersAlreadySent(
+                "the request is over, so nobody stores a change any more: call session.transact(), which stores at once,"
+                " while it runs; afterwards, as in a thread, the manager's open(token).transact()"
+            )
         return state
 
     def _writable(self) -> State:

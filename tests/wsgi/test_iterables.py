@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from io import BytesIO
 from threading import Thread
 from typing import Any, cast
@@ -25,12 +26,19 @@ from tests.wsgi.acts import (
     method_for,
     nothing,
     noting,
+    raising,
+    read,
     regenerate,
     returning,
     stored,
     verbs,
     write,
 )
+
+
+def nested(environ: WSGIEnvironment) -> None:
+    get_session(environ)["cart"]["items"].append(2)
+
 
 STARTING_LATE = ("generator", "empty_generator", "empty_block_first", "late_error_page", "iterator")
 """The shapes that call start_response() when they are asked for their first block."""
@@ -344,6 +352,52 @@ class TestIterables:
             with pytest.raises(AssertionError, match="not called"):
                 visit(SessionMiddleware(app, store), cookie=cookie)
             assert stored(store, cookie).get("name") == (None if act is invalidate else "old")
+
+    @pytest.mark.parametrize(
+        ("act", "lost"),
+        [(nothing, False), (read, False), (invalidate, False), (write, True), (login, True), (nested, True)],
+    )
+    @pytest.mark.parametrize("end", ["list", "iterator", "socket"])
+    def test_what_is_lost_without_a_response_is_in_the_log(
+        self, store: FaultyStore, act: Act, lost: bool, end: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Promise 8: not without a word; an exception that escapes is told of by the server."""
+
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            act(environ)
+            if end == "socket":
+                raise StopIteration  # as gunicorn wants it
+            return [] if end == "list" else iter([])
+
+        cookie = a_session(store)
+        with suppress(StopIteration, AssertionError):
+            visit(SessionMiddleware(app, store), cookie=cookie, HTTP_UPGRADE="websocket" if end == "socket" else "")
+        said = [record.getMessage() for record in caplog.records]
+
+        assert [message.startswith(f"<Session {cookie[8:20]}>: the request has ended") for message in said] == [True] * lost
+        with suppress(LookupError):
+            visit(SessionMiddleware(raising(LookupError(), "call", act), store), cookie=cookie)
+        assert len(caplog.records) == lost
+
+    @pytest.mark.parametrize(("upgrade", "at_once"), [("websocket", True), ("WebSocket", True), ("h2c", False)])
+    def test_a_session_that_is_ended_where_no_response_follows_ends_at_once(
+        self, store: FaultyStore, upgrade: str, at_once: bool
+    ) -> None:
+        """Promise 5: the socket may stay open for hours."""
+        seen: list[list[str]] = []
+
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            invalidate(environ)
+            seen.append(verbs(store))
+            start_response("200 OK", some_headers())
+            return []
+
+        cookie = a_session(store)
+        response = visit(SessionMiddleware(app, store), cookie=cookie, HTTP_UPGRADE=upgrade)
+
+        assert seen == [["load", "update"] if at_once else ["load"]]
+        assert verbs(store) == ["load", "update"]
+        assert "Max-Age=0" in response.set_cookies[0]
 
     def test_a_block_that_comes_before_start_response_is_left_to_the_server(self, store: FaultyStore) -> None:
         """W-6: as without the middleware."""
