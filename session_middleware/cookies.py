@@ -104,8 +104,8 @@ class CookiePolicy(Frozen):
     def for_scheme(self, scheme: str) -> "SessionCookie":
         """Return the cookie as it is on *scheme* (``http`` or ``https``)."""
         secure = scheme == "https" if self.secure == "auto" else self.secure
-        prefix = "" if not secure else "__Host-" if self.path == "/" and self.domain is None else "__Secure-"
-        name = prefix + self.name
+        prefixed = ("__Host-" if self.path == "/" and self.domain is None else "__Secure-") + self.name
+        name = prefixed if secure else self.name
         header = _make_cookie()(
             name,
             _PLACEHOLDER,
@@ -116,14 +116,20 @@ class CookiePolicy(Frozen):
             samesite=self.samesite,
         )
         attributes = header.removeprefix(f"{name}={_PLACEHOLDER}")
-        return SessionCookie(name, f"{attributes}; Partitioned" if self.partitioned else attributes)
+        if self.partitioned:
+            attributes += "; Partitioned"
+        return SessionCookie(name, attributes, prefixed if self.secure == "auto" and not secure else None)
 
 
 class SessionCookie:
-    """One cookie name with its constant attributes: finds tokens in a ``Cookie`` header, and builds ``Set-Cookie``."""
+    """One cookie name with its constant attributes: finds tokens in a ``Cookie`` header, and builds ``Set-Cookie``.
 
-    def __init__(self, name: str, attributes: str) -> None:
+    *unexpected*: a name that is not looked for, and that no browser sends together with what is read here.
+    """
+
+    def __init__(self, name: str, attributes: str, unexpected: str | None = None) -> None:
         self.name = name
+        self._unexpected = unexpected
         self.environ_key = f"session_middleware.cookie.{name}"
         self._attributes = attributes
         # A semicolon always ends a pair, quotes or not; only space and tab may surround a name or a value; the name is
@@ -165,6 +171,13 @@ class SessionCookie:
         ):
             return (Token(header[value:end]),)
         distinct = tuple(dict.fromkeys(self._tokens(header)))
+        if self._unexpected is not None and f"{self._unexpected}=" in header:
+            log.warning(
+                "a cookie named %s came by http, which no browser does, and is not read: code on a server that passes"
+                " cookies on must do it by https, and behind a proxy the server must trust it (gunicorn: forwarded_allow_ips)",
+                self._unexpected,
+            )
+            self._unexpected = None
         if len(distinct) > _MOST_CANDIDATES and time.monotonic() >= self._next_log:
             self._next_log = time.monotonic() + _LOG_INTERVAL
             log.warning("%d distinct cookies of one name in a request: %d are looked at", len(distinct), _MOST_CANDIDATES)

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
@@ -112,6 +113,7 @@ class SessionMiddleware:
         self._read_http, self._read_https = reader(self.http, carry_over), reader(self.https, carry_over)
         self._warn_of_processes = getattr(self.manager.store, "single_process", False)
         self._warn_of_proxy = cookie.secure == "auto"
+        self._warn_of_late_use = self.warns_of_twins = True
         if check_store:
             self.manager.check_store()
 
@@ -196,6 +198,25 @@ class SessionMiddleware:
             log.warning(
                 "a proxy says https, the server http, so the session cookie is not Secure: let the server trust the"
                 " proxy (gunicorn: forwarded_allow_ips), or set CookiePolicy(secure=True)"
+            )
+
+    def note_late_use(self) -> None:
+        """Warn once that a page depends on the session and cannot say so."""
+        if self._warn_of_late_use:
+            self._warn_of_late_use = False
+            log.warning(
+                "a session was used for the first time after its response had started: so that has no Vary: Cookie, and a"
+                " cache may give it to others; use the session, if only by reading, before the first block"
+            )
+
+    def note_twin(self, name: str) -> None:
+        """Warn once that the application sets a cookie of our name."""
+        if self.warns_of_twins:
+            self.warns_of_twins = False
+            log.warning(
+                "the application sets a cookie named %s itself: beside the session's it is left out, and alone it takes its place"
+                " and signs the user out; give it another name, or, if Flask's own session does it, write Sessions(app)",
+                name,
             )
 
     def _note_order(self) -> None:
@@ -337,6 +358,8 @@ class _Exchange(Session):
     def complete(self) -> bool:
         """The application has returned its whole response: let it go. Return whether nothing is left to do then."""
         if not (self.accessed or self.is_sent or self._status is None or self._exc_info):
+            if self._source is not None and self._middleware.warns_of_twins:
+                self._look_for_twin()
             self.announced = self.is_sent = self.is_over = True
             send, self._send = self._send, _nobody
             send(self._status, self._headers)
@@ -451,6 +474,8 @@ class _Exchange(Session):
                 forbid_shared_caching(self._headers)
             if self.fault is not None and isinstance(self.fault, StoreError):
                 self._middleware.manager.outage.failed(self.fault)
+        if self._verdict is None and self._source is not None and self._middleware.warns_of_twins:
+            self._look_for_twin()
         status, send = self._status or "", self._send
         try:
             self._server_write = send(status, self._headers, exc_info) if exc_info else send(status, self._headers)
@@ -463,7 +488,7 @@ class _Exchange(Session):
         theirs = [header for header in self._headers if self._is_same_cookie(header)]
         if theirs:
             # RFC 6265bis, 4.1.1: no two Set-Cookie of one name in a response.
-            log.warning("the application sets a cookie named %s itself; it is left out", self._cookie.name)
+            self._middleware.note_twin(self._cookie.name)
             self._headers[:] = [header for header in self._headers if header not in theirs]
         self._headers.append(("Set-Cookie", self._set_cookie_text(verdict)))
         old = self._middleware.carry_over
@@ -475,6 +500,18 @@ class _Exchange(Session):
         if isinstance(verdict, Send):
             return self._cookie.header(verdict.token, max_age=verdict.max_age)
         return self._cookie.deletion_header()
+
+    def _look_for_twin(self) -> None:
+        """Notice a cookie of our name that will take the place of the one that the browser has."""
+        name = self._cookie.name
+        if isinstance(self._source, str) and f"{name}=" in self._source:
+            with suppress(TypeError, AttributeError, IndexError):  # what headers can be is for the server to say
+                if any(map(self._is_same_cookie, self._headers)):
+                    self._middleware.note_twin(name)
+
+    def _first_used_late(self) -> None:
+        if not self.is_over:
+            self._middleware.note_late_use()
 
     def _is_same_cookie(self, header: tuple[str, str]) -> bool:
         return header[0].lower() == "set-cookie" and self._cookie.is_set_by(header[1])

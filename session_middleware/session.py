@@ -471,6 +471,8 @@ class Session(MutableMapping[str, Any]):
         state.to_tell = token if state.opens is Opens.SESSION else None
 
     def _open(self) -> State:
+        if self.announced and not self.accessed:
+            self._first_used_late()
         self.accessed = True
         if self.fault is not None:
             # Once is enough: a store that does not answer would cost its whole time at each use.
@@ -481,6 +483,9 @@ class Session(MutableMapping[str, Any]):
             self.fault = anew(fault)
             raise
         return state
+
+    def _first_used_late(self) -> None:
+        """The session is used for the first time, and the response has started."""
 
     def _changeable(self) -> State:
         state = self._state or self._open()

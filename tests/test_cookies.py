@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 from wsgiref.types import WSGIEnvironment
 
+import flask
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ from session_middleware.carrying import Carried
 from session_middleware.cookies import SessionCookie, reader
 from session_middleware.testing import FakeClock, FaultyStore
 from session_middleware.tokens import Token
-from tests.apps import list_app, visit
+from tests.apps import an_environ, list_app, visit
 from tests.clients import UserAgent
 
 SameSite = Literal["Lax", "Strict", "None"]
@@ -838,15 +839,73 @@ class TestRequests:
         assert read(PLAIN, ours.partition(";")[0])
         assert "sets a cookie named session itself" in caplog.text
 
-    def test_an_applications_cookie_stays_when_we_set_none(self) -> None:
-        """K-3: it is alone then."""
+    @pytest.mark.parametrize("act", [read_all, lambda environ: None])
+    @pytest.mark.parametrize("shape", [list, tuple, iter])
+    def test_an_applications_cookie_stays_when_we_set_none(
+        self, act: Any, shape: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """K-3: it is alone then; if it takes the place of a cookie that the browser has, that is said once."""
+
+        def app(environ: WSGIEnvironment, start_response: Any) -> Any:
+            act(environ)
+            start_response("200 OK", [("Set-Cookie", "a=1"), ("Set-Cookie", environ["PATH_INFO"].strip("/"))])
+            return shape([b"page"])
+
+        application = SessionMiddleware(app, MemoryStore())
+        for cookie in (None, "sid=1", "a=session"):
+            assert visit(application, "/session=1", cookie=cookie).set_cookies == ["a=1", "session=1"]
+        assert visit(application, "/sessions=1", cookie="session=eyJhIjoxfQ").set_cookies == ["a=1", "sessions=1"]
+        assert caplog.records == []
+
+        for _ in range(2):
+            assert visit(application, "/session=1", cookie="b=2; session=eyJhIjoxfQ").set_cookies == ["a=1", "session=1"]
+        (record,) = caplog.records
+        assert "alone it takes its place and signs the user out; give it another name" in record.getMessage()
+
+    @pytest.mark.parametrize("headers", [[None], [("Set-Cookie",)], [(1, 2)], [()]])
+    def test_headers_that_are_none_are_left_to_the_server(self, headers: Any) -> None:
+        """Promise 14: as without the middleware."""
+        seen: list[Any] = []
 
         def app(environ: WSGIEnvironment, start_response: Any) -> list[bytes]:
-            read_all(environ)
-            start_response("200 OK", [("Set-Cookie", "session=1")])
+            start_response("200 OK", headers)
             return []
 
-        assert visit(SessionMiddleware(app, MemoryStore())).set_cookies == ["session=1"]
+        SessionMiddleware(app, MemoryStore())(
+            an_environ(cookie="session=1"),
+            lambda status, headers: seen.append(headers),  # type: ignore[arg-type, return-value]
+        )
+        assert seen == [headers]
+
+    def test_flasks_own_session_inside_is_told_of(self, caplog: pytest.LogCaptureFixture) -> None:
+        """K-3: where Sessions(app) was forgotten, each flash signs the user out."""
+        app = flask.Flask(__name__)
+        app.secret_key = "secret"
+        app.get("/login", endpoint="login")(lambda: get_session(flask.request.environ).login("alice") or "page")
+        app.get("/flash", endpoint="flash")(lambda: flask.flash("hello") or "page")
+        application = SessionMiddleware(app, MemoryStore())
+        signed_in = visit(application, "/login")
+        assert caplog.records == []
+
+        assert visit(application, "/flash", cookie=signed_in.cookie).set_cookies[0].startswith("session=")
+        assert "write Sessions(app)" in caplog.text
+
+    @pytest.mark.parametrize("path", ["/", "/app"])
+    def test_a_cookie_of_https_that_comes_by_http_is_told_of(self, path: str, caplog: pytest.LogCaptureFixture) -> None:
+        """C-6: no browser sends it; code on a server does that passes cookies on, or a proxy that is not trusted."""
+        policy = CookiePolicy(path=path)
+        name = policy.for_scheme("https").name
+        application = SessionMiddleware(list_app(read_all), MemoryStore(), cookie=policy)
+        for cookie in (f"{name}={TOKEN}", f"a=1; {name}={TOKEN}"):
+            visit(application, cookie=cookie, scheme="https")
+            visit(application, cookie=f"session={TOKEN}; my{name}-x=1")
+        assert caplog.records == []
+
+        for _ in range(2):
+            visit(application, cookie=f"a=1; {name}={TOKEN}")
+        (record,) = caplog.records
+        assert record.getMessage().startswith(f"a cookie named {name} came by http, which no browser does")
+        assert TOKEN not in caplog.text
 
     def test_a_set_cookie_forbids_to_keep_the_response(self) -> None:
         """K-14: caches keep a response with Set-Cookie like any other."""

@@ -3,6 +3,7 @@
 import inspect
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -12,8 +13,10 @@ from typing import Any
 from wsgiref.validate import validator
 
 import flask
+import flask_session
 import flask_wtf
 import pytest
+from cachelib import SimpleCache
 from flask import Flask, Response
 from flask.sessions import SessionInterface, SessionMixin
 from flask.testing import FlaskClient
@@ -1114,6 +1117,24 @@ class TestSetup:
 
             (cookie,) = visit(app, HTTP_X_FORWARDED_PROTO="https").set_cookies
             assert cookie.startswith("__Host-session=")
+
+    def test_another_extension_in_its_place_is_told_of_once(
+        self, kept: FaultyStore, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """``flask.session`` would be kept elsewhere without a word."""
+        app = Flask(__name__)
+        Sessions(app, kept)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of Flask-Session, for its own cachelib
+            app.config.update(SESSION_TYPE="cachelib", SESSION_CACHELIB=SimpleCache())
+            flask_session.Session(app)
+        serve(app, lambda: session.update(a=1))
+        for _ in range(2):
+            visit(app)
+
+        assert [record.getMessage() for record in caplog.records if record.name == "session_middleware"] == [
+            "flask.session is not ours, but of CacheLibSessionInterface, set up after Sessions(app): take that away"
+        ]
 
     @pytest.mark.parametrize("name", ["app", "application", "wsgi_app"])
     def test_proxy_fix_is_found_behind_other_middlewares(self, kept: FaultyStore, name: str) -> None:

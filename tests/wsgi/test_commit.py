@@ -9,12 +9,13 @@ from wsgiref.validate import validator
 import pytest
 from webtest import lint
 
-from session_middleware import HeadersAlreadySent, SessionMiddleware, get_session
+from session_middleware import HeadersAlreadySent, Session, SessionMiddleware, get_session
 from session_middleware.testing import FaultyStore
 from tests.apps import SHAPES, Act, Gateway, Shape, an_environ, some_headers, visit
 from tests.wsgi.acts import (
     ACTS,
     a_session,
+    invalidate,
     late,
     login,
     method_for,
@@ -102,6 +103,39 @@ class TestCommit:
         assert verbs(store) == ["load", "update"]
         assert (response.set_cookies, response.values("Vary")) == ([], ["Cookie"])
         assert stored(store, cookie)["name"] == "new"
+
+    @pytest.mark.parametrize("act", [read, write, invalidate])
+    def test_a_session_that_is_first_used_late_is_told_of_once(
+        self, store: FaultyStore, act: Act, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """W-30: the page depends on it, and has no ``Vary``."""
+        application = SessionMiddleware(late(act), store)
+        for _ in range(2):
+            response = visit(application, cookie=a_session(store))
+            assert response.values("Vary") == []
+        told = [record for record in caplog.records if "first time after its response had started" in record.getMessage()]
+        assert len(told) == 1
+
+    def test_a_session_that_is_used_in_time_or_kept_is_not(
+        self, store: FaultyStore, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """W-30: what a thread reads afterwards is in no page."""
+        kept: list[Session] = []
+
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
+            kept.append(get_session(environ))
+            if environ["PATH_INFO"] == "/read":
+                read(environ)
+            start_response("200 OK", some_headers())
+            yield b"first"
+            if environ["PATH_INFO"] == "/read":
+                write(environ)
+
+        application = SessionMiddleware(app, store)
+        for path in ("/read", "/untouched"):
+            visit(application, path, cookie=a_session(store))
+            assert kept.pop()["cart"] == {"items": [1]}
+        assert caplog.records == []
 
     def test_an_existing_session_is_stored_again_when_it_changes_late(self, store: FaultyStore) -> None:
         """W-3: what is written after the first byte is stored, too."""

@@ -134,7 +134,7 @@ class Sessions:
             app.wsgi_app = middleware  # type: ignore[method-assign]  # Flask's documented way
         else:
             fix.app = middleware
-        app.extensions[_EXTENSION] = middleware
+        app.extensions[_EXTENSION], middleware.unchecked = middleware, app
         app.session_interface = FlaskSessions(middleware, cookie, settings)
 
     @property
@@ -220,8 +220,18 @@ class FlaskSessions(SessionInterface):
 
 
 class _Middleware(SessionMiddleware):
+    unchecked: flask.Flask | None = None
+    """The application, until its first request."""
+
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Serve the request; with the session of a middleware further out, if there is one."""
+        if self.unchecked is not None:
+            interface, self.unchecked = self.unchecked.session_interface, None
+            if not isinstance(interface, FlaskSessions):
+                log.warning(
+                    "flask.session is not ours, but of %s, set up after Sessions(app): take that away",
+                    type(interface).__qualname__,
+                )
         if self.session_of(environ) is not None:
             return self.app(environ, start_response)
         return super().__call__(environ, start_response)
