@@ -71,8 +71,8 @@ def test_a_file_that_will_never_do_does_not_start(path: Path, spoil: Any, messag
 
 UNWRITABLE = """
 import logging, os, sys
-import webob  # while it may be read
-from session_middleware import ConfigurationError, SessionMiddleware
+import webob  # with what is imported when it is used, while it may be read
+from session_middleware import ConfigurationError, SessionMiddleware, SQLiteStore
 logging.disable()
 directory = sys.argv[1]
 if os.getuid() == 0:
