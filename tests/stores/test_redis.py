@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import fakeredis
 import pytest
 import redis
 from redis.sentinel import Sentinel
@@ -17,6 +18,7 @@ from session_middleware import ConfigurationError, Record, StoreUnavailable
 from session_middleware.stores import redis as module
 from session_middleware.stores.redis import RedisStore
 from session_middleware.stores.redis.deployments import Cluster
+from session_middleware.stores.redis.settings import _tls
 from session_middleware.testing import (
     BatchedContract,
     ScannableContract,
@@ -605,6 +607,7 @@ REFUSED = {
     "redis://localhost?prefix=": "write text, such as 'session:'",
     "rediss://localhost?ssl_cert_reqs=maybe": "write required, optional or none",
     "rediss://localhost?ssl_check_hostname=maybe": "write true or false",
+    "rediss://localhost?ssl_cert_reqs=none&ssl_check_hostname=true": "leave it out, or ssl_check_hostname=true",
     "unix://": "takes the path of a socket after three slashes",
     "unix://host/path": "takes the path of a socket after three slashes",
     "unix:///path?db=x": "the database 'x' is no number",
@@ -677,6 +680,15 @@ def test_a_client_lends_its_settings(
             client.close()
 
 
+def test_without_a_look_at_the_certificate_there_is_none_at_the_name(secret_server: SecretRedisServer, prefix: str) -> None:
+    """redis-py before 6.1 would ask Python for both, which is an error with every verb."""
+    store = RedisStore(f"rediss://127.0.0.1:{secret_server.port}?ssl_cert_reqs=none", prefix=prefix)
+    live(store)
+    store.close()
+    assert _tls({"ssl_cert_reqs": "none"})["ssl_check_hostname"] is False
+    assert _tls({"ssl_cert_reqs": "optional"})["ssl_check_hostname"] is True
+
+
 def test_a_node_of_a_cluster_is_no_server(cluster: RedisCluster, prefix: str) -> None:
     """The URL of a single server does not do for a cluster, and the error says what to write."""
     store = RedisStore(f"redis://127.0.0.1:{cluster.nodes[0].port}", prefix=prefix)
@@ -685,7 +697,7 @@ def test_a_node_of_a_cluster_is_no_server(cluster: RedisCluster, prefix: str) ->
 
 
 def test_a_client_that_cannot_work_is_refused(sentinels: RedisSentinels, cluster: RedisCluster) -> None:
-    """Promise 15: text in place of bytes, a replica, an asyncio client, or something else altogether."""
+    """Promise 15: text in place of bytes, a replica, an asyncio client, no server, or something else altogether."""
     served = group(sentinels)
     text: Any = {"decode_responses": True}
     with redis.RedisCluster(host="127.0.0.1", port=cluster.nodes[0].port, **text) as cluster_client:
@@ -694,6 +706,9 @@ def test_a_client_that_cannot_work_is_refused(sentinels: RedisSentinels, cluster
                 RedisStore(client)
     with pytest.raises(ConfigurationError, match="pass the client that master_for"):
         RedisStore(served.slave_for("sessions"))
+    for client in (fakeredis.FakeRedis(), fakeredis.FakeStrictRedis(version=6)):
+        with pytest.raises(ConfigurationError, match=r"leads to no server: write MemoryStore\(\)"):
+            RedisStore(client)
     for other in (redis.asyncio.Redis(), None, Path("socket")):
         with pytest.raises(ConfigurationError, match="is no server: write a URL, such as redis://"):
             RedisStore(other)  # type: ignore[arg-type]

@@ -73,6 +73,8 @@ def _alone(settings: Settings, timeout: float, bound: int | None) -> Deployment:
 def _of_client(client: redis.Redis, timeout: float, bound: int | None) -> Deployment:
     pool = client.connection_pool
     kind: type[Any] = pool.connection_class
+    if kind.__module__.partition(".")[0] == "fakeredis":
+        raise ConfigurationError("a client of fakeredis leads to no server: write MemoryStore() where a test needs none")
     settings = _lent(kind, pool.connection_kwargs)
     if not isinstance(pool, SentinelConnectionPool):
         return _alone(settings, timeout, bound)
@@ -172,13 +174,16 @@ def _of_sentinels(
 
 
 def _tls(given: Mapping[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = {"ssl_check_hostname": True}
+    # The name stands in the certificate, which is looked at or not.
+    found: dict[str, Any] = {"ssl_check_hostname": given.get("ssl_cert_reqs") != "none"}
     found |= {name: text for name, text in given.items() if name in _TLS}
     if found.get("ssl_cert_reqs", "required") not in ("required", "optional", "none"):
         raise ConfigurationError(f"ssl_cert_reqs={found['ssl_cert_reqs']!r}: write required, optional or none")
     if (text := given.get("ssl_check_hostname")) is not None:
         if text not in ("true", "false"):
             raise ConfigurationError(f"ssl_check_hostname={text!r}: write true or false")
+        if text == "true" and given.get("ssl_cert_reqs") == "none":
+            raise ConfigurationError("ssl_cert_reqs=none looks at no certificate: leave it out, or ssl_check_hostname=true")
         found["ssl_check_hostname"] = text == "true"
     return found
 
