@@ -1,10 +1,13 @@
 """Sessions in Redis or Valkey, shared by any number of machines: one server, one behind sentinels, or a cluster."""
 
+import logging
+import math
 import os
 import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, Final, Self, cast
 
 from session_middleware.exceptions import ConfigurationError, StoreUnavailable
@@ -14,19 +17,29 @@ from session_middleware.stores.redis.deployments import script
 from session_middleware.stores.redis.settings import Client, deployment, own_options
 from session_middleware.stores.room import checked_bound
 
+log = logging.getLogger("session_middleware")
+
 # A value in Redis, so that one string is all that a verb needs, and a version is its head:
 #
 #     string = head value
-#     head   = nonce(8) 0                                  of nobody
-#            | nonce(8) n(1) user_id(n) indexed_until(5)   of a user
+#     head   = nonce(8) expires_at(5) 0                                  of nobody
+#            | nonce(8) expires_at(5) n(1) user_id(n) indexed_until(5)   of a user
 #
-# The nonce is new with every write. indexed_until is epoch seconds: for so long the index of the user has the key.
+# The nonce is new with every write. The times are epoch seconds: until indexed_until the index of the user has the key.
 _NONCE: Final = 8
+_TIME: Final = 5
+_HEAD: Final = _NONCE + _TIME
 _NOBODY: Final = b"\0"
-_UNTIL: Final = 5
 
 # What is read where something stands that is no string: the empty value, which is no record of anybody.
-_DAMAGED: Final = bytes(_NONCE) + _NOBODY
+_DAMAGED: Final = bytes(_NONCE) + b"\xff" * _TIME + _NOBODY
+
+# Redis keeps a record for so much longer (seconds) than it lives, counted from when it was written: its clock may differ
+# from ours, or be set, and after a failover it is another one. When a record has expired is for the head to say.
+_GRACE: Final = 300
+
+# By so much (seconds) clocks may differ without anybody being told.
+_TOLERABLE: Final = 5
 
 # The index is written with so many seconds to spare, so that the common update, which moves the end of a session by
 # seconds, leaves it alone.
@@ -53,7 +66,7 @@ _KEY: Final = re.compile(rb"[A-Za-z0-9_-]{12}")
 _WRITE: Final = script("""\
 local found = redis.call('GETRANGE', KEYS[1], '0', '7')
 if found ~= ARGV[1] and found ~= string.sub(ARGV[2], 1, 8) then return found == '' and 0 or -1 end
-redis.call('SET', KEYS[1], ARGV[2], 'EXAT', ARGV[3])
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 return 1""")
 
 # Nothing but reading and DEL, so that it works when Redis is out of memory.
@@ -62,15 +75,36 @@ local found = redis.call('GETRANGE', KEYS[1], '0', '7')
 if found ~= ARGV[1] then return found == '' and 0 or -1 end
 return redis.call('DEL', KEYS[1])""")
 
+# Tells a record that has expired from one that was there.
+_IS_OVER: Final = """\
+local function is_over(head, now)
+    if type(head) ~= 'string' or #head < 13 then return false end
+    local a, b, c, d, e = string.byte(head, 9, 13)
+    return (((a * 256 + b) * 256 + c) * 256 + d) * 256 + e <= tonumber(now)
+end
+"""
+_DELETE: Final = script(
+    _IS_OVER
+    + """\
+local head = redis.pcall('GETRANGE', KEYS[1], '0', '12')
+local there = redis.call('DEL', KEYS[1])
+return is_over(head, ARGV[1]) and 0 or there"""
+)
+
 # Puts the mark in place of a record; 2 if it is there already. For the mark Redis needs memory: if it has none, nothing is
 # left.
-_MARK: Final = script("""\
+_MARK: Final = script(
+    _IS_OVER
+    + """\
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-local found = redis.pcall('GETRANGE', KEYS[1], '0', '7')
+local head = redis.pcall('GETRANGE', KEYS[1], '0', '12')
+if is_over(head, ARGV[2]) then return 0 end
+local found = type(head) == 'string' and string.sub(head, 1, 8)
 if found == ARGV[1] then return 2 end
-if ARGV[2] and found ~= ARGV[2] then return found == '' and 0 or -1 end
+if ARGV[3] and found ~= ARGV[3] then return found == '' and 0 or -1 end
 if redis.pcall('SET', KEYS[1], ARGV[1], 'KEEPTTL').err then redis.call('DEL', KEYS[1]) end
-return 1""")
+return 1"""
+)
 
 # Writes the mark once more, so that there is something to wait for: the replicas get it after what was written before.
 # -1 if something else is there: this is a new master, to which the end has not come.
@@ -91,7 +125,7 @@ redis.call('ZADD', KEYS[1], string.format('%.17g', score), ARGV[1])
 local expired = redis.call('ZRANGE', KEYS[1], '-inf', ARGV[4], 'BYSCORE', 'LIMIT', 0, 50)
 if #expired > 0 then redis.call('ZREM', KEYS[1], unpack(expired)) end
 local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
-return redis.call('EXPIREAT', KEYS[1], string.format('%.0f', math.ceil(tonumber(last))))"""
+return redis.call('EXPIRE', KEYS[1], string.format('%.0f', math.ceil(tonumber(last)) - ARGV[5]))"""
 
 # Drops entries that have not changed; servers write one and the same score in more than one way.
 _DROP: Final = script("""\
@@ -138,6 +172,7 @@ class RedisStore:
         self._replicas = wait_replicas
         self._servers = deployment(server, timeout, checked_bound(max_connections))
         self._ask = self._servers.ask
+        self._has_told = False
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -150,14 +185,15 @@ class RedisStore:
             return self.load(key) is None
         deadline = time.monotonic() + self._timeout
         name, string, indexing = self._prepared(key, record, b"", deadline)
-        create: Command = ("SET", name, string, "NX", "EXAT", record.expires_at)
+        create: Command = ("SET", name, string, "NX", "EX", _kept_for(record))
         answers, again = self._settled(name, (*indexing, create), deadline)
         if answers[len(indexing)] is not None:
             return True
-        if not again:
+        # It may be there because the first try was done, and its answer lost; or it has expired.
+        nonce = string[:_NONCE] if again else self._nonce_of_expired(name, deadline)
+        if nonce is None:
             return False
-        # It may be there because the first try was done, and its answer lost.
-        write: Command = ("EVALSHA", _WRITE, 1, name, string[:_NONCE], string, record.expires_at)
+        write: Command = ("EVALSHA", _WRITE, 1, name, nonce, string, _kept_for(record))
         return bool(self._settled(name, (write,), deadline)[0][0] == 1)
 
     def load(self, key: str) -> Stored | None:
@@ -172,11 +208,14 @@ class RedisStore:
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:
         head = cast(bytes, version)
-        if record.expires_at <= time.time():
+        now = time.time()
+        if _expires_at(head) <= now:
+            return False
+        if record.expires_at <= now:
             return self._remove(key, head[:_NONCE])
         deadline = time.monotonic() + self._timeout
         name, string, indexing = self._prepared(key, record, head, deadline)
-        write: Command = ("EVALSHA", _WRITE, 1, name, head[:_NONCE], string, record.expires_at)
+        write: Command = ("EVALSHA", _WRITE, 1, name, head[:_NONCE], string, _kept_for(record))
         answers, again = self._settled(name, (*indexing, write), deadline)
         found = answers[len(indexing)]
         if found < 0 and again:
@@ -186,7 +225,7 @@ class RedisStore:
 
     def delete(self, key: str) -> bool:
         name = self._prefix + key.encode()
-        return self._end(name, ("DEL", name))
+        return self._end(name, ("EVALSHA", _DELETE, 1, name, int(time.time())))
 
     def load_many(self, keys: Sequence[str]) -> dict[str, Stored]:
         deadline, names = time.monotonic() + self._timeout, [self._prefix + key.encode() for key in keys]
@@ -201,8 +240,12 @@ class RedisStore:
     def delete_many(self, keys: Sequence[str]) -> int:
         if self._replicas:
             return sum(map(self.delete, keys))
-        deadline, names = time.monotonic() + self._timeout, [self._prefix + key.encode() for key in keys]
-        answers, again = self._servers.ask_each({name: ("DEL", name) for name in names}, deadline)
+        deadline, now = time.monotonic() + self._timeout, int(time.time())
+        questions: dict[bytes, Command] = {}
+        for key in keys:
+            name = self._prefix + key.encode()
+            questions[name] = ("EVALSHA", _DELETE, 1, name, now)
+        answers, again = self._servers.ask_each(questions, deadline)
         return len(keys) if again else sum(answers)
 
     def keys_of(self, user_id: str) -> Iterator[str]:
@@ -232,7 +275,12 @@ class RedisStore:
             for names in self._servers.scan(server, pattern, _PAGE, self._timeout):
                 fresh = {name for name in names if _KEY.fullmatch(name, len(self._prefix))} - seen
                 seen |= fresh
-                yield from (name[len(self._prefix) :].decode() for name in fresh)
+                questions: dict[bytes, Command] = {name: ("GETRANGE", name, 0, _HEAD - 1) for name in fresh}
+                heads, _ = self._servers.ask_each(questions, time.monotonic() + self._timeout)
+                now = time.time()
+                for name, head in zip(questions, heads, strict=True):
+                    if isinstance(head, Refusal) or (head and head != _ENDED and _expires_at(head) > now):
+                        yield name[len(self._prefix) :].decode()
 
     def open(self) -> None:
         """Ask for a record, and keep no connection open."""
@@ -248,15 +296,42 @@ class RedisStore:
 
     def _read(self, name: bytes, string: bytes, deadline: float) -> Stored | None:
         """Return the record in the string under *name*; ``None`` if it has ended."""
-        if len(string) <= _NONCE:
+        if len(string) <= _HEAD:
             if string == _ENDED:
                 if self._replicas:
                     self._confirm_end(name, deadline)
                 return None
             return Stored(b"", string) if string else None
-        size = string[_NONCE]
-        end = _NONCE + 1 + size + _UNTIL if size else _NONCE + 1
+        if _expires_at(string) <= time.time():
+            if not self._has_told:
+                self._compare_clocks(name, string, deadline)
+            return None
+        size = string[_HEAD]
+        end = _HEAD + 1 + size + _TIME if size else _HEAD + 1
         return tuple.__new__(Stored, (string[end:], string[:end]))
+
+    def _nonce_of_expired(self, name: bytes, deadline: float) -> bytes | None:
+        """Return the nonce of what is under *name* if it has expired; ``None`` if not, or if it is no record."""
+        (head,), _ = self._servers.ask_each({name: ("GETRANGE", name, 0, _HEAD - 1)}, deadline)
+        is_over = isinstance(head, bytes) and _expires_at(head) <= time.time()
+        return head[:_NONCE] if is_over else None
+
+    def _compare_clocks(self, name: bytes, string: bytes, deadline: float) -> None:
+        """Tell, once, if a record that has ended by our clock would still live by that of whoever wrote it."""
+        with suppress(StoreUnavailable):
+            (left,), _ = self._ask(name, (("PTTL", name),), deadline, may_be_late=True)
+            lives = left / 1000 - _GRACE
+            if lives > _TOLERABLE:
+                self._has_told = True
+                log.error(
+                    "session %s has ended by the clock of this host (%s), and by that of the host that wrote it has %.0f s"
+                    " to live: the clocks of the two, or that of %s, differ by %.0f s, and users are signed out by that",
+                    name[len(self._prefix) :].decode(),
+                    datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds"),
+                    lives,
+                    self._servers.name,
+                    lives + time.time() - _expires_at(string),
+                )
 
     def _alive(self, index: bytes, mine: bytes, scores: dict[bytes, bytes], deadline: float) -> list[str]:
         """Return the keys with a record of the user whose *index* it is; take those out of it that are there for nothing.
@@ -266,10 +341,10 @@ class RedisStore:
         questions: dict[bytes, Command] = {}
         for key in scores:
             name = self._prefix + key
-            questions[name] = ("GETRANGE", name, 0, _NONCE + len(mine) - 1)
-        alive, gone = list[str](), list[bytes]()
+            questions[name] = ("GETRANGE", name, 0, _HEAD + len(mine) - 1)
+        alive, gone, now = list[str](), list[bytes](), time.time()
         for key, name, found in zip(scores, questions, self._servers.ask_each(questions, deadline)[0], strict=True):
-            if isinstance(found, bytes) and found[_NONCE:] == mine:
+            if isinstance(found, bytes) and found[_HEAD:] == mine and _expires_at(found) > now:
                 alive.append(key.decode())
                 continue
             if found == _ENDED and self._replicas:
@@ -288,14 +363,15 @@ class RedisStore:
         """
         name = self._prefix + key.encode()
         value, expires_at, user_id = record
+        fresh = os.urandom(_NONCE) + expires_at.to_bytes(_TIME)
         if not user_id:
-            return name, os.urandom(_NONCE) + _NOBODY + value, ()
+            return name, fresh + _NOBODY + value, ()
         user = user_id.encode()
         mine = bytes((len(user),)) + user
-        if head[_NONCE:-_UNTIL] == mine and int.from_bytes(head[-_UNTIL:]) >= expires_at:
-            return name, os.urandom(_NONCE) + head[_NONCE:] + value, ()
+        if head[_HEAD:-_TIME] == mine and int.from_bytes(head[-_TIME:]) >= expires_at:
+            return name, fresh + head[_HEAD:] + value, ()
         until = expires_at + _SLACK
-        string = os.urandom(_NONCE) + mine + until.to_bytes(_UNTIL) + value
+        string = fresh + mine + until.to_bytes(_TIME) + value
         indexing = (self._indexing(user, key, until),)
         if self._servers.has_all_keys_together:
             return name, string, indexing
@@ -310,7 +386,7 @@ class RedisStore:
         """Remove a record; return ``True`` also if the answer to the first try was lost and the second finds nothing."""
         deadline = time.monotonic() + self._timeout
         if self._replicas:
-            remove = ("EVALSHA", _MARK, 1, name, _ENDED, *nonce)
+            remove = ("EVALSHA", _MARK, 1, name, _ENDED, int(time.time()), *nonce)
         (found, *_), again = self._settled(name, (remove,), deadline)
         if self._replicas and (found == 2 or (found == 0 and again)):
             self._confirm_end(name, deadline)
@@ -348,7 +424,17 @@ class RedisStore:
         """Return the command that lets the index of the user have *key* at least *until* then."""
         now = time.time()
         written = now % _PERIOD / _PERIOD
-        return ("EVAL", _INDEX, 1, self._index_of(user), key, until, f"{written:.17f}", int(now) - _ON_ITS_WAY)
+        return ("EVAL", _INDEX, 1, self._index_of(user), key, until, f"{written:.17f}", int(now) - _ON_ITS_WAY, int(now))
+
+
+def _expires_at(head: bytes) -> float:
+    """Return when the record with this head ends; never, for what is no record of ours: it is nobody's, but it is there."""
+    return int.from_bytes(head[_NONCE:_HEAD]) if len(head) >= _HEAD else math.inf
+
+
+def _kept_for(record: Record) -> int:
+    """Return for how many seconds Redis is to keep a record that is written now."""
+    return math.ceil(record.expires_at - time.time()) + _GRACE
 
 
 def _is_on_its_way(score: float) -> bool:
