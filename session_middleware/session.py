@@ -26,7 +26,7 @@ class Default(Enum):
     READ_NOW = "read now"
 
 
-_UNCHANGED: Final = Default.UNCHANGED
+UNCHANGED: Final = Default.UNCHANGED
 READ_NOW: Final = Default.READ_NOW
 
 
@@ -354,9 +354,9 @@ class Session(MutableMapping[str, Any]):
     def set_lifetime(
         self,
         *,
-        idle: Duration | None | Default = _UNCHANGED,
-        absolute: Duration | Default = _UNCHANGED,
-        persistent: bool | Default = _UNCHANGED,
+        idle: Duration | None | Default = UNCHANGED,
+        absolute: Duration | Default = UNCHANGED,
+        persistent: bool | Default = UNCHANGED,
     ) -> None:
         """Give this session timeouts of its own (``timedelta`` or seconds; ``idle=None``: no idle timeout).
 

@@ -1,13 +1,19 @@
 """A session object of a framework as a view of ours: the mapping is the session's, and so is what the view lacks."""
 
-from collections.abc import Iterator, MutableMapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from session_middleware.session import Session
+from session_middleware.lifetime import Duration
+from session_middleware.session import READ_NOW, UNCHANGED, Default, Session
+
+T = TypeVar("T")
 
 
 class SessionView(MutableMapping[str, Any]):
-    """A mapping that stores nothing itself; attributes that it lacks are those of *underlying*."""
+    """A mapping that stores nothing itself; attributes that it lacks are those of *underlying*.
+
+    What the documentation gives to applications is written out, so that type checkers know it: see :class:`Session`.
+    """
 
     def __init__(self, underlying: Session) -> None:
         self.underlying = underlying
@@ -37,7 +43,73 @@ class SessionView(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         return repr(self.underlying)
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "underlying":
-            raise AttributeError(name)
-        return getattr(self.underlying, name)
+    @property
+    def id(self) -> str:
+        return self.underlying.id
+
+    @property
+    def user_id(self) -> str | None:
+        return self.underlying.user_id
+
+    @property
+    def is_new(self) -> bool:
+        return self.underlying.is_new
+
+    @property
+    def created_at(self) -> float:
+        return self.underlying.created_at
+
+    @property
+    def signed_in_at(self) -> float | None:
+        return self.underlying.signed_in_at
+
+    @property
+    def last_seen_at(self) -> float:
+        return self.underlying.last_seen_at
+
+    @property
+    def expires_at(self) -> float:
+        return self.underlying.expires_at
+
+    @property
+    def persistent(self) -> bool:
+        return self.underlying.persistent
+
+    @property
+    def accessed(self) -> bool:
+        return self.underlying.accessed
+
+    @property
+    def modified(self) -> bool:
+        return self.underlying.modified
+
+    def login(self, user_id: str, *, keep: Iterable[str] | None = None, mark: str | None | Default = READ_NOW) -> None:
+        self.underlying.login(user_id, keep=keep, mark=mark)
+
+    def invalidate(self) -> None:
+        self.underlying.invalidate()
+
+    def regenerate(self) -> None:
+        self.underlying.regenerate()
+
+    def revert(self) -> None:
+        self.underlying.revert()
+
+    def transact(self, change: Callable[[MutableMapping[str, Any]], T]) -> T:
+        return self.underlying.transact(change)
+
+    def set_lifetime(
+        self,
+        *,
+        idle: Duration | None | Default = UNCHANGED,
+        absolute: Duration | Default = UNCHANGED,
+        persistent: bool | Default = UNCHANGED,
+    ) -> None:
+        self.underlying.set_lifetime(idle=idle, absolute=absolute, persistent=persistent)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "underlying":
+                raise AttributeError(name)
+            return getattr(self.underlying, name)

@@ -45,7 +45,7 @@ def _remembered(app: flask.Flask, **_: object) -> None:
     This request is answered for the user that the browser remembers all the same; it stores nothing and sends no cookie.
     """
     session = _current()
-    if session is not None and (not session.is_gone or _is_remembered_there(session)):
+    if session is not None and (not session.underlying.is_gone or _is_remembered_there(session)):
         _signed_in(app)
 
 
@@ -54,7 +54,7 @@ def _is_remembered_there(session: FlaskSession) -> bool:
 
     One that a password was given for is not to be joined by who has a cookie.
     """
-    state, keeper = session.state, session.keeper
+    state, keeper = session.underlying.state, session.underlying.keeper
     found = None if state is None or state.opens is not Opens.SNAPSHOT else state.found
     if found is None or not isinstance(keeper, SessionManager) or found.envelope.user_id != str(session["_user_id"]):
         return False
@@ -77,12 +77,13 @@ def _begin_anew(session: FlaskSession, data: dict[str, Any]) -> None:
     """End the session, but let Flask-Login remove the cookie that remembers the user."""
     clear = {"_remember": "clear"} if session.get("_remember") == "clear" else {}
     session.invalidate()
-    if not session.announced:
+    if not session.underlying.announced:
         session.update(data | clear)
 
 
 def _written(session: FlaskSession) -> dict[str, Any]:
-    return {} if session.state is None else session.state.values.written()
+    state = session.underlying.state
+    return {} if state is None else state.values.written()
 
 
 def _protected(app: flask.Flask, **_: object) -> None:
