@@ -215,7 +215,8 @@ def _what(entry: Entry, call: Sequence[Any]) -> str:
 
 
 def _ms(ms: float) -> str:
-    return f"{ms:.2f} ms" if ms < 10 else f"{ms:.0f} ms"
+    number = f"{ms:.2f}" if ms < 10 else f"{ms:.0f}"
+    return f"{number}\N{NO-BREAK SPACE}ms"
 
 
 def _ago(entry: Entry, t: Texts) -> Markup:

@@ -20,7 +20,7 @@ FILE = Path("file")
 NOWHERE = "redis://127.0.0.1:1/0"
 """The store of what is below ``/away``: nobody listens there."""
 
-_WAIT_FOR = 20.0
+_WAIT_FOR = 60.0
 
 
 def _inside(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -167,5 +167,5 @@ _ACTS: dict[str, Callable[["WSGIEnvironment", "StartResponse", dict[str, str]], 
     "/stream": _stream,
     "/endless": _endless,
 }
-_HERE = SessionMiddleware(_inside, f"sqlite:///{Path('sessions.sqlite3').absolute()}")
+_HERE = SessionMiddleware(_inside, f"sqlite:///{Path('sessions.sqlite3').absolute()}?timeout=10")
 _AWAY = SessionMiddleware(_inside, NOWHERE)

@@ -19,7 +19,7 @@ import pytest
 from tests.servers.everywhere import FILE, MOST_BLOCKS
 from tests.servers.wsgi import SERVERS, WSGIServer
 
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 _NUMBERS = count(1)
 
 # Who has made the certificate is the subject of other tests.

@@ -68,7 +68,7 @@ class GunicornSync(WSGIServer):
     options: tuple[str, ...] = ("--worker-class", "sync", "--workers", "4")
 
     def program(self) -> Sequence[str]:
-        return (sys.executable, "-m", "gunicorn", *self.options, "--bind", self._address, APPLICATION)
+        return (sys.executable, "-m", "gunicorn", *self.options, "--timeout", "120", "--bind", self._address, APPLICATION)
 
 
 class GunicornThreads(GunicornSync):
