@@ -10,11 +10,13 @@ Whatever decodes can be encoded again, so a hostile record cannot make a later r
 import json
 import math
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
+from itertools import count
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
 from uuid import UUID
 
 from msgpack import ExtType, packb, unpackb
@@ -25,6 +27,8 @@ from session_middleware.refusals import REFUSALS, NotKept, explained
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
+
+C = TypeVar("C", bound=Collection[Any])
 
 _LONGEST_MESSAGE = 200
 
@@ -55,19 +59,20 @@ class MsgpackCodec:
     datetime (naive, or aware with a ``zoneinfo`` or ``datetime.timezone`` zone), date, time, timedelta, Decimal and UUID.
     A value of a subclass comes back as the plain type: a ``StrEnum`` as ``str``, an ``OrderedDict`` as ``dict``, a named
     tuple as ``tuple``. A ``zoneinfo`` zone is kept by its name. Sets may stand in sets, eight deep; everything else, a
-    thousand deep.
+    thousand deep. In one dict or set there may be a hundred keys of the same hash: over more, which come about on purpose
+    only, Python would take seconds.
     """
 
     def encode(self, value: Any) -> bytes:
         try:
-            return _pack(value)
+            return _packed(value, _pack)
         except REFUSALS:
             pass  # tried once more outside of this clause, so that the traceback shows one error and not three
-        return explained(_packed, value, _KEPT)
+        return explained(_packed_anyhow, value, _KEPT)
 
     def decode(self, encoded: bytes) -> Any:
         try:
-            return unpackb(encoded, strict_map_key=False, list_hook=_sequence, ext_hook=_read)
+            return _unpack(encoded, _read) if len(encoded) <= _SHORT else _unpack_long(encoded)
         # The bytes choose which constructors run, and with what: any of them may raise anything, and quote the data in it.
         except Exception as error:
             raise PayloadError(f"no MessagePack ({type(error).__name__})") from error
@@ -114,6 +119,55 @@ _DEEPEST_SET = 8
 
 # The library's buffers are larger than this by default, so that each call would ask the system for memory.
 _SMALL_BUFFER = 256
+
+
+# Keys of one hash make a dict or a set take seconds. Text and bytes hash differently in each process; int and float of the
+# library's own, at most a few dozen alike. All other keys are extensions; so many of them, or those that a payload of so
+# many bytes has room for, do not matter.
+_MOST_ALIKE = 100
+_MOST_UNSEEN = 300
+_SHORT = 4096
+
+# Numbers the extensions that are written, by whichever thread.
+_written = count()
+
+
+def _told_apart(keys: C) -> C:
+    """Return *keys*, of which a dict or a set is to be made; raise ``ValueError`` if too many have the same hash."""
+    if len(keys) > _MOST_ALIKE:
+        ((_, alike),) = Counter(map(hash, keys)).most_common(1)
+        if alike > _MOST_ALIKE:
+            raise ValueError(f"a dict or a set with more than {_MOST_ALIKE} keys of the same hash")
+    return keys
+
+
+def _mapping(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    if len(pairs) > _MOST_ALIKE:
+        _told_apart([key for key, _ in pairs])
+    return dict(pairs)
+
+
+class _TooMany(Exception):
+    """There are more extensions than may be read without a look at the keys of each dict."""
+
+
+class _Counting:
+    """Reads extensions, but not more than so many."""
+
+    left = _MOST_UNSEEN
+
+    def __call__(self, code: int, data: bytes) -> object:
+        self.left -= 1
+        if self.left < 0:
+            raise _TooMany
+        return _read(code, data)
+
+
+def _unpack_long(payload: bytes) -> Any:
+    try:
+        return _unpack(payload, _Counting())
+    except _TooMany:
+        return unpackb(payload, strict_map_key=False, list_hook=_sequence, object_pairs_hook=_mapping, ext_hook=_read)
 
 
 def _sequence(items: list[Any]) -> object:
@@ -276,10 +330,11 @@ def _packer(plain: Callable[[object], Any], sets: int = 0) -> Callable[[object],
     writers = _WRITERS | {set: _refuse_set, frozenset: _refuse_set}
     if sets < _DEEPEST_SET:
         inner = _packer(plain, sets + 1)
-        writers[set] = lambda value: _extension(_SET, _array(sorted(map(inner, value))))
-        writers[frozenset] = lambda value: _extension(_FROZENSET, _array(sorted(map(inner, value))))
+        writers[set] = lambda value: _extension(_SET, _array(sorted(map(inner, _told_apart(value)))))
+        writers[frozenset] = lambda value: _extension(_FROZENSET, _array(sorted(map(inner, _told_apart(value)))))
 
     def written(value: object) -> Any:
+        next(_written)
         write = writers.get(type(value))
         if write is None:
             value = plain(value)
@@ -299,8 +354,8 @@ def _reader(sets: int = 0) -> Callable[[int, bytes], object]:
     if sets < _DEEPEST_SET:
         inner = _reader(sets + 1)
         readers = readers | {
-            _SET: lambda data: set(_unpack(data, inner)),
-            _FROZENSET: lambda data: frozenset(_unpack(data, inner)),
+            _SET: lambda data: set(_told_apart(_unpack(data, inner))),
+            _FROZENSET: lambda data: frozenset(_told_apart(_unpack(data, inner))),
         }
 
     def read(code: int, data: bytes) -> object:
@@ -316,11 +371,20 @@ def _unpack(payload: bytes, read: Callable[[int, bytes], object]) -> Any:
 _pack, _pack_hashables, _read = _packer(_plain_for_sure), _packer(_plain), _reader()
 
 
-def _packed(value: object) -> bytes:
+def _packed(value: object, pack: Callable[[object], bytes]) -> bytes:
+    """Return *value* as bytes; raise ``ValueError`` if these could not be read for their keys."""
+    before = next(_written)
+    payload = pack(value)
+    if len(payload) > _SHORT and next(_written) - before > _MOST_UNSEEN:
+        _unpack_long(payload)
+    return payload
+
+
+def _packed_anyhow(value: object) -> bytes:
     try:
-        payload = _pack(value)
+        payload = _packed(value, _pack)
     except _Hashable:
-        payload = _pack_hashables(value)
+        payload = _packed(value, _pack_hashables)
         _unpack(payload, _read)
     return payload
 

@@ -14,7 +14,7 @@ from enum import Enum, IntEnum, IntFlag, StrEnum
 from itertools import chain, islice
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -623,6 +623,54 @@ print(MsgpackCodec().decode(payload))
         decoded = sum(kept_or_refused(MSGPACK, payload) for payload in islice(damaged, count))
 
         assert count / 100 < decoded < count
+
+    CLASHING: ClassVar[dict[str, Callable[[int], Any]]] = {
+        "int": lambda number: (2**61 - 1) * (2**64 + number),
+        "UUID": lambda number: UUID(int=(2**61 - 1) * number),
+        "Decimal": lambda number: Decimal((2**61 - 1) * (2**64 + number)),
+        "tuple": lambda number: ((2**61 - 1) * (2**64 + number), "a"),
+        "timedelta in a tuple": lambda number: (timedelta(days=1), (2**61 - 1) * number * 2**8),
+    }
+
+    @pytest.mark.parametrize("kind", CLASHING)
+    @pytest.mark.parametrize("wrap", ["dict", "set", "inside"])
+    def test_keys_of_one_hash_take_no_long_time(self, kind: str, wrap: str) -> None:
+        """Promise 10: of ten thousand a dict takes seconds, at each request; they are refused both ways, by their path."""
+        make = self.CLASHING[kind]
+        keys = [make(number) for number in range(1, 10_001)]
+        assert len({*map(hash, keys)}) == 1
+        packed = [MSGPACK.encode(key) for key in keys]
+        if wrap == "set":
+            members = b"\xdd" + len(keys).to_bytes(4) + b"".join(packed)
+            payload = b"\xc9" + len(members).to_bytes(4) + b"\xfd" + members
+        else:
+            payload = b"\xdf" + len(keys).to_bytes(4) + b"".join(key + b"\x01" for key in packed)
+        if wrap == "inside":
+            payload = b"\x92" + payload + b"\x01"
+        began = clock.process_time()
+        with pytest.raises(PayloadError, match="no MessagePack"):
+            MSGPACK.decode(payload)
+        assert clock.process_time() - began < 2
+
+        few = keys[:310]
+        value: Any = {*few} if wrap == "set" else dict.fromkeys(few, "x" * 20)
+        error = refusal(["first", value] if wrap == "inside" else value)
+        assert error.path == ("[1]" if wrap == "inside" else "")
+        assert error.reason == "a dict or a set with more than 100 keys of the same hash"
+
+    def test_as_many_keys_as_there_may_be_come_out(self) -> None:
+        """A hundred of one hash, and any number of different ones, of whatever kind."""
+        alike = [(2**61 - 1) * (2**64 + number) for number in range(100)]
+        many: dict[Any, Any] = {(number, f"{number}"): UUID(int=number) for number in range(3000)}
+        for value in (
+            dict.fromkeys(alike, "x" * 100),
+            {*alike},
+            many | dict.fromkeys(alike),
+            {*many},
+            {*many.values()},
+            [many, {*alike}, frozenset(alike)],
+        ):
+            assert same(round_trip(value), value)
 
     def test_decoding_runs_no_code(self) -> None:
         """Promise 10, V-32: the interpreter's own audit sees no code compiled or run, nothing imported but zone data, no

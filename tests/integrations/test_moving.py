@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import time
+import tracemalloc
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -1004,6 +1005,19 @@ class TestPlainPickle:
         with pytest.raises(plain_pickle.NotPlain):
             plain_pickle.read(pickle.dumps(loop))
 
+    @pytest.mark.unmeasured  # hundreds of thousands of steps each
+    @pytest.mark.parametrize("opcode", [b"\x8f", b"}", b"]", b")", b"N\x94"])
+    def test_small_things_that_take_much_memory_are_refused(self, opcode: bytes) -> None:
+        """Four million empty sets are four megabytes of a pickle, and a gigabyte of memory."""
+        tracemalloc.start()
+        with pytest.raises(plain_pickle.NotPlain, match="too much memory"):
+            plain_pickle.read(b"\x80\x04(" + opcode * 300_000 + b"t.")
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+        assert most < 100_000_000
+        assert plain_pickle.read(b"\x80\x04(" + opcode * 1_000 + b"t.")
+
     def test_depth_and_size_are_no_danger(self) -> None:
         deep = plain_pickle.read(b"\x80\x04" + b"]" * 50_000 + b"a" * 49_999 + b".")
         assert type(deep) is list
@@ -1012,12 +1026,12 @@ class TestPlainPickle:
         with pytest.raises(plain_pickle.NotPlain, match="too early"):
             plain_pickle.read(b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\x7f")
 
-    @pytest.mark.unmeasured  # a million steps each
+    @pytest.mark.unmeasured  # a hundred thousand steps each
     @pytest.mark.parametrize("wrap", [b"})%bNs.", b"\x8f()%b\x90.", b"()%b\x91."])
     def test_what_is_hashed_is_not_deep(self, wrap: bytes) -> None:
         """Python hashes a nested tuple by recursion, and a process that runs out of stack there dies."""
         with pytest.raises(plain_pickle.NotPlain, match="too deep"):
-            plain_pickle.read(b"\x80\x04" + wrap % (b"\x85" * 1_000_000))
+            plain_pickle.read(b"\x80\x04" + wrap % (b"\x85" * 100_000))
         assert plain_pickle.read(pickle.dumps({((1, 2), frozenset({3})): 4})) == {((1, 2), frozenset({3})): 4}
 
     def test_numbers_of_one_hash_do_not_hang(self) -> None:

@@ -16,6 +16,9 @@ _MOST: Final = 4 * 1024 * 1024
 _MOST_HASHED: Final = 10_000
 _DEEPEST_HASHED: Final = 8
 
+# An empty set takes one byte of a pickle, and more than two hundred in memory; to note a value takes one, and a hundred.
+_MOST_MADE: Final = 200_000
+
 _MARK: Final = object()
 _SCALARS: Final = (type(None), bool, int, float, str, bytes)
 
@@ -61,6 +64,7 @@ class _Machine:
         self._memo: dict[int, Any] = {}
         self._repeated = 0
         self._hashed = 0
+        self._made = 0
 
     def run(self) -> tuple[Any, bytes]:
         while True:
@@ -93,7 +97,14 @@ class _Machine:
         return self._take(self.number(size))
 
     def push(self, value: Any) -> None:
+        if not isinstance(value, _SCALARS):
+            self._count()
         self._stack.append(value)
+
+    def _count(self) -> None:
+        self._made += 1
+        if self._made > _MOST_MADE:
+            raise NotPlain("it would take too much memory")
 
     def push_signed(self) -> None:
         self.push(_SIGNED.unpack(self._take(4))[0])
@@ -153,6 +164,7 @@ class _Machine:
         return values
 
     def remember(self, index: int) -> None:
+        self._count()
         self._memo[index] = self._stack[-1]
 
     def memoize(self) -> None:
