@@ -127,6 +127,9 @@ class SessionCookie:
     *unexpected*: a name that is not looked for, and that no browser sends together with what is read here.
     """
 
+    met_another = False
+    """Whether a cookie of this name has come that is no token."""
+
     def __init__(self, name: str, attributes: str, unexpected: str | None = None) -> None:
         self.name = name
         self._unexpected = unexpected
@@ -171,10 +174,12 @@ class SessionCookie:
         ):
             return (Token(header[value:end]),)
         distinct = tuple(dict.fromkeys(self._tokens(header)))
+        if not distinct and self._start in header:
+            self.met_another = True
         if self._unexpected is not None and f"{self._unexpected}=" in header:
             log.warning(
                 "a cookie named %s came by http, which no browser does, and is not read: code on a server that passes"
-                " cookies on must do it by https, and behind a proxy the server must trust it (gunicorn: forwarded_allow_ips)",
+                " cookies on must do it by https, and a server must trust its proxy (gunicorn: forwarded_allow_ips)",
                 self._unexpected,
             )
             self._unexpected = None

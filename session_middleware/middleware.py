@@ -110,10 +110,11 @@ class SessionMiddleware:
         self.carry_over = carry_over
         self.unavailable = unavailable
         self.http, self.https = cookie.for_scheme("http"), cookie.for_scheme("https")
-        self._read_http, self._read_https = reader(self.http, carry_over), reader(self.https, carry_over)
+        self._by_http = self.http, reader(self.http, carry_over)
+        self._by_https = self.https, reader(self.https, carry_over)
         self._warn_of_processes = getattr(self.manager.store, "single_process", False)
         self._warn_of_proxy = cookie.secure == "auto"
-        self._warn_of_late_use = self.warns_of_twins = True
+        self._warn_of_late_use = self._warn_of_twin = True
         if check_store:
             self.manager.check_store()
 
@@ -129,7 +130,7 @@ class SessionMiddleware:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         https = environ.get("wsgi.url_scheme") == "https"
-        cookie, read = (self.https, self._read_https) if https else (self.http, self._read_http)
+        cookie, read = self._by_https if https else self._by_http
         if (self.environ_key in environ or cookie.environ_key in environ) and self._is_inner(environ, cookie):
             return self.app(environ, start_response)
         exchange = _Exchange(self, cookie, read, environ.get("HTTP_COOKIE"), start_response, environ.get("REQUEST_METHOD"))
@@ -142,19 +143,14 @@ class SessionMiddleware:
             exchange.wrap_file, environ["wsgi.file_wrapper"] = wrapper, exchange.wrapped_file
         if "HTTP_UPGRADE" in environ:
             exchange.is_socket = str(environ["HTTP_UPGRADE"]).lower() == "websocket"
-        watches = self._warn_of_proxy and not https
-        if watches and (
-            "HTTP_X_FORWARDED_PROTO" in environ or "HTTP_FORWARDED" in environ or "HTTP_X_FORWARDED_SSL" in environ
-        ):
-            exchange.is_forwarded = _was_https(environ)
         if self._warn_of_processes and environ.get("wsgi.multiprocess"):
             self._warn_of_processes = False
             log.warning("the store keeps sessions in this process alone, and there are several: requests will miss them")
         result: Iterable[bytes] = ()
         try:
             result = self.app(environ, exchange.start_response)
-            if watches and (exchange.accessed or result.__class__ is not list) and environ.get("wsgi.url_scheme") == "https":
-                self._note_order()
+            if self._warn_of_proxy and not https and (exchange.accessed or result.__class__ is not list):
+                self._look_at_proxy(environ, exchange)
             # The environ has the cookie, and a traceback of what fails from here on may be shown with its locals.
             del environ
             if result.__class__ is not list and not exchange.is_complete(result, wrapper):
@@ -211,16 +207,19 @@ class SessionMiddleware:
 
     def note_twin(self, name: str) -> None:
         """Warn once that the application sets a cookie of our name."""
-        if self.warns_of_twins:
-            self.warns_of_twins = False
+        if self._warn_of_twin:
+            self._warn_of_twin = False
             log.warning(
-                "the application sets a cookie named %s itself: beside the session's it is left out, and alone it takes its place"
-                " and signs the user out; give it another name, or, if Flask's own session does it, write Sessions(app)",
+                "the application sets a cookie named %s itself: beside the session's it is left out, and alone it takes its"
+                " place and signs the user out; give it another name; if it is Flask's own session, write Sessions(app)",
                 name,
             )
 
-    def _note_order(self) -> None:
-        """Warn once that what corrects the scheme stands inside: the cookie was chosen by then."""
+    def _look_at_proxy(self, environ: "WSGIEnvironment", exchange: "_Exchange") -> None:
+        """Warn once if what corrects the scheme stands inside, for the cookie was chosen by then."""
+        if environ.get("wsgi.url_scheme") != "https":
+            exchange.is_forwarded = _was_https(environ)
+            return
         self._warn_of_proxy = False
         log.warning(
             "the scheme became https inside of SessionMiddleware, so the session cookie is not Secure: wrap in the other"
@@ -358,7 +357,7 @@ class _Exchange(Session):
     def complete(self) -> bool:
         """The application has returned its whole response: let it go. Return whether nothing is left to do then."""
         if not (self.accessed or self.is_sent or self._status is None or self._exc_info):
-            if self._source is not None and self._middleware.warns_of_twins:
+            if self._cookie.met_another:
                 self._look_for_twin()
             self.announced = self.is_sent = self.is_over = True
             send, self._send = self._send, _nobody
@@ -474,7 +473,7 @@ class _Exchange(Session):
                 forbid_shared_caching(self._headers)
             if self.fault is not None and isinstance(self.fault, StoreError):
                 self._middleware.manager.outage.failed(self.fault)
-        if self._verdict is None and self._source is not None and self._middleware.warns_of_twins:
+        if self._cookie.met_another and self._verdict is None:
             self._look_for_twin()
         status, send = self._status or "", self._send
         try:
@@ -502,12 +501,10 @@ class _Exchange(Session):
         return self._cookie.deletion_header()
 
     def _look_for_twin(self) -> None:
-        """Notice a cookie of our name that will take the place of the one that the browser has."""
-        name = self._cookie.name
-        if isinstance(self._source, str) and f"{name}=" in self._source:
-            with suppress(TypeError, AttributeError, IndexError):  # what headers can be is for the server to say
-                if any(map(self._is_same_cookie, self._headers)):
-                    self._middleware.note_twin(name)
+        """Notice that the application sets a cookie of our name, which takes the place of ours."""
+        with suppress(TypeError, AttributeError, IndexError):  # what headers can be is for the server to say
+            if any(map(self._is_same_cookie, self._headers)):
+                self._middleware.note_twin(self._cookie.name)
 
     def _first_used_late(self) -> None:
         if not self.is_over:

@@ -252,7 +252,7 @@ class _Middleware(SessionMiddleware):
 
     def open(self, environ: "WSGIEnvironment") -> Session:
         """Return the session that the cookies of a request stand for."""
-        read = self._read_https if self.cookie_of(environ) is self.https else self._read_http
+        _, read = self._by_https if self.cookie_of(environ) is self.https else self._by_http
         return Session(self.manager, read, environ.get("HTTP_COOKIE"))
 
 
