@@ -14,7 +14,7 @@ from typing import Final, Literal
 from session_middleware.carrying import CarryOver, OldSession
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.frozen import Frozen
-from session_middleware.tokens import FORM, LENGTH, Token, well_formed
+from session_middleware.tokens import FORM, LENGTH, FormerToken, Token, well_formed
 
 log = logging.getLogger("session_middleware")
 
@@ -40,6 +40,7 @@ class CookiePolicy(Frozen):
     ``secure``: ``"auto"`` makes it Secure on https and not on http; ``True`` always; ``False`` never. A Secure cookie
     is named ``__Host-`` plus the name, or ``__Secure-`` where a domain or a path is set (RFC 6265bis, 4.1.3).
     ``samesite``: ``"Lax"``, ``"Strict"`` or ``"None"``. ``partitioned``: for a site that lives inside others (CHIPS).
+    ``former``: how the cookie was before; such cookies are read where there is none of today's, and go when that is set.
     Raise :exc:`ConfigurationError` for what no browser would accept.
     """
 
@@ -49,6 +50,7 @@ class CookiePolicy(Frozen):
     path: str
     domain: str | None
     partitioned: bool
+    former: "tuple[CookiePolicy, ...]"
 
     def __init__(
         self,
@@ -59,8 +61,17 @@ class CookiePolicy(Frozen):
         path: str = "/",
         domain: str | None = None,
         partitioned: bool = False,
+        former: "tuple[CookiePolicy, ...]" = (),
     ) -> None:
-        vars(self).update(name=name, secure=secure, samesite=samesite, path=path, domain=domain, partitioned=partitioned)
+        vars(self).update(
+            name=name,
+            secure=secure,
+            samesite=samesite,
+            path=path,
+            domain=domain,
+            partitioned=partitioned,
+            former=former,
+        )
         for refused, message in self._refusals():
             if refused:
                 raise ConfigurationError(message)
@@ -101,6 +112,12 @@ class CookiePolicy(Frozen):
             f"domain={self.domain!r}: write a host name, such as example.com, or None for this host alone",
         )
 
+        yield (
+            not isinstance(self.former, tuple)
+            or not all(isinstance(policy, CookiePolicy) and not policy.former for policy in self.former),
+            f"former={self.former!r}: write a tuple of all former ones, (CookiePolicy(...),)",
+        )
+
     def for_scheme(self, scheme: str) -> "SessionCookie":
         """Return the cookie as it is on *scheme* (``http`` or ``https``)."""
         secure = scheme == "https" if self.secure == "auto" else self.secure
@@ -118,20 +135,38 @@ class CookiePolicy(Frozen):
         attributes = header.removeprefix(f"{name}={_PLACEHOLDER}")
         if self.partitioned:
             attributes += "; Partitioned"
-        return SessionCookie(name, attributes, prefixed if self.secure == "auto" and not secure else None)
+        return SessionCookie(
+            name,
+            attributes,
+            unexpected=prefixed if self.secure == "auto" and not secure else None,
+            place=(name, self.path, self.domain),
+            former=tuple([policy.for_scheme(scheme) for policy in self.former]),
+        )
 
 
 class SessionCookie:
     """One cookie name with its constant attributes: finds tokens in a ``Cookie`` header, and builds ``Set-Cookie``.
 
-    *unexpected*: a name that is not looked for, and that no browser sends together with what is read here.
+    *unexpected*: a name that is not looked for, and that no browser sends together with what is read here. *place*: where a
+    browser keeps it, so that another one with the same is no second cookie (RFC 6265bis, 5.7). *former*: see
+    :class:`CookiePolicy`.
     """
 
     met_another = False
     """Whether a cookie of this name has come that is no token."""
 
-    def __init__(self, name: str, attributes: str, unexpected: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        attributes: str,
+        *,
+        unexpected: str | None = None,
+        place: object = None,
+        former: "tuple[SessionCookie, ...]" = (),
+    ) -> None:
         self.name = name
+        self.place = place
+        self.former = former
         self._unexpected = unexpected
         self.environ_key = f"session_middleware.cookie.{name}"
         self._attributes = attributes
@@ -201,27 +236,38 @@ class SessionCookie:
         """Return the value of the ``Set-Cookie`` that removes the cookie: it needs the attributes that set it."""
         return f"{self.name}={self._attributes}; Max-Age=0; Expires={_LONG_AGO}"
 
+    def removals(self, header: object) -> list[str]:
+        """Return the values of the ``Set-Cookie`` that remove the former cookies that came in a ``Cookie`` header."""
+        return [one.deletion_header() for one in self.former if one.place != self.place and one.read(header)]
+
     def is_set_by(self, header: str) -> bool:
         """Tell whether *header* is the value of a ``Set-Cookie`` for this cookie."""
         return header.partition("=")[0].strip(" \t") == self.name
 
 
 def reader(cookie: SessionCookie, carry_over: CarryOver | None) -> Callable[[object], tuple[Token | OldSession, ...]]:
-    """Return what finds in a ``Cookie`` header the tokens, or else the session of another library.
+    """Return what finds in a ``Cookie`` header the tokens, or else those of former cookies, or another library's session.
 
-    Where both cookies have one name, either may be meant: the store tells.
+    Where our cookie and the other library's have one name, either may be meant: the store tells.
     """
-    if carry_over is None:
+    if carry_over is None and not cookie.former:
         return cookie.read
 
     def read(header: object) -> tuple[Token | OldSession, ...]:
-        own = cookie.read(header)
+        own = cookie.read(header) or _former_tokens(cookie, header)
+        if carry_over is None:
+            return own
         if own and cookie.name != carry_over.name:
             return own
         old = carry_over.find(header)
         return own if old is None else (*own, old)
 
     return read
+
+
+def _former_tokens(cookie: SessionCookie, header: object) -> tuple[Token, ...]:
+    found = [token for one in cookie.former if one.name != cookie.name for token in one.read(header)]
+    return tuple([FormerToken(token.reveal()) for token in dict.fromkeys(found)])
 
 
 def _make_cookie() -> Callable[..., str]:

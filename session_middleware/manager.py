@@ -21,7 +21,7 @@ from session_middleware.session import Candidates, Found, Session, State, checke
 from session_middleware.stores import open_store
 from session_middleware.stores.base import Openable, Scannable, Store, UserIndexed
 from session_middleware.takeover import RENEW, Takeover
-from session_middleware.tokens import Token
+from session_middleware.tokens import FormerToken, Token
 from session_middleware.values import Values
 
 log = logging.getLogger("session_middleware")
@@ -146,7 +146,10 @@ class SessionManager:
                 best[token.id] = state
         if old is not None and not best:
             return self._carried_over(old)
-        return self._chosen(list(best.values())) or State(self.empty(), self.new(), has_cookie=bool(candidates))
+        state = self._chosen(list(best.values())) or State(self.empty(), self.new(), has_cookie=bool(candidates))
+        if isinstance(state.own, FormerToken):
+            self._is_not_to_be_kept(state)
+        return state
 
     def _judged(self, token: Token, found: Found | None = None) -> State | None:
         """Return the state that a token opens; ``None`` if it opens nothing. *found*: its session, if that is known."""
@@ -180,9 +183,12 @@ class SessionManager:
         state = None if found is None else self._judged(token, found)
         if state is None:
             return State(self.empty(), self.new(), has_cookie=True)
-        # Nobody but the old cookie has this token, and it is not what the browser is to keep.
-        state.own, state.renew = None, RENEW
+        self._is_not_to_be_kept(state)
         return state
+
+    def _is_not_to_be_kept(self, state: State) -> None:
+        """The token came in a cookie that goes: by a renewal, the browser gets one that this cookie never had."""
+        state.own, state.renew = None, RENEW
 
     def new(self) -> Envelope:
         """Return the envelope of a session that begins now."""

@@ -97,6 +97,11 @@ class SessionMiddleware:
             )
         if carry_over is not None:
             _refuse_collision(cookie, carry_over)
+        if namespace is None and any(former.name != cookie.name for former in cookie.former):
+            raise ConfigurationError(
+                "cookie: sessions belong to a namespace, which has been the name of the cookie; now that this has another,"
+                f" write namespace={cookie.former[-1].name!r}, and keep it when former=... goes"
+            )
         self.app = app
         self.manager = SessionManager(
             store,
@@ -489,6 +494,8 @@ class _Exchange(Session):
             # RFC 6265bis, 4.1.1: no two Set-Cookie of one name in a response.
             self._middleware.note_twin(self._cookie.name)
             self._headers[:] = [header for header in self._headers if header not in theirs]
+        if self._cookie.former:
+            self._headers.extend([("Set-Cookie", text) for text in self._cookie.removals(self._source)])
         self._headers.append(("Set-Cookie", self._set_cookie_text(verdict)))
         old = self._middleware.carry_over
         if old is not None and old.name != self._cookie.name and old.find(self._source) is not None:

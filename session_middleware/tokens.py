@@ -72,6 +72,12 @@ class Token:
         raise TypeError("a Token is a secret and is not pickled; pass its reveal() on if you must")
 
 
+class FormerToken(Token):
+    """A token that came in a cookie as it used to be set: it opens what it opened, and the browser is to get another."""
+
+    __slots__ = ()
+
+
 def new_id() -> str:
     """Return the id of a new session."""
     return secrets.token_urlsafe(9)
