@@ -219,6 +219,21 @@ class TestWarnings:
         ]
         assert "secure" not in response.set_cookies[0].lower()
 
+    def test_parallel_requests_mention_it_once_together(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Design, "Cookie"."""
+
+        def act(environ: WSGIEnvironment) -> None:
+            get_session(environ)["name"] = "value"
+
+        application = SessionMiddleware(SHAPES["generator"](act), MemoryStore())
+        environs = [an_environ(HTTP_X_FORWARDED_PROTO="https") for _ in range(2)]
+        bodies = [application(environ, Gateway().start_response) for environ in environs]
+        for body in bodies:
+            assert b"".join(body) == b"onetwo"
+            body.close()  # type: ignore[attr-defined]
+
+        assert [record.message[:24] for record in caplog.records] == ["a proxy says https, the "]
+
     @pytest.mark.parametrize("shape", SHAPES)
     @pytest.mark.parametrize(
         "inside",

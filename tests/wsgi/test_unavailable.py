@@ -270,7 +270,7 @@ class TestTheLog:
             caplog.clear()
             return found
 
-        caplog.set_level(logging.INFO)
+        caplog.set_level(logging.WARNING)
         return lines
 
     @pytest.mark.parametrize("app", [list_app(read), handling(read, "503 Closed"), handling(read, "200 OK")])
