@@ -325,7 +325,8 @@ class Session(MutableMapping[str, Any]):
         if state.token is None or state.found is not None:
             state.token = Token.new(None if state.found is None else state.found.id)
         now = self._keeper.now()
-        state.envelope = state.envelope._replace(user_id=user_id, signed_in_at=now, last_seen_at=now)
+        seen = max(now, state.envelope.last_seen_at)
+        state.envelope = state.envelope._replace(user_id=user_id, signed_in_at=now, last_seen_at=seen)
         state.login = Login(user_id, mark, kept)
         state.acted, state.regenerates, state.gone = True, False, False
 

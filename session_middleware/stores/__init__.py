@@ -23,13 +23,12 @@ _SQLALCHEMY: Final = ("sqlalchemy", "SQLAlchemyStore", "sqlalchemy")
 _STORES: Final = {
     "memory": ("memory", "MemoryStore", ""),
     "sqlite": ("sqlite", "SQLiteStore", ""),
-    "redis": _REDIS,
-    "rediss": _REDIS,
+    **{
+        scheme + deployment: _REDIS
+        for scheme in ("redis", "rediss", "valkey", "valkeys")
+        for deployment in ("", "+sentinel", "+cluster")
+    },
     "unix": _REDIS,
-    "redis+sentinel": _REDIS,
-    "redis+cluster": _REDIS,
-    "rediss+sentinel": _REDIS,
-    "rediss+cluster": _REDIS,
     "memcached": ("memcached", "MemcachedStore", "memcached"),
     "postgresql": _SQLALCHEMY,
     "postgres": _SQLALCHEMY,
@@ -43,9 +42,9 @@ def open_store(url: str) -> Store:
 
     ``memory:`` is a :class:`MemoryStore`; ``sqlite:///name.sqlite3`` a :class:`SQLiteStore` in the working directory,
     ``sqlite:////var/lib/app/name.sqlite3`` one at an absolute path; ``redis://``, ``rediss://``, ``unix://``,
-    ``redis+sentinel://`` and ``redis+cluster://`` a ``RedisStore``; ``memcached://`` a ``MemcachedStore``; ``postgresql://``,
-    ``mariadb://`` and ``mysql://`` an ``SQLAlchemyStore``. A store's options follow as a query:
-    ``sqlite:///name.sqlite3?durability=full``. Other packages may add schemes, by the entry-point group
+    ``redis+sentinel://``, ``redis+cluster://`` and the same with ``valkey`` a ``RedisStore``; ``memcached://`` a
+    ``MemcachedStore``; ``postgresql://``, ``mariadb://`` and ``mysql://`` an ``SQLAlchemyStore``. A store's options follow
+    as a query: ``sqlite:///name.sqlite3?durability=full``. Other packages may add schemes, by the entry-point group
     ``session_middleware.stores``. Raise :exc:`ConfigurationError` for anything else.
     """
     scheme = split(url).scheme
@@ -58,10 +57,14 @@ def open_store(url: str) -> Store:
     others = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if scheme in others:
         return _other(others[scheme])(url)
-    known = ", ".join(f"{scheme}:" for scheme in [*_STORES, *sorted(others.keys() - _STORES.keys())])
+    from difflib import get_close_matches
+
+    known = [*_STORES, *sorted(others.keys() - _STORES.keys())]
     # With a slip in its scheme a URL has none, and is quoted only if there is no password in it.
     found = repr(scheme or url) if scheme or "@" not in url else "a URL without a scheme"
-    raise ConfigurationError(f"{found} is not a kind of store; known are {known}")
+    if near := get_close_matches(scheme, known, n=1):
+        raise ConfigurationError(f"{found} is not a kind of store; did you mean {near[0]}:?")
+    raise ConfigurationError(f"{found} is not a kind of store; known are {', '.join(f'{name}:' for name in known)}")
 
 
 def _own(module: str, name: str, extra: str) -> Opener:

@@ -39,6 +39,10 @@ def options(scheme: str, query: str) -> dict[str, str]:
 def refuse_unknown(scheme: str, found: Collection[str], known: tuple[str, ...]) -> None:
     """Raise :exc:`ConfigurationError` if *found* names an option that is not *known*."""
     if unknown := sorted(set(found) - set(known)):
+        from difflib import get_close_matches  # for who makes a slip, and for nobody else
+
+        if near := get_close_matches(unknown[0], known, n=1):
+            raise ConfigurationError(f"{scheme}: has no option {unknown[0]!r}; did you mean {near[0]}?")
         raise ConfigurationError(f"{scheme}: has no option {unknown[0]!r}; it has {', '.join(known)}")
 
 

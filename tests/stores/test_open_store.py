@@ -40,6 +40,33 @@ def test_three_slashes_are_a_file_in_the_working_directory(tmp_path: Path, monke
     assert store.path.exists()
 
 
+@pytest.mark.parametrize(
+    ("url", "same"),
+    [
+        ("valkey://:s5word@host:1/2", "host:1/2"),
+        ("valkeys://host/2", "host:6379/2"),
+        ("valkey+sentinel://one/name", "name, by the sentinels one:26379"),
+        ("valkeys+cluster://one:1,two", "the cluster of one:1, two:6379"),
+        ("redis://host?db=3", "host:6379/3"),
+        ("redis://host/3?db=3", "host:6379/3"),
+    ],
+)
+def test_the_urls_of_other_clients_mean_what_they_say(url: str, same: str) -> None:
+    """Promise 15: Valkey's schemes, and the database as redis-py has it."""
+    store: Any = open_store(url)
+
+    assert store._servers.name == same
+
+
+def test_several_hosts_of_a_database_are_all_known() -> None:
+    """As libpq writes them; credentials and options stay what they were."""
+    store: Any = open_store("postgresql://us%40er:p%2Cw@one:1,two/name?sslmode=disable&table=shop")
+    url = store._database._engine.url
+
+    assert (url.username, url.password, url.database) == ("us@er", "p,w", "name")
+    assert (url.query["host"], url.query["sslmode"]) == (("one:1", "two"), "disable")
+
+
 def test_four_slashes_are_an_absolute_path(tmp_path: Path) -> None:
     """As in the URLs of SQLAlchemy."""
     store = open_store(f"sqlite:///{tmp_path}/sessions.sqlite3")
@@ -69,11 +96,24 @@ def test_the_options_of_sqlite_are_a_query(path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("oracle://host/db", r"'oracle' is not a kind of store; known are memory:, sqlite:, redis:, rediss:"),
-        ("sessions.sqlite3", r"'sessions.sqlite3' is not a kind of store; known are memory:, sqlite:, redis:, rediss:"),
-        ("", r"'' is not a kind of store; known are memory:, sqlite:, redis:, rediss:"),
-        ("memcached+tls://host", r"'memcached\+tls' is not a kind of store; known are memory:, sqlite:"),
-        ("redis://host?tmeout=2", r"redis: has no option 'tmeout'; it has prefix, timeout, wait_replicas$"),
+        ("oracle://host/db", r"'oracle' is not a kind of store; known are memory:, sqlite:, redis:, redis\+sentinel:"),
+        ("sqllite:///a.db", r"'sqllite' is not a kind of store; did you mean sqlite:\?$"),
+        ("redis+sentinal://host/name", r"did you mean redis\+sentinel:\?$"),
+        ("memcache://host", r"did you mean memcached:\?$"),
+        ("redis://host?prefx=x", r"redis: has no option 'prefx'; did you mean prefix\?$"),
+        ("valkey://host/x", r"redis: the database 'x' is no number"),
+        ("redis://host/1?db=2", r"the database is '1' in the path and '2' in db=; write it once"),
+        ("redis+cluster://host?db=1", r"redis\+cluster: has no option 'db'"),
+        ("mariadb://one,two/name", r"mariadb: takes one host; for several put a proxy in front of them"),
+        ("postgresql://one,two:x/name", r"the URL of the database cannot be read"),
+        (
+            "sessions.sqlite3",
+            r"'sessions.sqlite3' is not a kind of store; known are memory:, sqlite:, redis:, redis\+sentinel:",
+        ),
+        ("", r"'' is not a kind of store; known are memory:, sqlite:, redis:, redis\+sentinel:"),
+        ("memcached+tls://host", r"'memcached\+tls' is not a kind of store; did you mean memcached:\?$"),
+        ("redis://host?tmeout=2", r"redis: has no option 'tmeout'; did you mean timeout\?$"),
+        ("redis://host?x=2", r"redis: has no option 'x'; it has prefix, timeout, wait_replicas, max_connections, db$"),
         ("re_dis://user:secret@host", r"^a URL without a scheme is not a kind of store; known are memory:, sqlite:"),
         ("sqlite://sessions.sqlite3", r"sqlite: takes no host and no fragment; write sqlite:///sessions.sqlite3"),
         ("sqlite:///a.db#b", r"sqlite: takes no host and no fragment; write sqlite:///sessions.sqlite3"),

@@ -2,8 +2,9 @@
 
 import os
 import signal
+import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from threading import Event, Thread
@@ -34,6 +35,13 @@ PATIENCE = 10.0
 
 # How late a thread may come to run on a busy machine (seconds).
 LATE = 0.2
+
+
+class KoreanPostgresServer(PostgresServer):
+    """One that tells its errors in Korean, if the environment says so too, and its texts are installed."""
+
+    def command(self) -> Sequence[str]:
+        return [*super().command(), "--lc_messages=C.utf8"]
 
 
 @pytest.fixture(params=["postgresql", "mariadb"])
@@ -646,10 +654,28 @@ class TestRefusals:
         with pytest.raises(StoreUnavailable, match=r"too many connections|max_user_connections"):
             crowd.load(key)
 
+        assert not crowd._database._breaker.is_open
         assert store.load(key)
         store.close()
+        recover(crowd)
         assert crowd.load(key)
         crowd.close()
+
+    def test_a_refusal_is_one_in_any_language(self, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Promise 7: a server that speaks Korean has no word for FATAL, and is not away for all that."""
+        monkeypatch.setenv("LANGUAGE", "ko")
+        with KoreanPostgresServer() as server:
+            server.run("CREATE ROLE few LOGIN PASSWORD 'pass-word' CONNECTION LIMIT 1")
+            server.run("GRANT CREATE ON SCHEMA public TO few")
+            url = server.url(user="few", password="pass-word")
+            store, crowd = (SQLAlchemyStore(url, table=table, timeout=PATIENCE) for _ in range(2))
+            created(store, key := a_key())
+            with pytest.raises(StoreUnavailable, match=r'"few"'):
+                crowd.load(key)
+            assert not crowd._database._breaker.is_open
+            assert store.load(key)
+            store.close()
+            crowd.close()
 
     def test_a_server_that_takes_no_writes_still_reads(self, database: Database, limited: str, table: str) -> None:
         """After a failover to a standby, say; and it works again by itself."""
@@ -797,3 +823,25 @@ class TestExceptionsFromOutside:
             signal.signal(signal.SIGALRM, before)
 
         assert loaded(store, other_key).value == b"other"
+
+
+class TestSeveralHosts:
+    """``postgresql://one,two/database``, as libpq has it."""
+
+    def test_the_next_one_is_asked_where_one_does_not_answer(self, postgresql: PostgresServer, table: str) -> None:
+        """F-N1, F-N3: be it that nobody is there, or that somebody says nothing; within the time of a verb."""
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            for other in (free_port(), silent.getsockname()[1]):
+                url = postgresql.url(port=other).replace(f":{other}/", f":{other},127.0.0.1:{postgresql.port}/")
+                store = SQLAlchemyStore.from_url(f"{url}?table={table}&timeout=3")
+                assert created(store, a_key()).value == b"value"
+                store.close()
+
+    def test_one_that_takes_writes_can_be_asked_for(self, postgresql: PostgresServer, table: str) -> None:
+        """What libpq knows may stand in the query."""
+        place = f"127.0.0.1:{postgresql.port}"
+        store = SQLAlchemyStore.from_url(
+            f"postgresql://tests@{place},{place}/tests?table={table}&timeout=10&target_session_attrs=read-write"
+        )
+        assert created(store, a_key()).value == b"value"
+        store.close()

@@ -116,6 +116,8 @@ def _lent(kind: type[Any], arguments: Mapping[str, Any]) -> Settings:
 def _parts(url: str) -> SplitResult:
     """Return the parts of *url*. What is wrong is not quoted as long as it may be a piece of a password."""
     parts = split(url)
+    if parts.scheme.startswith("valkey"):
+        parts = parts._replace(scheme=parts.scheme.replace("valkey", "redis", 1))
     scheme = parts.scheme
     if scheme not in _EXAMPLES:
         raise ConfigurationError(f"{scheme or 'this'}: is no Redis; write {' or '.join(_EXAMPLES.values())}")
@@ -127,10 +129,10 @@ def _parts(url: str) -> SplitResult:
 def _of_url(url: str, timeout: float, bound: int | None) -> Deployment:
     parts = _parts(url)
     scheme = parts.scheme
-    secure = scheme.startswith("rediss")
+    secure, has_databases = scheme.startswith("rediss"), not scheme.endswith("cluster")
     known = (_TLS if secure else ()) + (_SENTINEL if scheme.endswith("sentinel") else ())
     given = options(scheme, parts.query)
-    refuse_unknown(scheme, given, (*_OWN, *(("db",) if scheme == "unix" else ()), *known))
+    refuse_unknown(scheme, given, (*_OWN, *(("db",) if has_databases else ()), *known))
     settings = Settings(redis.SSLConnection if secure else redis.Connection, _tls(given) if secure else {})
     arguments = {**settings.arguments, **_credentials(parts)}
     settings = settings._replace(arguments=arguments)
@@ -146,7 +148,7 @@ def _of_url(url: str, timeout: float, bound: int | None) -> Deployment:
     places = _places(parts, 6379)
     if len(places) > 1:
         raise ConfigurationError(f"{scheme}: takes one host; write {scheme}+sentinel:// or {scheme}+cluster:// for more")
-    arguments["db"] = _database(scheme, parts.path.removeprefix("/"))
+    arguments["db"] = _database(scheme, parts.path.removeprefix("/"), given)
     return _alone(settings.at(*places[0]), timeout, bound)
 
 
@@ -155,7 +157,7 @@ def _of_socket(
 ) -> Deployment:
     if not parts.path.strip("/") or parts.hostname:
         raise ConfigurationError(f"unix: takes the path of a socket after three slashes; write {_EXAMPLES['unix']}")
-    place = {"path": unquote(parts.path), "db": _database("unix", given.get("db", ""))}
+    place = {"path": unquote(parts.path), "db": _database("unix", "", given)}
     return _alone(Settings(redis.UnixDomainSocketConnection, {**settings.arguments, **place}), timeout, bound)
 
 
@@ -169,7 +171,7 @@ def _of_sentinels(
     tls = {name: value for name, value in settings.arguments.items() if name.startswith("ssl_")}
     asked = Settings(settings.kind, {**tls, **own})
     sentinels = [asked.at(*place) for place in _places(parts, 26379)]
-    settings = settings._replace(arguments={**settings.arguments, "db": _database(parts.scheme, database)})
+    settings = settings._replace(arguments={**settings.arguments, "db": _database(parts.scheme, database, given)})
     return Replicated(Master(unquote(service), sentinels, settings, timeout), bound)
 
 
@@ -210,7 +212,11 @@ def _places(parts: SplitResult, port: int) -> Sequence[tuple[str, int]]:
     return found
 
 
-def _database(scheme: str, text: str) -> int:
+def _database(scheme: str, text: str, given: Mapping[str, str]) -> int:
+    """Return the number of the database, which stands at the end of the path, or in the query as redis-py has it."""
+    if text and given.get("db", text) != text:
+        raise ConfigurationError(f"{scheme}: the database is {text!r} in the path and {given['db']!r} in db=; write it once")
+    text = text or given.get("db", "")
     if text and not (text.isascii() and text.isdigit()):
         raise ConfigurationError(f"{scheme}: the database {text!r} is no number; write {_EXAMPLES[scheme]}")
     return int(text or 0)

@@ -30,6 +30,8 @@ class Budget(threading.local):
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.until = 0.0
+        self.hosts = 0
+        """How many there are to try after the next one."""
 
     def start(self) -> None:
         self.until = time.monotonic() + self.seconds
@@ -49,15 +51,15 @@ class Budget(threading.local):
 def psycopg_connect(driver: Any, budget: Budget) -> Connect:
     """Return what connects like ``psycopg.connect``; *driver* is that module."""
 
-    def bounded(steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        """Go the same steps, but none after the end of the budget."""
-        until = budget.until
+    def bounded(steps: Generator[Any, Any, Any], until: float) -> Generator[Any, Any, Any]:
+        """Go the same steps, but none after *until*, or the end of the budget."""
         try:
             wanted = next(steps)
             while True:
                 ready = yield wanted
                 if time.monotonic() >= until:
                     budget.check()
+                    raise driver.errors.ConnectionTimeout("connection timeout expired")
                 wanted = steps.send(ready)
         except StopIteration as end:
             return end.value
@@ -66,11 +68,14 @@ def psycopg_connect(driver: Any, budget: Budget) -> Connect:
 
     class Connection(driver.Connection):  # type: ignore[misc]  # known at run time only
         def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
-            return super().wait(bounded(gen), step)
+            return super().wait(bounded(gen, budget.until), step)
 
         @classmethod
         def _connect_gen(cls, *arguments: Any, **options: Any) -> Any:
-            return bounded(super()._connect_gen(*arguments, **options))
+            # Of several hosts each but the last may be silent, and the next one is to have time, too.
+            until = time.monotonic() + budget.left() / 2 if budget.hosts > 0 else budget.until
+            budget.hosts -= 1
+            return bounded(super()._connect_gen(*arguments, **options), until)
 
     defaults = {
         # There is an index for each order that is asked for. But for each page of a list the planner might sort all rows of
@@ -82,7 +87,12 @@ def psycopg_connect(driver: Any, budget: Budget) -> Connect:
         "keepalives_idle": 60,
         "fallback_application_name": "session_middleware",
     }
-    return lambda **parameters: Connection.connect(**{**defaults, **parameters})
+
+    def connect(**parameters: Any) -> Any:
+        budget.hosts = str(parameters.get("host", "")).count(",")
+        return Connection.connect(**{**defaults, **parameters})
+
+    return connect
 
 
 def pymysql_connect(driver: Any, budget: Budget) -> Connect:

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Collection
 from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
@@ -10,7 +11,7 @@ from sqlalchemy.pool import AssertionPool, NullPool, SingletonThreadPool, Static
 
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.stores.sqlalchemy.drivers import Budget, psycopg_connect, pymysql_connect
-from session_middleware.stores.urls import number
+from session_middleware.stores.urls import number, split
 
 _PSYCOPG: Final = "postgresql+psycopg"
 _DRIVERS: Final = {
@@ -34,7 +35,7 @@ _MISREAD: Final = ("ssl_verify_identity", "ssl_verify_cert", "ssl")
 def url_of(text: str | URL) -> URL:
     """Return the URL, with the driver that an engine of our own has; refuse others."""
     try:
-        url = make_url(text)
+        url = make_url(_hosts_apart(text) if isinstance(text, str) else text)
     except (ArgumentError, ValueError):
         # Their text may quote the password.
         raise ConfigurationError("the URL of the database cannot be read: write postgresql://user@host/database") from None
@@ -42,6 +43,20 @@ def url_of(text: str | URL) -> URL:
     if driver is None:
         raise ConfigurationError(f"{url.drivername}: is not known; known are {_KNOWN}; for other drivers pass an engine")
     return url.set(drivername=driver)
+
+
+def _hosts_apart(text: str) -> str:
+    """Return the URL with several hosts, as libpq has them, in the query, as SQLAlchemy has them; any other as it is."""
+    if "," not in text:
+        return text
+    parts = split(text)
+    credentials, at, hosts = parts.netloc.rpartition("@")
+    if "," not in hosts:
+        return text
+    if not parts.scheme.startswith("postgres"):
+        raise ConfigurationError(f"{parts.scheme}: takes one host; for several put a proxy in front of them")
+    query = urlencode([*parse_qsl(parts.query, keep_blank_values=True), *[("host", host) for host in hosts.split(",")]])
+    return parts._replace(netloc=credentials + at, query=query).geturl()
 
 
 def without_options(url: URL, names: Collection[str]) -> tuple[URL, dict[str, str]]:

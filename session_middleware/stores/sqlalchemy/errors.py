@@ -53,8 +53,8 @@ def verdict(error: Any, engine: Engine, connection: Any) -> Verdict:
     if not isinstance(code, int):
         code = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
     if connection is None:
-        # psycopg gives no code for an error while connecting; the word is the server's.
-        answered = "FATAL" in str(error) or (isinstance(code, int) and code < _CLIENT_ERRORS)
+        # psycopg gives no code for an error while connecting. "FATAL:  " is the server's, whatever that is in its language.
+        answered = ":  " in str(error) or (isinstance(code, int) and code < _CLIENT_ERRORS)
         return Verdict.REFUSED if answered or isinstance(error, PoolTimeout) else Verdict.UNREACHABLE
     if (found := _VERDICTS.get(code)) is not None:
         return found
