@@ -134,6 +134,19 @@ class TestTimeouts:
 
         assert site.open(token).last_seen_at == site.clock() + 50
 
+    def test_a_sign_in_by_a_clock_that_is_behind_takes_nothing_back(self, site: Site) -> None:
+        """F-T2: neither as its own request sees it nor afterwards."""
+        token = site.begin()
+        site.clock.advance(-50)
+        seen = list[float]()
+
+        def sign_in(session: Session) -> None:
+            session.login("alice")
+            seen.append(session.last_seen_at)
+
+        token = site.follow(token, sign_in)
+        assert [*seen, site.open(token).last_seen_at] == [site.clock() + 50] * 2
+
     def test_a_token_that_opens_a_snapshot_is_no_use(self, site: Site) -> None:
         """Promise 18: who comes with the secret from before a sign-in does not keep the session alive either."""
         token = site.begin()
