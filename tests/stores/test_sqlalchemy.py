@@ -615,6 +615,21 @@ class TestSpeed:
             connections.give_back(after)
             assert (after.driver is before.driver) is same
 
+    def test_those_that_nobody_needs_any_more_are_closed(self, store: SQLAlchemyStore) -> None:
+        """After a burst those at the bottom would stay for good, for the last one used is always taken first."""
+        store.load(a_key())
+        connections = store._database._connections
+        taken = [connections.take() for _ in range(4)]
+        for number, lent in enumerate(taken):
+            lent.good_until -= 1000 if number < 2 else 0
+            connections.give_back(lent)
+        for left in (3, 2, 2):
+            store.load(a_key())
+            assert connections.idle() == left
+        assert [connections.take() for _ in range(2)] == [taken[3], taken[2]]
+        for lent in taken[2:]:
+            connections.give_back(lent)
+
     def test_one_that_was_in_use_when_the_store_was_closed_is_not_kept(
         self, database: Database, store: SQLAlchemyStore
     ) -> None:

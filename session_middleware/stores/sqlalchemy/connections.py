@@ -71,6 +71,10 @@ class OwnConnections:
             except IndexError:
                 return self._open(now)
             if now < lent.good_until:
+                # The last one used is always taken first, and those at the bottom would stay for good.
+                if self._idle and self._idle[0].good_until <= now:
+                    with suppress(IndexError):
+                        self.discard(self._idle.pop(0))
                 return lent
             self.discard(lent)
 
