@@ -2,10 +2,10 @@
 
 import sys
 
-from tests.others import django
+from tests.others import django, flask
 from tests.others.runner import run
 
-SUITES = (*django.SUITES,)
+SUITES = (*django.SUITES, *flask.SUITES)
 
 
 def main(*names: str) -> int:
