@@ -36,7 +36,7 @@ class SecureGunicorn(Gunicorn):
 
 
 APPLICATION = "examples.lab.app:application"
-SETTINGS = ("--config", str(ROOT / "examples" / "gunicorn.conf.py"), "--threads", "16")
+SETTINGS = ("--config", str(ROOT / "examples" / "gunicorn.conf.py"), "--preload", "--threads", "16")
 
 
 @pytest.fixture(scope="session")

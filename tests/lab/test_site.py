@@ -553,12 +553,12 @@ def test_the_lab_shows_both_sides(browser: Browser) -> None:
 
 
 def test_a_restart_of_the_server_signs_nobody_out(tmp_path: Path) -> None:
-    """Sessions, cart and users are in the files of ``./demo``, which nobody else may enter; ``--preload`` is fine."""
+    """Sessions, cart and users are in the files of ``./demo``, which nobody else may enter."""
     with Gunicorn(APPLICATION, *SETTINGS, cwd=tmp_path) as server:
         browser = Browser(over_http(server.url))
         browser.submit("/", "/cart", item="Tea", quantity="1")
         sign_in(browser, "alice")
-    with Gunicorn(APPLICATION, *SETTINGS, "--preload", cwd=tmp_path) as server:
+    with Gunicorn(APPLICATION, *SETTINGS, cwd=tmp_path) as server:
         browser.transport = over_http(server.url)
         assert user_of(browser) == "alice"
         assert lines_of(browser) == ["1 × Tea"]

@@ -1,5 +1,6 @@
 """The WSGI servers that the tests know, each on a free loopback port for as long as a ``with`` block runs."""
 
+import socket
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -97,6 +98,10 @@ class Library(WSGIServer):
     def program(self) -> Sequence[str]:
         script = str(Path(__file__).with_name("libraries.py"))
         return (sys.executable, script, self.name, str(self.port), str(self._certificate), str(self._key))
+
+    def answers(self) -> bool:
+        with socket.create_connection(("127.0.0.1", self.port + 1), timeout=1):
+            return super().answers()
 
     @property
     def encrypted(self) -> Encrypted:
