@@ -395,10 +395,7 @@ class _Exchange(Session):
     def unavailable(self) -> Iterable[bytes]:
         """Answer in place of the application (RFC 9110, 15.6.4); none of its bytes leave."""
         middleware, send = self._middleware, self._send
-        if isinstance(self._failure, StoreError):
-            middleware.manager.outage.failed(self._failure)
-        else:
-            log.error("the session could not be stored: %s", self._failure)
+        middleware.manager.outage.failed(cast("SessionError", self._failure))
         self.is_sent, self._send, self._server_write = True, _nobody, _nobody
         try:
             if middleware.unavailable is not None:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from session_middleware.exceptions import StoreError
+from session_middleware.exceptions import SessionError, StoreError
 
 log = logging.getLogger("session_middleware")
 
@@ -25,8 +25,12 @@ class Outage:
         self._since = self._last = self._next_line = 0.0
         self._requests = 0
 
-    def failed(self, error: StoreError) -> None:
-        """A request has failed, or was answered without its session, because of the store."""
+    def failed(self, error: SessionError) -> None:
+        """A request has failed, or was answered without its session, because of the store; or because of a conflict, which
+        is told of each time."""
+        if not isinstance(error, StoreError):
+            log.error("the session could not be stored: %s", error)
+            return
         now = self._now()
         if not self.is_on:
             self.is_on, self._since, self._requests, self._next_line = True, now, 0, now + _EVERY

@@ -44,6 +44,7 @@ from session_middleware import (
     SessionMiddleware,
     SessionTooLarge,
     SQLiteStore,
+    StoreUnavailable,
 )
 from session_middleware.integrations import django as ours
 from session_middleware.integrations.django.settings import cookie_of
@@ -472,6 +473,30 @@ class TestFailures:
         monkeypatch.setattr(ours.manager(), "commit", give_up)
 
         assert client.get("/act/put?key=a&value=2").status_code == 503
+
+    @pytest.mark.parametrize(("status", "wanted"), [(502, 502), (503, 503), (500, 503)])
+    def test_an_answer_of_the_applications_own_goes_out(
+        self, store: FaultyStore, client: Client, status: int, wanted: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Promise 7: but for a 500, which is Django's page of what nobody has handled; an outage is one line."""
+
+        def view(request: HttpRequest) -> HttpResponse:
+            with pytest.raises(StoreUnavailable):
+                request.session.get("a")
+            return HttpResponse("closed for repairs", status=status)
+
+        client.get("/act/put?key=a&value=1")
+        for _ in range(2):
+            store.fail("load")
+            request = RequestFactory().get("/")
+            request.META["HTTP_COOKIE"] = client.cookies.output(attrs=[], header="").strip()
+            response = ours.SessionMiddleware(view)(request)
+
+            assert response.status_code == wanted
+            assert (response.content == b"closed for repairs") == (wanted == status)
+            assert "no-store" in response["Cache-Control"]
+        lost = [record for record in caplog.records if "could not be loaded" in record.getMessage()]
+        assert len(lost) == (wanted != status)
 
     def test_what_a_stream_cannot_store_any_more_is_logged(
         self, store: FaultyStore, client: Client, caplog: pytest.LogCaptureFixture

@@ -83,7 +83,7 @@ class UnavailableMiddleware(MiddlewareMixin):  # type: ignore[misc]  # Django ha
     def process_response(self, request: Any, response: Any) -> Any:
         session = getattr(request, "session", None)
         fault = session.underlying.fault if isinstance(session, BaseSession) else None
-        return response if fault is None or response.status_code < 500 else _unavailable(response, fault)
+        return response if fault is None or response.status_code != 500 else _unavailable(response, fault)
 
 
 class _ServedSession(RequestSession):
@@ -133,8 +133,8 @@ class _OwnSession(RequestSession):
             if is_use:
                 _use(session)
             verdict = self._manager.commit(session, failed=failed)
-            if failed and session.fault is not None:
-                raise anew(session.fault)
+            if response.status_code == 500 and session.fault is not None:
+                raise anew(session.fault)  # Django's page of what nobody has handled
             if session.accessed:
                 self._tell(response, verdict)
         except (StoreError, ConflictError) as fault:
@@ -222,7 +222,7 @@ def _use(session: Session) -> None:
 
 def _unavailable(instead_of: Any, fault: SessionError) -> Any:
     """Return a 503 (RFC 9110, 15.6.4) with none of the response that the application wanted to give."""
-    log.error("the session could not be loaded or stored: %s", fault)
+    setup().manager.outage.failed(fault)
     headers = {"Cache-Control": "no-store", "Retry-After": "5", "Content-Type": "text/plain; charset=utf-8"}
     response = HttpResponse(_UNAVAILABLE, status=503, headers=headers)
     response._resource_closers.extend(instead_of._resource_closers)  # noqa: SLF001  # what close() calls
