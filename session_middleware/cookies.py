@@ -152,9 +152,6 @@ class SessionCookie:
     :class:`CookiePolicy`.
     """
 
-    met_another = False
-    """Whether a cookie of this name has come that is no token."""
-
     def __init__(
         self,
         name: str,
@@ -167,6 +164,8 @@ class SessionCookie:
         self.name = name
         self.place = place
         self.former = former
+        self.met_another = False
+        """Whether a cookie of this name has come that is no token."""
         self._unexpected = unexpected
         self.environ_key = f"session_middleware.cookie.{name}"
         self._attributes = attributes

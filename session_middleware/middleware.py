@@ -143,7 +143,7 @@ class SessionMiddleware:
             exchange.environ = dict(environ)
         environ[self.environ_key] = environ[cookie.environ_key] = exchange
         wrapper = environ.get("wsgi.file_wrapper")
-        if wrapper.__class__ is not type and wrapper is not None:
+        if wrapper is not None and type(wrapper) is not type:
             # A function, as on uWSGI: only the object that it returned tells the server that it is a file.
             exchange.wrap_file, environ["wsgi.file_wrapper"] = wrapper, exchange.wrapped_file
         if "HTTP_UPGRADE" in environ:
@@ -154,12 +154,15 @@ class SessionMiddleware:
         result: Iterable[bytes] = ()
         try:
             result = self.app(environ, exchange.start_response)
-            if self._warn_of_proxy and not https and (exchange.accessed or result.__class__ is not list):
-                self._look_at_proxy(environ, exchange)
-            # The environ has the cookie, and a traceback of what fails from here on may be shown with its locals.
-            del environ
-            if result.__class__ is not list and not exchange.is_complete(result, wrapper):
-                return _Body(exchange, result).start()
+            if exchange.accessed or result.__class__ is not list:
+                if self._warn_of_proxy and not https:
+                    self._look_at_proxy(environ, exchange)
+                del environ
+                if result.__class__ is not list and not exchange.is_complete(result, wrapper):
+                    return _Body(exchange, result).start()
+            else:
+                # It has the cookie, and a traceback of what fails from here on may be shown with its locals.
+                del environ
             # No code of the application runs after this, so its own object can go on to the server.
             is_over = exchange.complete()
         except BaseException as error:
@@ -320,10 +323,12 @@ class _Exchange(Session):
 
     def is_complete(self, result: Iterable[bytes], wrapper: object) -> bool:
         """Tell whether the server can have what the application returned, which is no list, as it is."""
-        if self._files:
-            files, self._files = self._files, ()
-            return any(result is file for file in files)
-        return result.__class__ is tuple or (isinstance(wrapper, type) and isinstance(result, wrapper))
+        files, self._files = self._files, ()
+        return (
+            result.__class__ is tuple
+            or (isinstance(wrapper, type) and isinstance(result, wrapper))
+            or any(result is file for file in files)
+        )
 
     def start_response(self, status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], object]:
         """Note what the application wants to send; it leaves with the first block (PEP 3333, start_response())."""
@@ -446,8 +451,8 @@ class _Exchange(Session):
 
     def _commit(self) -> None:
         failed = self._is_failed()
-        if self.fault is not None and self._failure is None and (self._escaped or (self._status or "")[:3] == "500"):
-            self._failure = self.fault  # a framework makes a 500 of what nobody has handled
+        if self.fault is not None:
+            self._note(self.fault)
         if self._failure is not None:
             raise anew(self._failure)
         state = self._state
@@ -459,6 +464,13 @@ class _Exchange(Session):
         except _FAULTS as error:
             self._failure, self._over = anew(error), True
             raise
+
+    def _note(self, fault: StoreError | ConflictError) -> None:
+        """Something has failed in the application. A framework makes a 500 of what nobody has handled."""
+        if self._escaped or (self._status or "")[:3] == "500":
+            self._failure = self._failure or fault
+        elif isinstance(fault, StoreError):
+            self._middleware.manager.outage.failed(fault)
 
     def _is_failed(self) -> bool:
         return self._escaped or self._status is None or self._status[:1] == "5"
@@ -473,8 +485,6 @@ class _Exchange(Session):
             elif self._state is None:
                 # The session could not be loaded, and the application went on without.
                 forbid_shared_caching(self._headers)
-            if self.fault is not None and isinstance(self.fault, StoreError):
-                self._middleware.manager.outage.failed(self.fault)
         if self._cookie.met_another and self._verdict is None:
             self._look_for_twin()
         status, send = self._status or "", self._send

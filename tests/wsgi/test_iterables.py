@@ -200,6 +200,17 @@ class TestIterables:
         assert cast("object", result) is file
         assert (given[0], gateway.starts) == ((file, 4096), 1)
 
+    def test_a_tuple_goes_on_as_it_is_beside_a_file_that_was_wrapped(self, store: FaultyStore) -> None:
+        """W-22, promise 1: the application may have changed its mind."""
+
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            environ["wsgi.file_wrapper"](BytesIO())
+            start_response("200 OK", some_headers())
+            return (b"one",)
+
+        environ = an_environ() | {"wsgi.file_wrapper": lambda file: file}
+        assert SessionMiddleware(app, store)(environ, Gateway().start_response) == (b"one",)
+
     def test_a_wrapper_function_that_was_not_used_for_it_changes_nothing(self, store: FaultyStore) -> None:
         """W-21: the application may read the file itself."""
 
