@@ -18,7 +18,7 @@ import pytest
 from session_middleware import Record, SQLiteStore, StoreUnavailable
 from session_middleware.stores.base import Stored
 from session_middleware.stores.sqlite import _PAGE, _UPDATE_UNINDEXED
-from session_middleware.stores.sqlite.connections import Connection
+from session_middleware.stores.sqlite.connections import Connection, Cursor
 from session_middleware.testing import a_key, a_record, created, filled, loaded, race
 from tests.stopwatch import Stopwatch
 from tests.stores.conftest import Script
@@ -776,3 +776,27 @@ def test_a_path_that_cannot_be_opened_is_named(path: Path) -> None:
 
     path.rmdir()
     assert store.create(a_key(), a_record())
+
+
+@pytest.mark.parametrize("place", [(sqlite3, "connect"), (Cursor, "execute")])
+def test_whatever_the_driver_raises_is_unavailable(
+    sqlite: SQLiteStore, place: tuple[object, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 7: an exception that nobody has heard of, too; and what it says is not told, for it may quote values."""
+
+    class OfItsOwn(Exception):
+        pass
+
+    def fail(*_: object, **__: object) -> None:
+        raise OfItsOwn("a secret")
+
+    created(sqlite, key := a_key())
+    if place[1] == "connect":
+        sqlite.close()
+    with monkeypatch.context() as patched:
+        patched.setattr(*place, fail)
+        for ask in (lambda: sqlite.load(key), lambda: sqlite.delete(key), lambda: list(sqlite.keys())):
+            with pytest.raises(StoreUnavailable, match=r"sessions\.sqlite3: OfItsOwn$") as caught:
+                ask()
+            assert isinstance(caught.value.__cause__, OfItsOwn)
+    assert loaded(sqlite, key).value == b"value"

@@ -219,7 +219,7 @@ class SQLiteStore:
                         raise
         except BaseException as error:
             cursor.connection.close()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, Exception):
                 raise self._connections.unavailable(error) from error
             raise
         self._give_back(cursor)

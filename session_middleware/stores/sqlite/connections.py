@@ -15,7 +15,7 @@ from threading import RLock
 from typing import Final
 from weakref import WeakSet
 
-from session_middleware.exceptions import StoreUnavailable, StoreUnusable
+from session_middleware.exceptions import SessionError, StoreUnavailable, StoreUnusable
 from session_middleware.stores.forks import around_forks
 from session_middleware.stores.sqlite.files import PAGE_SIZE, DatabaseFiles, Identity
 
@@ -170,7 +170,7 @@ class Connections:
                 for _ in range(resting):
                     self.idle.pop(0).connection.close()
 
-    def may_wait(self, error: sqlite3.Error | OSError, started: float) -> bool:
+    def may_wait(self, error: Exception, started: float) -> bool:
         """Wait a moment if *error* is that another writes just now and there is time left; return whether it was so.
 
         SQLite's own waiting would be longer from time to time, and so lose against those who come later.
@@ -187,7 +187,7 @@ class Connections:
         return max(0.0, started + self.timeout - time.monotonic())
 
     def unavailable(self, reason: object) -> StoreUnavailable:
-        return StoreUnavailable(f"{self._path}: {reason}")
+        return StoreUnavailable(f"{self._path}: {_said(reason)}")
 
     def _abandon(self, connection: Connection) -> None:
         """Close the database that is not, or not whole, at the path any more; let nothing of it mix with the next."""
@@ -225,10 +225,12 @@ class Connections:
         while True:
             try:
                 return self._connect().cursor(Cursor)
-            except (sqlite3.Error, OSError) as error:
+            except SessionError:
+                raise
+            except Exception as error:
                 if not self.may_wait(error, started):
                     kind = StoreUnusable if _lasts(error) else StoreUnavailable
-                    raise kind(f"{self._path}: {error}") from error
+                    raise kind(f"{self._path}: {_said(error)}") from error
 
     def _connect(self) -> Connection:
         with self._gate:
@@ -303,7 +305,12 @@ def _is_dump(connection: Connection) -> bool:
     return names <= _NAMES and columns == _COLUMNS
 
 
-def _lasts(error: sqlite3.Error | OSError) -> bool:
+def _said(reason: object) -> object:
+    """Return what is told; of an error that the driver is not known to raise its kind alone, for it may quote values."""
+    return reason if isinstance(reason, str | sqlite3.Error | OSError) else type(reason).__name__
+
+
+def _lasts(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno in _LASTING_ERRORS
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _LASTING
