@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 
-from session_middleware import PayloadError, Session, Store, StoreUnavailable
+from session_middleware import PayloadError, Session, Store, StoreUnavailable, repository
 from session_middleware.rules import Opens
 from session_middleware.testing import FakeClock, FaultyStore
 from session_middleware.tokens import Token, id_of_mark
@@ -250,8 +250,11 @@ def test_wherever_the_process_dies_nobody_is_locked_out_and_nothing_is_left(
     pytest.fail("the request never ends")
 
 
-def test_wherever_the_process_dies_while_a_user_is_signed_out_everywhere_it_can_be_done_again(mortal: Site) -> None:
+def test_wherever_the_process_dies_while_a_user_is_signed_out_everywhere_it_can_be_done_again(
+    mortal: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Promise 19: half of it is no end, so whoever asked asks again; sign-ins meanwhile are as before or as after it."""
+    monkeypatch.setattr(repository, "_BATCH", 1)
     for at in range(20):
         tokens = [mortal.begin(user_id=USER) for _ in range(3)]
         anonymous = mortal.begin()

@@ -208,6 +208,16 @@ def test_the_clock_of_redis_may_be_another(
     assert listed(redis_store, "alice") == []
 
 
+def test_an_end_beyond_all_ends_is_far_away(redis_store: RedisStore) -> None:
+    """Promise 10: it comes from a damaged record, and is no exception."""
+    key = a_key()
+    for user in (None, "alice"):
+        record = Record(b"value", 2**60, user)
+        assert redis_store.update(key, record, version=created(redis_store, key).version)
+        assert loaded(redis_store, key).value == b"value"
+        assert redis_store.delete(key)
+
+
 def test_a_session_that_is_gone_at_once_is_told_of_once(
     redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
