@@ -65,10 +65,12 @@ class MsgpackCodec:
 
     def encode(self, value: Any) -> bytes:
         try:
-            return _packed(value, _pack)
+            before = next(_written)
+            payload = _pack(value)
+            return payload if len(payload) <= _SHORT else _readable(payload, before)
         except REFUSALS:
             pass  # tried once more outside of this clause, so that the traceback shows one error and not three
-        return explained(_packed_anyhow, value, _KEPT)
+        return explained(_packed, value, _KEPT)
 
     def decode(self, encoded: bytes) -> Any:
         try:
@@ -371,22 +373,24 @@ def _unpack(payload: bytes, read: Callable[[int, bytes], object]) -> Any:
 _pack, _pack_hashables, _read = _packer(_plain_for_sure), _packer(_plain), _reader()
 
 
-def _packed(value: object, pack: Callable[[object], bytes]) -> bytes:
-    """Return *value* as bytes; raise ``ValueError`` if these could not be read for their keys."""
-    before = next(_written)
-    payload = pack(value)
-    if len(payload) > _SHORT and next(_written) - before > _MOST_UNSEEN:
+def _readable(payload: bytes, before: int) -> bytes:
+    """Return *payload*, a long one; raise ``ValueError`` if it could not be read for its keys.
+
+    *before* is a number that was taken before its extensions were written.
+    """
+    if next(_written) - before > _MOST_UNSEEN:
         _unpack_long(payload)
     return payload
 
 
-def _packed_anyhow(value: object) -> bytes:
+def _packed(value: object) -> bytes:
+    before = next(_written)
     try:
-        payload = _packed(value, _pack)
+        payload = _pack(value)
     except _Hashable:
-        payload = _packed(value, _pack_hashables)
+        payload = _pack_hashables(value)
         _unpack(payload, _read)
-    return payload
+    return payload if len(payload) <= _SHORT else _readable(payload, before)
 
 
 # JSON. The bound on depth is one that holds however deep the application's own calls are.

@@ -762,6 +762,9 @@ class FaultyStore:
             self.load_many = lambda keys: self._call("load_many", "", partial(store.load_many, keys))
             self.delete_many = lambda keys: self._call("delete_many", "", partial(store.delete_many, keys))
 
+    def __repr__(self) -> str:
+        return f"FaultyStore({self.inner!r})"
+
     def fail(self, *verbs: str, at: int = 1, times: int | None = 1, applied: bool = False) -> None:
         """Let calls of *verbs* (of any, if none is named) raise :exc:`StoreUnavailable`, from the *at*-th of them on.
 

@@ -771,7 +771,7 @@ class TestOurMiddleware:
             client.force_login(User.objects.get(username="alice"))
 
             assert late.get("/untouched").cookies == {}
-        assert caplog.text == ""
+        assert {*caplog.messages} == {f"sessions are kept by {store}"}
 
     def test_asynchronous_views_have_the_session(self, store: FaultyStore) -> None:
         """Under ASGI there is no WSGI middleware; the cookie is the same."""
@@ -965,6 +965,7 @@ class TestConfiguration:
             ({"SESSION_MIDDLEWARE": {"stor": "memory:"}}, "did you mean 'store'?"),
             ({"SESSION_MIDDLEWARE": {"cookie": "sid"}}, "write SESSION_COOKIE_NAME"),
             ({"SESSION_MIDDLEWARE": {"store": 5}}, "write a URL, or a store"),
+            ({"SESSION_MIDDLEWARE": {"store": None}}, "store=None: write a URL, or a store"),
             ({"SESSION_MIDDLEWARE": {"store": "memory:", "lifetime": 5}}, "write Lifetime(idle=..., absolute=...)"),
             ({"SESSION_COOKIE_HTTPONLY": False}, "is always HttpOnly"),
             ({"SESSION_COOKIE_SAMESITE": False}, "write 'Lax', 'Strict' or 'None'"),
@@ -983,6 +984,19 @@ class TestConfiguration:
             override_settings(**({"SESSION_MIDDLEWARE": {"store": "memory:"}} | setting)),
             pytest.raises(ImproperlyConfigured, match=re.escape(message)),
         ):
+            ours.SessionMiddleware(HttpResponse)
+
+    def test_a_store_that_will_never_do_does_not_start(self, tmp_path: Path) -> None:
+        """Promise 15: it is tried when the middleware is made, unless that is not wanted; a server may be away."""
+        (tmp_path / "text").touch(0o600)
+        (tmp_path / "text").write_text("This is not a database. " * 1000)
+        store: dict[str, Any] = {"store": f"sqlite:///{tmp_path}/text"}
+        with (
+            override_settings(SESSION_MIDDLEWARE=store),
+            pytest.raises(ImproperlyConfigured, match="text: file is not a database"),
+        ):
+            ours.SessionMiddleware(HttpResponse)
+        with override_settings(SESSION_MIDDLEWARE=store | {"check_store": False}):
             ours.SessionMiddleware(HttpResponse)
 
     def test_every_option_is_used(self, store: FaultyStore) -> None:

@@ -20,7 +20,7 @@ from session_middleware.headers import forbid_shared_caching
 from session_middleware.integrations.django.base import BaseSession, UnservedSession
 from session_middleware.integrations.django.engine import SessionStore
 from session_middleware.integrations.django.request import RequestSession
-from session_middleware.integrations.django.settings import cookie_of, environ_key, is_testing, setup
+from session_middleware.integrations.django.settings import check_store, cookie_of, environ_key, is_testing, setup
 from session_middleware.manager import Send, Verdict
 from session_middleware.session import Candidates, Keeper, Session, State
 
@@ -43,6 +43,7 @@ class SessionMiddleware(DjangoSessionMiddleware):  # type: ignore[misc]  # Djang
         super().__init__(get_response)
         self._environ_key = environ_key()
         setup(), cookie_of(https=True)  # what cannot work does not start
+        check_store()
         if not issubclass(self.SessionStore, SessionStore):
             log.warning(
                 "SESSION_ENGINE is %r, so Django's test client and clearsessions look elsewhere for sessions:"

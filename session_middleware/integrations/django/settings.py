@@ -39,6 +39,7 @@ _OPTIONS: Final = (
     "clock",
     "environ_key",
     "carry_over",
+    "check_store",
 )
 _SERIALIZER: Final = "django.contrib.sessions.serializers.JSONSerializer"
 _PREFIXES: Final = ("__Host-", "__Secure-")
@@ -114,6 +115,7 @@ class _Configured:
         else:
             self._store = None
         options.pop("environ_key", None)
+        options.pop("check_store", None)
         options.setdefault("lifetime", Lifetime(idle=age, absolute=max(age, _LONGEST)))
         carry_over = options.pop("carry_over", None)
         manager = DjangoManager(store, **options)
@@ -149,6 +151,16 @@ def setup() -> Setup:
             " SESSION_MIDDLEWARE, which knows more types than JSON and never pickles"
         )
     return _configured.setup()
+
+
+def check_store() -> None:
+    """Try the store that ``SESSION_MIDDLEWARE`` names, unless it says ``"check_store": False``.
+
+    The default one is not tried: under a WSGI middleware, which has a store, it is never used.
+    """
+    options = _options(getattr(settings, "SESSION_MIDDLEWARE", None))
+    if "store" in options and options.get("check_store", True):
+        _refusing(setup().manager.check_store)
 
 
 def is_testing() -> bool:
@@ -255,7 +267,7 @@ def _options(given: object) -> dict[str, Any]:
         if name not in _OPTIONS:
             near = difflib.get_close_matches(str(name), _OPTIONS, n=1, cutoff=0)[0]
             raise ImproperlyConfigured(f"SESSION_MIDDLEWARE[{name!r}]: there is no such option; did you mean {near!r}?")
-    return {str(name): value for name, value in given.items() if value is not None}
+    return {str(name): value for name, value in given.items() if value is not None or name == "store"}
 
 
 def _refusing(build: Callable[..., T], *arguments: object, **options: object) -> T:
