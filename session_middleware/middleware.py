@@ -41,6 +41,14 @@ _UNAVAILABLE_HEADERS = [
 
 _END = object()
 
+_NESTED = (
+    "two session middlewares are nested and would use the same session or cookie:"
+    " give one of them another environ_key and CookiePolicy(name=...), or take one away"
+)
+
+# Where a middleware, or a framework's application, keeps what it wraps.
+_WRAPPED = ("app", "wsgi_app", "application", "middleware")
+
 # The session could not be loaded or stored: the client gets a 503 and none of the application's response.
 _FAULTS = (StoreError, ConflictError)
 
@@ -120,6 +128,9 @@ class SessionMiddleware:
         self._warn_of_processes = getattr(self.manager.store, "single_process", False)
         self._warn_of_proxy = cookie.secure == "auto"
         self._warn_of_late_use = self._warn_of_twin = True
+        for inner in _wrapped_by(app):
+            if isinstance(inner, SessionMiddleware) and inner.collides_with(self):
+                raise ConfigurationError(_NESTED)
         if check_store:
             self.manager.check_store()
 
@@ -190,10 +201,12 @@ class SessionMiddleware:
             return False
         if all(isinstance(session, Session) and session.belongs_to(self.manager) for session in found):
             return True
-        raise ConfigurationError(
-            "two session middlewares are nested and would use the same session or cookie:"
-            " give one of them another environ_key and CookiePolicy(name=...), or take one away"
-        )
+        raise ConfigurationError(_NESTED)
+
+    def collides_with(self, outer: "SessionMiddleware") -> bool:
+        """Tell whether the two would use the same place in the environ, or the same cookie, around one application."""
+        names = (self.http.name == outer.http.name, self.https.name == outer.https.name)
+        return self.environ_key == outer.environ_key or any(names)
 
     def note_proxy(self) -> None:
         """Warn once that a proxy has ended TLS and the server was not told: the cookie goes out without Secure."""
@@ -242,6 +255,16 @@ def _was_https(environ: "WSGIEnvironment") -> bool:
         or _FORWARDED_HTTPS.search(str(environ.get("HTTP_FORWARDED"))) is not None
         or str(environ.get("HTTP_X_FORWARDED_SSL")).lower() == "on"
     )
+
+
+def _wrapped_by(app: object) -> Iterator[object]:
+    """Yield *app* and what it wraps, as far as the usual names of attributes tell."""
+    seen: set[int] = set()
+    while app is not None and id(app) not in seen:
+        seen.add(id(app))
+        yield app
+        found = getattr(app, "__dict__", {})
+        app = next((found[name] for name in _WRAPPED if found.get(name) is not None), None)
 
 
 def _refuse_collision(cookie: CookiePolicy, carry_over: CarryOver) -> None:

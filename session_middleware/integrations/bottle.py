@@ -1,6 +1,7 @@
 """Bottle: a plugin that gives each request its session. It stores nothing itself."""
 
 import inspect
+import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ from session_middleware.stores.base import Store
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+log = logging.getLogger("session_middleware")
 
 
 class SessionPlugin:
@@ -83,9 +87,11 @@ class SessionPlugin:
         if any(isinstance(plugin, SessionPlugin) for plugin in app.plugins):
             raise ConfigurationError("a SessionPlugin is installed already: one is enough")
         attribute = f"bottle.request.ext.{self.keyword}"  # where Bottle looks for an attribute that it does not know
-        wsgi = app.wsgi
+        wsgi, unseen = app.wsgi, [app]
 
         def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+            while unseen:  # at the first request, when all is routed and mounted
+                self._look_at(unseen.pop())
             environ[attribute] = get_session(environ, self._middleware.environ_key)
             blocks: Iterable[bytes] = wsgi(environ, start_response)
             return blocks
@@ -108,6 +114,24 @@ class SessionPlugin:
         for app in [app for app in self._installed if self not in app.plugins]:
             del app.wsgi
             self._installed.remove(app)
+
+    def _look_at(self, app: Any) -> None:
+        """Warn of callbacks in mounted applications that nobody will give their session to: plugins stay outside of them."""
+        routes = list(app.routes)
+        targets = {route.config.get("mountpoint.target") for route in routes}
+        for target in targets:
+            if isinstance(target, bottle.Bottle):
+                self._look_at(target)
+        for route in routes:
+            is_named = self.keyword in _arguments(route.callback) and self.keyword not in route.rule
+            if is_named and not any(getattr(plugin, "keyword", None) == self.keyword for plugin in route.all_plugins()):
+                log.warning(
+                    "the route %s names %r among its arguments, and its application has no SessionPlugin: install one there,"
+                    " too, or write request.%s",
+                    route.rule,
+                    self.keyword,
+                    self.keyword,
+                )
 
     def _session(self) -> Session:
         environ = bottle.request.environ

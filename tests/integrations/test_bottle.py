@@ -49,6 +49,15 @@ def app(plugin: SessionPlugin) -> Any:
     return app
 
 
+class OfAnotherLibrary:
+    """A plugin that gives callbacks something of the same name."""
+
+    name, api, keyword = "another", 2, "session"
+
+    def apply(self, callback: Callable[..., Any], route: Any) -> Callable[..., Any]:
+        return callback
+
+
 def visits() -> dict[str, Any]:
     request.session["visits"] = request.session.get("visits", 0) + 1
     return {"visits": request.session["visits"]}
@@ -347,6 +356,29 @@ class TestMounting:
 
         first = visit(app)
         assert [count(app, path, first) for path in ("/plain/", "/own/", "/")] == [2, 3, 4]
+
+    def test_a_callback_that_nobody_gives_its_session_to_is_told_of(
+        self, app: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Bottle would only say that an argument is missing; once, and of no callback that gets it in another way."""
+        without, deeper, with_own, of_another = Bottle(), Bottle(), Bottle(), Bottle()
+        for mounted in (without, deeper, with_own, of_another):
+            mounted.route("/named", callback=lambda session: "")
+        without.route("/<session>", callback=lambda session: session)
+        with pytest.warns(DeprecationWarning, match="Falling back to WSGI mount"):
+            app.mount("/deeper", deeper)
+        with_own.install(SessionPlugin(MemoryStore()))
+        of_another.install(OfAnotherLibrary())
+        app.mount("/without/", without)
+        app.mount("/own/", with_own)
+        app.mount("/another/", of_another)
+        app.route("/", callback=lambda session: "")
+
+        for _ in range(2):
+            visit(app)
+        told = [record.args[0] for record in caplog.records if isinstance(record.args, tuple)]
+        assert sorted(map(str, told)) == ["/named", "/without/named"]
+        assert "install one there, too, or write request.session" in caplog.text
 
     def test_so_has_one_that_is_mounted_as_mere_wsgi(self, app: Any) -> None:
         """One session and one cookie, however it is mounted."""

@@ -12,6 +12,17 @@ from tests.apps import Gateway, an_environ, generator_app, list_app, some_header
 from tests.wsgi.acts import a_session, nothing, raising, read, stored, verbs, write
 
 
+class Wrapper:
+    """A middleware of somebody else."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        found: Iterable[bytes] = self.app(environ, start_response)
+        return found
+
+
 class TestEnviron:
     def test_two_keys_are_added_and_the_rest_is_left(self, store: FaultyStore) -> None:
         """W-24: keys with a dot; the input is neither read nor wrapped, the cookies stay as they came."""
@@ -47,11 +58,22 @@ class TestEnviron:
         ids=["same", "same cookie", "same key"],
     )
     def test_two_middlewares_in_each_others_way_are_refused(self, store: FaultyStore, options: dict[str, Any]) -> None:
-        """W-25: at the first request, saying what to write."""
-        application = SessionMiddleware(SessionMiddleware(list_app(nothing), store), store, **options)
-
-        with pytest.raises(ConfigurationError, match="give one of them another environ_key and CookiePolicy"):
+        """Promise 15, W-25: at the start, through what wraps one of them, saying what to write; or at the first request,
+        where it cannot be seen before."""
+        inner = SessionMiddleware(list_app(nothing), store)
+        wrong = "give one of them another environ_key and CookiePolicy"
+        for between in (inner, Wrapper(inner), Wrapper(Wrapper(inner))):
+            with pytest.raises(ConfigurationError, match=wrong):
+                SessionMiddleware(between, store, **options)
+        application = SessionMiddleware(lambda *arguments: inner(*arguments), store, **options)
+        with pytest.raises(ConfigurationError, match=wrong):
             visit(application)
+
+    def test_a_wrapper_that_wraps_itself_is_no_endless_search(self, store: FaultyStore) -> None:
+        """Attributes of others may mean anything."""
+        wrapper = Wrapper(list_app(nothing))
+        wrapper.app = wrapper
+        assert SessionMiddleware(wrapper, store).app is wrapper
 
     def test_a_foreign_object_in_the_environ_is_refused(self, store: FaultyStore) -> None:
         """W-25: whoever put it there relies on it."""

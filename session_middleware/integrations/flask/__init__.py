@@ -236,6 +236,10 @@ class _Middleware(SessionMiddleware):
             return self.app(environ, start_response)
         return super().__call__(environ, start_response)
 
+    def collides_with(self, outer: SessionMiddleware) -> bool:
+        """It stands aside for one around it that puts its session in the same place."""
+        return self.environ_key != outer.environ_key and super().collides_with(outer)
+
     def session_of(self, environ: "WSGIEnvironment") -> Session | None:
         """Return the session of a request that is being answered; ``None`` if no middleware has put one there."""
         found = environ.get(self.environ_key)
