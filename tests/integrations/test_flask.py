@@ -857,6 +857,17 @@ class TestErrors:
         with client.session_transaction() as stored:
             assert dict(stored) == {"b": 1}
 
+    def test_the_page_of_the_application_is_sent_where_it_says_that_it_is_unavailable(
+        self, app: Flask, client: FlaskClient, kept: FaultyStore
+    ) -> None:
+        """Design, "When the store fails": whoever handles it answers, here to what came up after the view."""
+        app.register_error_handler(500, lambda error: ("our own page", 503))
+        serve(app, lambda: session.update(a=1))
+        kept.fail("create")
+
+        answer = client.get("/")
+        assert (answer.status_code, answer.text, answer.headers.get("Set-Cookie")) == (503, "our own page", None)
+
     def test_a_session_is_stored_once_and_told_once(self, app: Flask, client: FlaskClient, kept: FaultyStore) -> None:
         """Design, "Commit": that Flask hears of errors costs no second write, and the cookie comes with the response."""
 

@@ -44,6 +44,7 @@ from itsdangerous import Signer
 
 from session_middleware import (
     ConfigurationError,
+    Lifetime,
     MemoryStore,
     MsgpackCodec,
     PayloadError,
@@ -773,6 +774,15 @@ class TestCookie:
             assert caplog.messages == []
         else:
             assert "give user_key= (it is '_user_id')" in the_line(caplog)
+
+    def test_its_cookie_lasts_as_those_of_new_sessions_do(self) -> None:
+        """Where every cookie outlives the browser, that of a session from before does, too."""
+        place = MemoryPlace(**{f"session:{'a' * 43}": b'{"_user_id": "1"}'})
+        app = list_app(lambda environ: get_session(environ).get("_user_id"))
+        lifetime = Lifetime(persistent=True)
+        moved = SessionMiddleware(app, MemoryStore(), carry_over=FromFlaskSession(place), lifetime=lifetime)
+        (cookie,) = visit(moved, cookie=f"session={'a' * 43}").set_cookies
+        assert "; Max-Age=86400;" in cookie
 
     @pytest.mark.parametrize("until", [date(2030, 1, 2), datetime(2030, 1, 2, 1, tzinfo=timezone(timedelta(hours=1)))])
     def test_nothing_is_carried_over_after_the_date(self, until: date) -> None:
