@@ -118,10 +118,9 @@ class SessionPlugin:
     def _look_at(self, app: Any) -> None:
         """Warn of callbacks in mounted applications that nobody will give their session to: plugins stay outside of them."""
         routes = list(app.routes)
-        targets = {route.config.get("mountpoint.target") for route in routes}
-        for target in targets:
-            if isinstance(target, bottle.Bottle):
-                self._look_at(target)
+        mounted = [route.config.get("mountpoint.target") for route in routes]
+        for target in dict.fromkeys(target for target in mounted if isinstance(target, bottle.Bottle)):
+            self._look_at(target)
         for route in routes:
             is_named = self.keyword in _arguments(route.callback) and self.keyword not in route.rule
             if is_named and not any(getattr(plugin, "keyword", None) == self.keyword for plugin in route.all_plugins()):

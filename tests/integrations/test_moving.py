@@ -69,6 +69,7 @@ from session_middleware.integrations.moving import (
 from session_middleware.integrations.moving.django import _CacheFiles, _place
 from session_middleware.lifetime import LONGEST
 from session_middleware.testing import FakeClock, race
+from session_middleware.tokens import Token
 from tests.apps import Gateway, list_app, visit
 from tests.backends.process import free_port
 from tests.backends.proxy import FaultProxy
@@ -755,6 +756,16 @@ class TestCookie:
         assert the_line(caplog).startswith(f"none of the first 20 cookies named {old.name} opens a session of {old.library}")
         assert "secret" in the_line(caplog)
         assert value(1) not in caplog.text
+
+    @pytest.mark.parametrize("secret_key", [None, "flask's own"])
+    def test_our_own_cookies_of_the_same_name_are_no_old_ones(
+        self, secret_key: str | None, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """After a restart, when nobody has an old cookie any more."""
+        site = Site(FromFlaskSession(MemoryPlace(), secret_key=secret_key))
+        for _ in range(30):
+            site.visit(f"session={Token.new().reveal()}")
+        assert caplog.messages == []
 
     def test_once_one_has_opened_a_session_there_is_nothing_to_say(self, caplog: pytest.LogCaptureFixture) -> None:
         """Old cookies whose sessions have timed out are the usual thing."""

@@ -14,6 +14,7 @@ from session_middleware.cookies import CookiePolicy, SessionCookie
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.integrations.moving.places import Place, checked_size
 from session_middleware.session import checked_user_id
+from session_middleware.tokens import well_formed
 
 log = logging.getLogger("session_middleware")
 
@@ -60,7 +61,9 @@ class _Watch:
     def note(self, value: str, carried: Carried | None) -> None:
         """The cookie with that *value* has opened what was *carried*, or nothing. It is not kept, and not shown."""
         if carried is None:
-            self._note_none(hash(value))
+            # Where both cookies have one name, ours is not to be taken for an old one.
+            if not well_formed(value):
+                self._note_none(hash(value))
             return
         self.is_on = False
         if carried.user_id is not None:
