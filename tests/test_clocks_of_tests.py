@@ -9,6 +9,7 @@ from typing import Any
 import freezegun
 import pytest
 import time_machine
+from flask import Flask
 
 from session_middleware import (
     CookiePolicy,
@@ -22,6 +23,7 @@ from session_middleware import (
 )
 from session_middleware.integrations.beaker import BeakerMiddleware
 from session_middleware.integrations.bottle import SessionPlugin
+from session_middleware.integrations.flask import Sessions
 from session_middleware.stores.base import Record
 from session_middleware.tokens import Token
 from tests.backends.running import EMBEDDED
@@ -81,6 +83,7 @@ def test_every_way_to_make_sessions_takes_the_time_of_the_test(at: At, store: St
         SessionManager(store),
         SessionMiddleware(lambda environ, start_response: [], store).manager,
         SessionPlugin(store).manager,
+        Sessions(Flask(__name__), store).manager,
         BeakerMiddleware.from_config(lambda environ, start_response: [], {}, store=store).manager,
     ]
     with at(NOON):
