@@ -264,16 +264,19 @@ def test_no_warning_comes_from_what_is_imported(statement: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_constructing_opens_nothing() -> None:
-    """No connection, no file and no thread before the first use."""
+def test_constructing_leaves_nothing_open() -> None:
+    """The store is tried, and no connection and no thread is left of that; without a try there is no file."""
     program = """
 import os, tempfile, threading
 os.chdir(tempfile.mkdtemp())
-from session_middleware import SessionMiddleware
+from session_middleware import SessionMiddleware, SQLiteStore
+before = len(os.listdir("/dev/fd"))
+SessionMiddleware(lambda environ, start_response: [], check_store=False)
+print(os.listdir("."), threading.active_count(), len(os.listdir("/dev/fd")) - before)
 SessionMiddleware(lambda environ, start_response: [])
-print(os.listdir("."), threading.active_count())
+print(os.listdir("."), threading.active_count(), len(os.listdir("/dev/fd")) - before)
 """
-    assert run(program) == "[] 1"
+    assert run(program) == "[] 1 0\n['sessions.sqlite3'] 1 0"
 
 
 def test_no_fact_stands_in_both_files_of_settings() -> None:
