@@ -239,7 +239,7 @@ class SessionMiddleware:
     def _look_at_proxy(self, environ: "WSGIEnvironment", exchange: "_Exchange") -> None:
         """Warn once if what corrects the scheme stands inside, for the cookie was chosen by then."""
         if environ.get("wsgi.url_scheme") != "https":
-            exchange.is_forwarded = _was_https(environ)
+            exchange.is_forwarded = was_https(environ)
             return
         self._warn_of_proxy = False
         log.warning(
@@ -248,7 +248,7 @@ class SessionMiddleware:
         )
 
 
-def _was_https(environ: "WSGIEnvironment") -> bool:
+def was_https(environ: "WSGIEnvironment") -> bool:
     """Tell whether a proxy says that the request came to it by https (RFC 7239 and what was there before it)."""
     return (
         "https" in str(environ.get("HTTP_X_FORWARDED_PROTO")).lower()

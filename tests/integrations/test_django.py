@@ -460,8 +460,24 @@ class TestFailures:
             request.session["cart"] = {"items": [object()]}
             return HttpResponse("fine")
 
-        with pytest.raises(PayloadError, match=re.escape("session['cart'].items[0]: object")):
+        with pytest.raises(PayloadError, match=re.escape("session['cart']['items'][0]: object")):
             ours.SessionMiddleware(view)(RequestFactory().get("/"))
+
+    @pytest.mark.parametrize(("value", "named"), [("a\x01b", "X-Odd"), ("a", "Connection")])
+    def test_what_no_server_sends_is_found_before_anything_is_stored(
+        self, client: Client, store: FaultyStore, value: str, named: str
+    ) -> None:
+        """Promise 6: no sign-in whose cookie never arrives."""
+
+        def view(request: HttpRequest) -> HttpResponse:
+            request.session["a"] = 1
+            response = HttpResponse("fine")
+            response[named] = value
+            return response
+
+        with pytest.raises(ValueError, match=named):
+            ours.SessionMiddleware(view)(RequestFactory().get("/"))
+        assert [verb for verb, _ in store.calls if verb in ("create", "update")] == []
 
     def test_a_conflict_is_a_503(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         """Promise 4: the change that was given up is not answered as if it were stored."""
@@ -647,6 +663,26 @@ class TestOurMiddleware:
 
             assert tossed.content == b"1"
             assert list(tossed.cookies) == [name]
+
+    @pytest.mark.parametrize(
+        ("secure", "headers", "lines"),
+        [
+            (False, {"HTTP_X_FORWARDED_PROTO": "https"}, 1),
+            (False, {"HTTP_FORWARDED": "for=1.2.3.4;proto=https"}, 1),
+            (False, {"HTTP_X_FORWARDED_PROTO": "http"}, 0),
+            (False, {}, 0),
+            (True, {"HTTP_X_FORWARDED_PROTO": "https"}, 0),
+        ],
+    )
+    def test_a_proxy_that_django_was_not_told_of_is_warned_of(
+        self, client: Client, caplog: pytest.LogCaptureFixture, secure: bool, headers: dict[str, str], lines: int
+    ) -> None:
+        """The cookie would go out without Secure: one warning that says what to set."""
+        site = ours.SessionMiddleware(self.remember)
+        for _ in range(3):
+            assert site(RequestFactory().get("/", secure=secure, **headers)).cookies
+
+        assert caplog.text.count("set SECURE_PROXY_SSL_HEADER") == lines
 
     def test_who_only_looks_like_the_test_client_has_the_prefix(
         self, client: Client, monkeypatch: pytest.MonkeyPatch

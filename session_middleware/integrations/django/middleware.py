@@ -16,12 +16,13 @@ from django.utils.functional import cached_property
 
 from session_middleware.cookies import SessionCookie, reader
 from session_middleware.exceptions import ConflictError, SessionError, StoreError, anew
-from session_middleware.headers import forbid_shared_caching
+from session_middleware.headers import forbid_shared_caching, refuse_unsendable
 from session_middleware.integrations.django.base import BaseSession, UnservedSession
 from session_middleware.integrations.django.engine import SessionStore
 from session_middleware.integrations.django.request import RequestSession
 from session_middleware.integrations.django.settings import check_store, cookie_of, environ_key, is_testing, setup
 from session_middleware.manager import Send, Verdict
+from session_middleware.middleware import was_https
 from session_middleware.session import Candidates, Keeper, Session, State
 
 log = logging.getLogger("session_middleware")
@@ -42,6 +43,7 @@ class SessionMiddleware(DjangoSessionMiddleware):  # type: ignore[misc]  # Djang
     def __init__(self, get_response: Callable[..., Any]) -> None:
         super().__init__(get_response)
         self._environ_key = environ_key()
+        self._warns_of_proxy = True
         setup(), cookie_of(https=True)  # what cannot work does not start
         check_store()
         if not issubclass(self.SessionStore, SessionStore):
@@ -72,7 +74,15 @@ class SessionMiddleware(DjangoSessionMiddleware):  # type: ignore[misc]  # Djang
         if not isinstance(session, _ServedSession | _OwnSession):
             return response
         is_use = settings.SESSION_SAVE_EVERY_REQUEST and request.META.get("HTTP_COOKIE") and response.status_code < 500
-        return session.finish(response, is_use=bool(is_use))
+        answer = session.finish(response, is_use=bool(is_use))
+        sent = answer.cookies.get(settings.SESSION_COOKIE_NAME)
+        if sent is not None and sent.value and not sent["secure"] and self._warns_of_proxy and was_https(request.META):
+            self._warns_of_proxy = False
+            log.warning(
+                "a proxy says https, Django http, so the session cookie is not Secure: set SECURE_PROXY_SSL_HEADER, or"
+                " SESSION_COOKIE_SECURE = True"
+            )
+        return answer
 
 
 class UnavailableMiddleware(MiddlewareMixin):  # type: ignore[misc]  # Django has no types
@@ -133,6 +143,10 @@ class _OwnSession(RequestSession):
         try:
             if is_use:
                 _use(session)
+            state = session.state
+            if state is not None and (state.acted or state.values.suspect or state.renew is not None):
+                # While nothing is stored: the browser would never learn of a new token.
+                refuse_unsendable(f"{response.status_code} {response.reason_phrase}", _headers_of(response))
             verdict = self._manager.commit(session, failed=failed)
             if response.status_code == 500 and session.fault is not None:
                 raise anew(session.fault)  # Django's page of what nobody has handled
@@ -219,6 +233,10 @@ def _use(session: Session) -> None:
     """Let the idle timeout start anew, if there is a session that this request may change."""
     if not (session.is_new or session.is_gone):
         session.use()
+
+
+def _headers_of(response: Any) -> list[tuple[str, str]]:
+    return [*response.items(), *(("Set-Cookie", cookie.OutputString()) for cookie in response.cookies.values())]
 
 
 def _unavailable(instead_of: Any, fault: SessionError) -> Any:
