@@ -251,20 +251,10 @@ class SessionMiddleware:
 def was_https(environ: "WSGIEnvironment") -> bool:
     """Tell whether a proxy says that the request came to it by https (RFC 7239 and what was there before it)."""
     return (
-        "https" in str(environ.get("HTTP_X_FORWARDED_PROTO")).lower()
-        or _FORWARDED_HTTPS.search(str(environ.get("HTTP_FORWARDED"))) is not None
-        or str(environ.get("HTTP_X_FORWARDED_SSL")).lower() == "on"
+        ("HTTP_X_FORWARDED_PROTO" in environ and "https" in str(environ["HTTP_X_FORWARDED_PROTO"]).lower())
+        or ("HTTP_FORWARDED" in environ and _FORWARDED_HTTPS.search(str(environ["HTTP_FORWARDED"])) is not None)
+        or ("HTTP_X_FORWARDED_SSL" in environ and str(environ["HTTP_X_FORWARDED_SSL"]).lower() == "on")
     )
-
-
-def _wrapped_by(app: object) -> Iterator[object]:
-    """Yield *app* and what it wraps, as far as the usual names of attributes tell."""
-    seen: set[int] = set()
-    while app is not None and id(app) not in seen:
-        seen.add(id(app))
-        yield app
-        found = getattr(app, "__dict__", {})
-        app = next((found[name] for name in _WRAPPED if found.get(name) is not None), None)
 
 
 def _refuse_collision(cookie: CookiePolicy, carry_over: CarryOver) -> None:

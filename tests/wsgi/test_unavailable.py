@@ -103,6 +103,23 @@ class TestAnswersOfTheApplication:
         assert (response.status, response.body) == ("503 Service Unavailable", UNAVAILABLE)
         assert stored(store, cookie)["name"] == "old"
 
+    def test_a_conflict_that_was_handled_leaves_the_answer_too(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Promise 4: the application was told; it is no outage."""
+
+        class Restless(MemoryStore):
+            def update(self, key: str, record: Any, *, version: Any) -> bool:
+                return False
+
+        def act(environ: WSGIEnvironment) -> None:
+            with pytest.raises(ConflictError):
+                get_session(environ).transact(lambda data: data.update(name="new"))
+
+        store = FaultyStore(Restless())
+        response = visit(SessionMiddleware(list_app(act), store), cookie=a_session(store))
+
+        assert (response.status, response.body) == ("200 OK", b"onetwo")
+        assert caplog.records == []
+
     def test_an_error_handler_of_flask_has_the_last_word(self, store: FaultyStore) -> None:
         """Promise 7: with our extension and with the middleware around; without a handler it is a 503 of ours."""
         for extension in (True, False):
