@@ -1,10 +1,36 @@
-"""Bounds how many connections a store has to a server. It knows no connection."""
+"""Bounds how many connections a store has to a server, and for how long it keeps them. It knows no protocol."""
 
 import os
 import time
+from collections.abc import MutableSequence
 from threading import Semaphore
+from typing import Protocol, TypeVar
 
 from session_middleware.exceptions import ConfigurationError
+
+
+class Resting(Protocol):
+    """A connection that is not in use; ``deadline`` is that of the verb that used it last."""
+
+    deadline: float
+
+    def close(self) -> None: ...
+
+
+R = TypeVar("R", bound=Resting)
+
+
+def close_resting(idle: MutableSequence[R], since: float) -> None:
+    """Close the connections that nobody has used *since* then (``time.monotonic``).
+
+    After a burst those at the bottom would stay for good, for the last one used is always taken first.
+    """
+    try:
+        while idle[0].deadline < since:
+            # If another thread was faster this is one that was used just now: that costs another connection, no more.
+            idle.pop(0).close()
+    except IndexError:
+        pass
 
 
 def checked_bound(max_connections: object) -> int | None:

@@ -21,7 +21,7 @@ from pymemcache.exceptions import (
 
 from session_middleware.exceptions import ConfigurationError, SessionError, StoreUnavailable
 from session_middleware.stores.breaker import Breaker
-from session_middleware.stores.room import Room
+from session_middleware.stores.room import Room, close_resting
 
 T = TypeVar("T")
 
@@ -243,18 +243,8 @@ class _Server:
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next verb; close those that have not been needed for long."""
-        idle, deadline = self.idle, connection.deadline
-        idle.append(connection)
-        try:
-            # The last one used is always taken first.
-            while deadline - idle[0].deadline >= _LONGEST_REST:
-                resting = idle.pop(0)
-                if deadline - resting.deadline < _LONGEST_REST:
-                    idle.insert(0, resting)
-                    break
-                resting.close()
-        except IndexError:
-            pass  # others have taken them all
+        self.idle.append(connection)
+        close_resting(self.idle, connection.deadline - _LONGEST_REST)
 
     def close(self) -> None:
         """Close the connections that are not in use."""

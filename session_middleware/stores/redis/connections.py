@@ -18,7 +18,7 @@ from redis.crc import key_slot
 from redis.retry import Retry
 
 from session_middleware.stores.breaker import Breaker
-from session_middleware.stores.room import Room
+from session_middleware.stores.room import Room, close_resting
 
 log = logging.getLogger("session_middleware")
 
@@ -317,22 +317,8 @@ class Server:
         idle.append(connection)
         if self.breaker.is_open:
             self.breaker.answered()
-        try:
-            if deadline - idle[0].deadline > _LONGEST_REST:
-                self._close_resting(deadline)
-        except IndexError:
-            pass  # others have taken them all
+        close_resting(idle, deadline - _LONGEST_REST)
         return answers
-
-    def _close_resting(self, deadline: float) -> None:
-        """Close those that have not been needed for long: the last one used is always taken first."""
-        idle = self.idle
-        while True:
-            connection = idle.pop(0)
-            if deadline - connection.deadline <= _LONGEST_REST:
-                idle.insert(0, connection)
-                return
-            connection.close()
 
     def close(self) -> None:
         """Close the connections that are not in use now."""
