@@ -33,22 +33,30 @@ _Entry: TypeAlias = tuple[Stored, int, str | None, int]
 
 
 class MemoryStore:
-    """Keeps at most ``max_entries`` records in at most ``max_bytes``.
+    """Keeps at most ``max_entries`` records in at most ``max_bytes``, and of those at most ``max_anonymous`` of no user.
 
-    When full it drops expired records, and then those that were used longest ago, and says so in the log. It promises
-    everything that a store promises, within one process: another process has sessions of its own (a fork, a copy of
-    those there were), and a restart ends all.
+    When full it drops expired records, then those of no user, then the others, each time those that were used longest ago,
+    and says so in the log. So who makes many sessions without signing in signs nobody out. It promises everything that a
+    store promises, within one process: another process has sessions of its own (a fork, a copy of those there were), and a
+    restart ends all.
     """
 
     single_process = True
 
-    def __init__(self, *, max_entries: int = 100_000, max_bytes: int = 256 * 1024 * 1024) -> None:
-        for name, value in (("max_entries", max_entries), ("max_bytes", max_bytes)):
+    def __init__(
+        self, *, max_entries: int = 100_000, max_bytes: int = 256 * 1024 * 1024, max_anonymous: int | None = None
+    ) -> None:
+        if max_anonymous is None:
+            max_anonymous = max_entries
+        for name, value in (("max_entries", max_entries), ("max_bytes", max_bytes), ("max_anonymous", max_anonymous)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigurationError(f"{name}={value!r}: write a whole number above 0")
         self._max_entries = max_entries
         self._max_bytes = max_bytes
+        self._max_anonymous = max_anonymous
+        # In the order of their last use; of those of no user the second table has it.
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._anonymous: OrderedDict[str, None] = OrderedDict()
         self._by_user: dict[str, set[str]] = {}
         self._by_expiry: list[tuple[int, str]] = []
         self._bytes = 0
@@ -65,7 +73,7 @@ class MemoryStore:
         if path_alone(url, "memory:").strip("/"):
             raise ConfigurationError("memory: takes no path; write memory:")
         found = options("memory", split(url).query)
-        refuse_unknown("memory", found, ("max_entries", "max_bytes"))
+        refuse_unknown("memory", found, ("max_entries", "max_bytes", "max_anonymous"))
         return cls(**{name: number(int, name, text) for name, text in found.items()})
 
     def __repr__(self) -> str:
@@ -81,14 +89,16 @@ class MemoryStore:
 
     def load(self, key: str) -> Stored | None:
         with self._lock:
+            if self._changing:
+                self._mend()
             entry = self._entries.get(key)
             if entry is None:
                 return None
-            stored, ends, _, _ = entry
+            stored, ends, user_id, _ = entry
             if ends <= time.time():
                 self._remove(key)
                 return None
-            self._entries.move_to_end(key)
+            (self._anonymous if user_id is None else self._entries).move_to_end(key)
             return stored
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:
@@ -111,7 +121,7 @@ class MemoryStore:
             self._versions = number = self._versions + 1
             self._changing = True
             self._entries[key] = (tuple.__new__(Stored, (value, number)), expires_at, user, look_at)
-            self._entries.move_to_end(key)
+            (self._anonymous if user is None else self._entries).move_to_end(key)
             self._bytes = total
             self._changing = False
             return True
@@ -172,15 +182,17 @@ class MemoryStore:
         if before is not None:
             self._entries.move_to_end(key)
             self._forget(key, before)
-        if user_id is not None:
+        if user_id is None:
+            self._anonymous[key] = None
+        else:
             self._by_user.setdefault(user_id, set()).add(key)
         if before is None or look_at < before[3]:
             heappush(self._by_expiry, (look_at, key))
             if len(self._by_expiry) > 2 * len(self._entries) + 100:
                 self._by_expiry = self._heap()
         self._changing = False
-        if len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
-            self._make_room()
+        if self._full():
+            self._make_room(key)
 
     def _remove(self, key: str) -> bool:
         if self._changing:
@@ -194,19 +206,23 @@ class MemoryStore:
         """Take what is an entry no more out of the tables; the heap drops it when it comes to it."""
         (value, _), _, user_id, _ = entry
         self._bytes -= len(value) + _OVERHEAD
-        if user_id is not None:
-            keys = self._by_user[user_id]
-            keys.discard(key)
-            if not keys:
-                del self._by_user[user_id]
+        if user_id is None:
+            del self._anonymous[key]
+            return
+        keys = self._by_user[user_id]
+        keys.discard(key)
+        if not keys:
+            del self._by_user[user_id]
 
     def _mend(self) -> None:
         """Make the tables anew if a change was cut short: by an exception from outside, or by a fork."""
         if self._changing:
-            self._bytes, self._by_user, self._by_expiry = 0, {}, self._heap()
+            self._bytes, self._by_user, self._anonymous, self._by_expiry = 0, {}, OrderedDict(), self._heap()
             for key, ((value, _), _, user_id, _) in self._entries.items():
                 self._bytes += len(value) + _OVERHEAD
-                if user_id is not None:
+                if user_id is None:
+                    self._anonymous[key] = None
+                else:
                     self._by_user.setdefault(user_id, set()).add(key)
             self._changing = False
 
@@ -235,14 +251,19 @@ class MemoryStore:
                 self._changing = False
 
     def _full(self) -> bool:
-        return len(self._entries) > self._max_entries or self._bytes > self._max_bytes
+        return (
+            len(self._entries) > self._max_entries
+            or self._bytes > self._max_bytes
+            or len(self._anonymous) > self._max_anonymous
+        )
 
-    def _make_room(self) -> None:
+    def _make_room(self, newest: str) -> None:
         expired = self._expired()
         while self._full() and next(expired, False):
             pass
         while self._full():
-            self._remove(next(iter(self._entries)))
+            first = next(iter(self._anonymous), newest)
+            self._remove(next(iter(self._entries)) if first == newest else first)
             self._evicted += 1
             if time.monotonic() >= self._next_log:
                 self._next_log = time.monotonic() + _LOG_INTERVAL

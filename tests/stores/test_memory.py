@@ -56,6 +56,7 @@ def assert_sound(store: MemoryStore) -> None:
     entries = store._entries
     assert store._bytes == sum(len(stored.value) + memory._OVERHEAD for stored, _, _, _ in entries.values())
     users = {user for _, _, user, _ in entries.values()} - {None}
+    assert {*store._anonymous} == {key for key, entry in entries.items() if entry[2] is None}
     assert store._by_user == {user: {key for key, entry in entries.items() if entry[2] == user} for user in users}
     assert all(look_at <= end for _, end, _, look_at in entries.values())
     assert {(look_at, key) for key, (_, _, _, look_at) in entries.items()} <= set(store._by_expiry)
@@ -77,6 +78,44 @@ def test_it_keeps_at_most_max_entries_and_drops_the_least_recently_used() -> Non
 
     store.create(keys[4], a_record())
     assert alive(store, keys) == [False, True, False, True, True]
+
+
+def test_a_flood_of_anonymous_sessions_signs_nobody_out() -> None:
+    """Promise 13: when full, those of no user go first, of them those that were used longest ago; the newest one stays."""
+    store, others = MemoryStore(max_entries=5), [a_key() for _ in range(10)]
+    users = [a_key() for _ in range(3)]
+    for key in users:
+        store.create(key, a_record(user_id="alice"))
+    for key in others[:2]:
+        store.create(key, a_record())
+    loaded(store, others[0])
+    store.create(others[2], a_record())
+    assert alive(store, [*users, *others[:3]]) == [True, True, True, True, False, True]
+    for key in others[3:]:
+        store.create(key, a_record())
+    assert alive(store, [*users, *others[-2:]]) == [True] * 5
+    assert_sound(store)
+
+    version = loaded(store, others[-1]).version
+    assert store.update(others[-1], a_record(user_id="bob"), version=version)
+    for key in (more := [a_key() for _ in range(4)]):
+        store.create(key, a_record(user_id="carol"))
+    # Nobody's are gone, and then the oldest of the users'.
+    assert alive(store, [*others, *users, *more]) == [*[False] * 9, True, *[False] * 3, *[True] * 4]
+    store.create(key := a_key(), a_record())
+    assert store.load(key)
+    assert_sound(store)
+
+
+def test_anonymous_sessions_have_a_bound_of_their_own() -> None:
+    """``max_anonymous``: long before the store is full."""
+    store, keys = MemoryStore(max_anonymous=2), [a_key() for _ in range(5)]
+    store.create(user := a_key(), a_record(user_id="alice"))
+    for key in keys:
+        store.create(key, a_record())
+
+    assert alive(store, [user, *keys]) == [True, False, False, False, True, True]
+    assert_sound(store)
 
 
 def test_it_keeps_at_most_max_bytes() -> None:
@@ -222,8 +261,8 @@ def test_a_flood_of_new_sessions_is_bounded() -> None:
     assert_sound(store)
 
 
-@pytest.mark.parametrize("option", ["max_entries", "max_bytes"])
-@pytest.mark.parametrize("value", [0, -1, 1.5, "10", True, None])
+@pytest.mark.parametrize("option", ["max_entries", "max_bytes", "max_anonymous"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, "10", True])
 def test_a_bound_is_a_whole_number_above_0(option: str, value: Any) -> None:
     """Promise 15: anything else does not start."""
     with pytest.raises(ConfigurationError, match=f"{option}={value!r}: write a whole number above 0"):

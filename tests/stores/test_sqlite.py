@@ -257,6 +257,7 @@ def test_a_sqlite_with_the_wal_reset_defect_is_said_once(
         ({"timeout": float("nan")}, "timeout=nan: write seconds"),
         ({"shared": "no"}, "shared='no': write True or False"),
         ({"max_idle": 0}, "max_idle=0: write a whole number above 0, or None"),
+        ({"max_anonymous": 0}, "max_anonymous=0: write a whole number above 0, or None"),
         ({"max_idle": True}, "max_idle=True: write a whole number"),
         ({"max_idle": "5"}, "max_idle='5': write a whole number"),
     ],
@@ -393,6 +394,39 @@ def test_a_long_reader_leaves_no_large_log(sqlite: SQLiteStore, path: Path, raw:
         created(sqlite, a_key())
 
     assert log.stat().st_size <= 4 * 1024 * 1024
+
+
+def test_anonymous_sessions_have_a_bound(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 13: ``max_anonymous``; those that were used longest ago go, no user's does, and one line a minute says so."""
+    monkeypatch.setattr(SQLiteStore, "_warned", True)
+    store = SQLiteStore(path, timeout=PATIENCE, max_anonymous=60)
+    users = filled(store, 5, user_id="alice")
+    keys = [a_key() for _ in range(201)]
+    for number, key in enumerate(keys):
+        store.create(key, a_record(expires_in=3600 + number))
+
+    left = {*store.keys()} - {*users}
+    assert left == {*keys[-60:]}
+    assert listed(store, "alice") == sorted(users)
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0] == f"{path}: more than 60 sessions of no user: 41 dropped so far"
+    assert "sessions_anonymous" in plan(store, module._DROP_ANONYMOUS)
+    store.close()
+    assert {*SQLiteStore(path).keys()} == {*left, *users}
+
+
+def test_a_bound_that_cannot_be_kept_now_keeps_nobody_from_a_session(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was created is acknowledged, whatever becomes of the others."""
+    monkeypatch.setattr(module, "_DROP_ANONYMOUS", "DELETE FROM elsewhere WHERE n = ?")
+    store = SQLiteStore(path, max_anonymous=1)
+
+    assert store.create(key := a_key(), a_record())
+    assert store.load(key)
+    assert f"could not drop sessions of no user: {path}: no such table" in caplog.messages[-1]
 
 
 # The tables

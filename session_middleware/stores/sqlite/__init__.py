@@ -5,11 +5,12 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from threading import RLock
 from typing import Any, Final, Literal, Self
 
-from session_middleware.exceptions import ConfigurationError
+from session_middleware.exceptions import ConfigurationError, StoreUnavailable
 from session_middleware.stores.base import Record, Stored, Version
 from session_middleware.stores.forks import around_forks
 from session_middleware.stores.sqlite.connections import Connections
@@ -39,6 +40,15 @@ _REMOVE: Final = "DELETE FROM sessions WHERE id = ? AND key = ? AND version = ? 
 _DELETE: Final = "DELETE FROM sessions WHERE id = ? AND key = ? AND expires_at > ?"
 _SWEEP: Final = """DELETE FROM sessions
     WHERE id IN (SELECT id FROM sessions WHERE sweep_at <= ? ORDER BY sweep_at LIMIT ?)"""
+# Those that end first were used longest ago.
+_INDEX_ANONYMOUS: Final = "CREATE INDEX IF NOT EXISTS sessions_anonymous ON sessions (sweep_at) WHERE user_id IS NULL"
+_DROP_ANONYMOUS: Final = """DELETE FROM sessions
+    WHERE id IN (SELECT id FROM sessions WHERE user_id IS NULL ORDER BY sweep_at LIMIT
+        max(0, min(1000, (SELECT count(*) FROM sessions WHERE user_id IS NULL) - ?)))"""
+# To count them takes a while: so many are made between two counts.
+_COUNT_EVERY: Final = 50
+# Dropped sessions are logged at once, then at most this often (seconds).
+_LOG_INTERVAL: Final = 60
 # How many rows are listed in one go. Those that have expired are among them: to pass over such rows would take as long as
 # there are of them.
 _PAGE: Final = 1000
@@ -66,7 +76,8 @@ class SQLiteStore:
     bounds what one verb waits for other writers. The file must be on a local disk and belong to this store alone; if it
     is deleted, moved or replaced while it is open, this is noticed within a second of use. It must belong to the user who
     runs the process and be closed to all others, its companions too, unless *shared*. Connections that nobody has needed
-    for a minute are closed; *max_idle*: no more than that many stay open unused.
+    for a minute are closed; *max_idle*: no more than that many stay open unused. *max_anonymous*: of the sessions of no
+    user about that many are kept, and the log says so when others are dropped, those first that were used longest ago.
     """
 
     _warned = False
@@ -79,6 +90,7 @@ class SQLiteStore:
         timeout: float = 1.0,
         shared: bool = False,
         max_idle: int | None = None,
+        max_anonymous: int | None = None,
     ) -> None:
         if durability not in ("normal", "full"):
             raise ConfigurationError(f"durability={durability!r}: write 'normal' or 'full'")
@@ -86,8 +98,9 @@ class SQLiteStore:
             raise ConfigurationError(f"timeout={timeout!r}: write seconds, above 0 and up to 60")
         if not isinstance(shared, bool):
             raise ConfigurationError(f"shared={shared!r}: write True or False")
-        if max_idle is not None and (isinstance(max_idle, bool) or not isinstance(max_idle, int) or max_idle < 1):
-            raise ConfigurationError(f"max_idle={max_idle!r}: write a whole number above 0, or None")
+        for name, most in (("max_idle", max_idle), ("max_anonymous", max_anonymous)):
+            if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+                raise ConfigurationError(f"{name}={most!r}: write a whole number above 0, or None")
         if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str) or "\0" in os.fspath(path):
             raise ConfigurationError(f"{path!r} is not the path of a file: write a str or a pathlib.Path, without NUL")
         if not os.fspath(path) or os.fspath(path) == ":memory:":
@@ -103,6 +116,8 @@ class SQLiteStore:
         self._connections = Connections(self.path, durability=durability, timeout=timeout, shared=shared, max_idle=max_idle)
         self._take, self._give_back = self._connections.take, self._connections.give_back
         self._turn = RLock()
+        self._max_anonymous = max_anonymous
+        self._anonymous, self._dropped, self._next_log = count(), 0, 0.0
         around_forks(self, in_child=SQLiteStore._after_fork)
         if sqlite3.sqlite_version_info < _WAL_RESET_FIXED and not SQLiteStore._warned:
             SQLiteStore._warned = True
@@ -119,8 +134,8 @@ class SQLiteStore:
         if path.strip("/") and not path.startswith("///"):
             raise ConfigurationError(f"sqlite:{path}: a path stands after three slashes; write sqlite:///{path}")
         found = options("sqlite", split(url).query)
-        refuse_unknown("sqlite", found, ("durability", "timeout", "shared", "max_idle"))
-        shared, max_idle = found.get("shared", "false"), found.get("max_idle")
+        refuse_unknown("sqlite", found, ("durability", "timeout", "shared", "max_idle", "max_anonymous"))
+        shared = found.get("shared", "false")
         if shared not in ("true", "false"):
             raise ConfigurationError(f"shared={shared!r}: write true or false")
         return cls(
@@ -128,7 +143,7 @@ class SQLiteStore:
             durability=found.get("durability", "normal"),  # type: ignore[arg-type]  # the constructor checks it
             timeout=number(float, "timeout", found.get("timeout", "1")),
             shared=shared == "true",
-            max_idle=None if max_idle is None else number(int, "max_idle", max_idle),
+            **{name: number(int, name, found[name]) for name in ("max_idle", "max_anonymous") if name in found},
         )
 
     def open(self) -> None:
@@ -143,7 +158,10 @@ class SQLiteStore:
         return f"SQLiteStore({os.fspath(self.path)!r})"
 
     def create(self, key: str, record: Record) -> bool:
-        return self._write(_CREATE, (row_of(key), key, *record, time.time()), time.monotonic()) == 1
+        created = self._write(_CREATE, (row_of(key), key, *record, time.time()), time.monotonic()) == 1
+        if self._max_anonymous is not None and record.user_id is None and next(self._anonymous) % _COUNT_EVERY == 0:
+            self._drop_anonymous(self._max_anonymous)
+        return created
 
     def load(self, key: str) -> Stored | None:
         rows = self._execute(_LOAD, (row_of(key), key, time.time()), time.monotonic())
@@ -174,6 +192,18 @@ class SQLiteStore:
     def close(self) -> None:
         """Close the connections that are not in use now. The store opens others when it is used again."""
         self._connections.close()
+
+    def _drop_anonymous(self, most: int) -> None:
+        started = time.monotonic()
+        try:
+            self._write(_INDEX_ANONYMOUS, (), started)
+            self._dropped += (dropped := self._write(_DROP_ANONYMOUS, (most,), started))
+        except StoreUnavailable as error:  # what was to be created is there; this is tried again
+            log.warning("could not drop sessions of no user: %s", error)
+            return
+        if dropped and started >= self._next_log:
+            self._next_log = started + _LOG_INTERVAL
+            log.warning("%s: more than %d sessions of no user: %d dropped so far", self.path, most, self._dropped)
 
     def _list(self, sql: str, *parameters: object) -> Iterator[str]:
         """Yield the unexpired keys that a statement finds, which is asked for page after page."""

@@ -48,7 +48,7 @@ _STATE: Final = """SELECT application_id, user_version, (SELECT count(*) FROM sq
     FROM pragma_application_id, pragma_user_version"""
 
 # What a dump keeps of a database: its tables, but not the two numbers.
-_NAMES: Final = {"sessions", "sessions_by_sweep_at", "sessions_by_user_id"}
+_NAMES: Final = {"sessions", "sessions_by_sweep_at", "sessions_by_user_id", "sessions_anonymous"}
 _COLUMNS: Final = ["id", "key", "version", "expires_at", "sweep_at", "user_id", "value"]
 
 # That much stays of a -wal file that a long reader has let grow (bytes).
