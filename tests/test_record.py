@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from session_middleware import (
+    CookiePolicy,
     JSONCodec,
     MemoryStore,
     MsgpackCodec,
@@ -48,7 +49,7 @@ from session_middleware.record import (
     unpack,
     unpack_values,
 )
-from session_middleware.stores.base import Version
+from session_middleware.stores.base import UserIndexed, Version
 from session_middleware.tokens import Token, new_id, proof_function
 from session_middleware.values import encoded
 from tests.values import EVERYTHING, flipped, mutated, truncated
@@ -700,6 +701,43 @@ class TestADamagedRecord:
 
         assert opened > count / 100
         assert not any(SECRET in line for line in lines)
+
+    @pytest.mark.parametrize("user", ["a" * 255, "\0", "\u00e9" * 127, "\U0001f600" * 63, "'\\%s; --"])
+    def test_one_at_the_bounds_makes_no_later_request_fail_on_any_store(self, user: str, store: Any) -> None:
+        """Promise 10: what the most tolerant store keeps, the strictest one keeps, too; with the cookie that goes out."""
+        latest, name = math.nextafter(END_OF_TIME, 0), user.encode()
+        bodies = [
+            a_body(
+                {**dict.fromkeys(TIMES, latest), **times},
+                flags=flags,
+                era=era,
+                previous=3,
+                user=len(name),
+                snapshot=1,
+                rest=PROOF + a_previous(at=latest) * 3 + name + bytes(b"m" * 12 if flags & 2 else b"") + b"\x80\x80",
+            )
+            for flags in (0, 7)
+            for era in (1, 2**31 - 1)
+            for times in ({}, {"idle": 0.0}, {"seen": 0.0})
+        ]
+        policy = CookiePolicy().for_scheme("https")
+        manager = SessionManager(store, namespace="session")
+        for number, body in enumerate(bodies):
+            for act in ACTS:
+                store.delete(KEY)
+                assert store.create(KEY, Record(sealed(body), int(time.time()) + 9999, user))
+                session = manager.open(TOKEN)
+                assert session.user_id == user, number
+                act(session)
+                verdict = manager.commit(session)
+                if isinstance(verdict, Send):
+                    assert policy.header(verdict.token, max_age=verdict.max_age)
+                    assert not manager.open(verdict.token).is_new
+        if isinstance(store, UserIndexed):
+            manager.sessions_of(user)
+            manager.revoke_all(user)
+            assert manager.sessions_of(user) == []
+            manager.revoke_all("alice")
 
     @pytest.mark.parametrize("values", [b"\x91" * 100_000, b"null", b"\xc0", b"", b"{}", b"\x81\1\2", b"\x81\xa1a\1"])
     def test_values_of_no_sense_are_a_fresh_session(self, values: bytes, watched: Watched, lines: list[str]) -> None:
