@@ -668,7 +668,7 @@ print(MsgpackCodec().decode(payload))
             many | dict.fromkeys(alike),
             {*many},
             {*many.values()},
-            [many, {*alike}, frozenset(alike)],
+            [many, {"one": 1}, {*alike}, frozenset(alike)],
         ):
             assert same(round_trip(value), value)
 
