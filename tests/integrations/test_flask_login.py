@@ -584,10 +584,10 @@ class TestUnchanged:
     ) -> None:
         """Nothing of Flask-Login is imported for it."""
         monkeypatch.delitem(sys.modules, "flask_login.signals")
-        caplog.set_level(logging.INFO)
         other = Flask("other")
         other.login_manager = object()  # type: ignore[attr-defined]
         Sessions(other, MemoryStore())
+        caplog.set_level(logging.INFO)
         other.add_url_rule("/put", view_func=put)
         assert other.test_client().get("/put").json == {}
         assert "flask_login.signals" not in sys.modules
