@@ -11,11 +11,14 @@ Duration: TypeAlias = timedelta | float
 
 LONGEST = 100 * 365 * 86400.0
 
+_AN_HOUR = 3600.0
+
 
 class Lifetime(Frozen):
     """The two timeouts of a session, in seconds; whichever comes first ends it.
 
-    ``idle``: the session ends this long after it was last used; ``None`` for no idle timeout.
+    ``idle``: the session ends this long after it was last used; ``None`` for no idle timeout. If it is left out, that is an
+    hour, or the absolute timeout if that is shorter.
     ``absolute``: it ends this long after it was created or signed in, used or not; it cannot be left out
     (NIST SP 800-63B-4, 2.2.3; OWASP ASVS 5.0, 7.3.1 and 7.3.2).
     ``persistent``: whether the cookie of a new session outlives the browser, until the absolute timeout.
@@ -32,8 +35,10 @@ class Lifetime(Frozen):
     absolute: float
     persistent: bool
 
-    def __init__(self, *, idle: Duration | None = 3600, absolute: Duration = 86400, persistent: bool = False) -> None:
-        idle, absolute = None if idle is None else seconds("idle", idle), seconds("absolute", absolute)
+    def __init__(self, *, idle: Duration | None = _AN_HOUR, absolute: Duration = 86400, persistent: bool = False) -> None:
+        is_given = idle is not _AN_HOUR
+        absolute = seconds("absolute", absolute)
+        idle = None if idle is None else seconds("idle", idle) if is_given else min(_AN_HOUR, absolute)
         if idle is not None and idle > absolute:
             raise ConfigurationError(
                 f"idle={idle:g} is longer than absolute={absolute:g} (seconds), which ends a session in any case: write"
@@ -53,14 +58,6 @@ def seconds(name: str, duration: Duration) -> float:
     if not 0 < duration <= LONGEST:
         raise ConfigurationError(f"{name}={duration!r}: write a time span above 0 and up to 100 years")
     return float(duration)
-
-
-def deadline(created_at: float, last_seen_at: float, idle: float | None, absolute: float) -> float:
-    """Return the moment (epoch seconds) at which the session has ended."""
-    end = created_at + absolute
-    if idle is None or end < last_seen_at + idle:
-        return end
-    return last_seen_at + idle
 
 
 def touch_interval(idle: float | None) -> float:

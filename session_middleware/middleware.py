@@ -257,6 +257,16 @@ def was_https(environ: "WSGIEnvironment") -> bool:
     )
 
 
+def _wrapped_by(app: object) -> Iterator[object]:
+    """Yield *app* and what it wraps, as far as the usual names of attributes tell."""
+    seen: set[int] = set()
+    while app is not None and id(app) not in seen:
+        seen.add(id(app))
+        yield app
+        found = getattr(app, "__dict__", {})
+        app = next((found[name] for name in _WRAPPED if found.get(name) is not None), None)
+
+
 def _refuse_collision(cookie: CookiePolicy, carry_over: CarryOver) -> None:
     wanted = ("name", "path", "domain", "find", "deletion_header")
     if isinstance(carry_over, type) or not all(hasattr(carry_over, name) for name in wanted):

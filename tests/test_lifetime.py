@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from session_middleware import ConfigurationError, Lifetime
-from session_middleware.lifetime import LONGEST, deadline, seconds, touch_interval
+from session_middleware.lifetime import LONGEST, seconds, touch_interval
+from session_middleware.record import Envelope
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 
@@ -54,13 +55,24 @@ def test_a_lifetime_does_not_change() -> None:
 
 @pytest.mark.parametrize(
     "spans",
-    [{"idle": 100, "absolute": 10}, {"absolute": 600}, {"idle": timedelta(days=2)}, {"idle": 10.001, "absolute": 10}],
+    [
+        {"idle": 100, "absolute": 10},
+        {"idle": 3600, "absolute": 600},
+        {"idle": timedelta(days=2)},
+        {"idle": 10.001, "absolute": 10},
+    ],
 )
 def test_an_idle_timeout_is_not_longer_than_the_absolute_one(spans: Any) -> None:
     """Promise 15: it would never end a session, whatever was meant by it; also beside a default."""
     with pytest.raises(ConfigurationError, match=r"idle=.* is longer than absolute=.* write idle=None, or a shorter one"):
         Lifetime(**spans)
     assert Lifetime(idle=10, absolute=10).idle == 10
+
+
+def test_the_default_idle_timeout_gives_way_to_a_shorter_absolute_one() -> None:
+    """Who only wants a short session says so in one word."""
+    assert Lifetime(absolute=600) == Lifetime(idle=600, absolute=600)
+    assert Lifetime(absolute=7200).idle == 3600
 
 
 def test_persistent_is_yes_or_no() -> None:
@@ -120,9 +132,9 @@ def test_the_longest_is_a_hundred_years() -> None:
 @given(moments, moments, st.none() | durations, durations)
 def test_whichever_comes_first_ends_it(created: float, seen: float, idle: float | None, absolute: float) -> None:
     """Promise 12: both timeouts hold."""
-    end = deadline(created, seen, idle, absolute)
+    envelope = Envelope(None, created, created, seen, idle, absolute, False, 0, (), created)
 
-    assert end == min(created + absolute, math.inf if idle is None else seen + idle)
+    assert envelope.expires_at == min(created + absolute, math.inf if idle is None else seen + idle)
 
 
 @pytest.mark.parametrize(
