@@ -28,7 +28,7 @@ log = logging.getLogger("session_middleware")
 # The nonce is new with every write. The times are epoch seconds: until indexed_until the index of the user has the key.
 _NONCE: Final = 8
 _TIME: Final = 5
-_LAST_TIME: Final = 2 ** (8 * _TIME) - 1
+_LAST_TIME: Final = 2**39
 _HEAD: Final = _NONCE + _TIME
 _NOBODY: Final = b"\0"
 
@@ -364,7 +364,8 @@ class RedisStore:
         """
         name = self._prefix + key.encode()
         value, expires_at, user_id = record
-        fresh = os.urandom(_NONCE) + _packed(expires_at)
+        expires_at = min(expires_at, _LAST_TIME)
+        fresh = os.urandom(_NONCE) + expires_at.to_bytes(_TIME)
         if not user_id:
             return name, fresh + _NOBODY + value, ()
         user = user_id.encode()
@@ -372,7 +373,7 @@ class RedisStore:
         if head[_HEAD:-_TIME] == mine and int.from_bytes(head[-_TIME:]) >= expires_at:
             return name, fresh + head[_HEAD:] + value, ()
         until = expires_at + _SLACK
-        string = fresh + mine + _packed(until) + value
+        string = fresh + mine + until.to_bytes(_TIME) + value
         indexing = (self._indexing(user, key, until),)
         if self._servers.has_all_keys_together:
             return name, string, indexing
@@ -431,10 +432,6 @@ class RedisStore:
 def _expires_at(head: bytes) -> float:
     """Return when the record with this head ends; never, for what is no record of ours: it is nobody's, but it is there."""
     return int.from_bytes(head[_NONCE:_HEAD]) if len(head) >= _HEAD else math.inf
-
-
-def _packed(moment: int) -> bytes:
-    return min(moment, _LAST_TIME).to_bytes(_TIME)
 
 
 def _kept_for(record: Record) -> int:
