@@ -99,11 +99,13 @@ INDEPENDENT: dict[str, Callable[[Session], object]] = {
     "fault": lambda session: session.fault,
     "modified": lambda session: session.modified,
     "is_over": lambda session: session.is_over,
+    "is_socket": lambda session: session.is_socket,
     "state": lambda session: session.state,
     "tells": lambda session: session.tells,
     "belongs_to": lambda session: session.belongs_to(SessionManager(MemoryStore())),
     "keeper": lambda session: session.keeper,
     "start_over": lambda session: session.start_over(),
+    "store_now": lambda session: session.store_now(lambda: None),
     "__repr__": repr,
 }
 
