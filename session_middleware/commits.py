@@ -25,6 +25,9 @@ T = TypeVar("T")
 Change: TypeAlias = Callable[[MutableMapping[str, Any]], Any]
 _SignedIn: TypeAlias = tuple[Envelope, Encoded, Token, Any]
 
+_SIGNED_IN_MEANWHILE: Final = (
+    "someone signed in meanwhile, or it got a new secret; what is there now is not for this request"
+)
 _UNCHANGED: Final = Changes({}, {}, frozenset())
 
 
@@ -66,6 +69,8 @@ class Committer:
             result = self._sign_in(state, state.login, change)
         elif state.opens is Opens.SESSION:
             result = self._write(state, late, change)
+        elif state.opens is Opens.SNAPSHOT and not state.gone:
+            raise ConflictError(f"session {_found(state).id}: {_SIGNED_IN_MEANWHILE}")
         else:
             result = change(Values({}, self._codec) if state.gone else state.values)
         return result
@@ -308,7 +313,7 @@ class Committer:
         base = _found(state)
         self._drop_all(state)
         if change is not None and found is not None:
-            raise ConflictError(f"session {base.id}: someone signed in meanwhile; what they have is not for this request")
+            raise ConflictError(f"session {base.id}: {_SIGNED_IN_MEANWHILE}")
         why = "ended" if found is None else "was signed in to"
         level = logging.INFO if asked else logging.DEBUG
         log.log(level, "session %s %s while a request was using it; what the request changed is dropped", base.id, why)

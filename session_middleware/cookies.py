@@ -139,7 +139,7 @@ class CookiePolicy(Frozen):
             name,
             attributes,
             unexpected=prefixed if self.secure == "auto" and not secure else None,
-            place=(name, self.path, self.domain),
+            place=(name, self.path, self.domain, self.partitioned),
             former=tuple([policy.for_scheme(scheme) for policy in self.former]),
         )
 

@@ -34,10 +34,9 @@ def refuse_unsendable(status: str, headers: Headers) -> None:
     if not isinstance(status, str) or not _STATUS.fullmatch(status):
         raise ValueError(f"the status {status!r} cannot be sent: write three digits, a blank and a reason (PEP 3333)")
     for header in headers:
-        try:
-            name, value = header
-        except (TypeError, ValueError):
-            raise ValueError(f"{header!r} cannot be sent: a header is a tuple of name and value (PEP 3333)") from None
+        if not isinstance(header, tuple | list) or len(header) != 2:
+            raise ValueError(f"{header!r} cannot be sent: a header is a tuple of name and value (PEP 3333)")
+        name, value = header
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError(f"the header {name!r} cannot be sent: that is no field name (RFC 9110, 5.1)")
         if name.lower() in _HOP_BY_HOP and not status.startswith("101"):
@@ -49,6 +48,9 @@ def refuse_unsendable(status: str, headers: Headers) -> None:
                 f"the header {name!r} cannot be sent: {found[0]!r} in its value is not Latin-1, or a control character"
                 " (RFC 9110, 5.5); a URL has it percent-encoded"
             )
+    lengths = {value for name, value in headers if name.lower() == "content-length"}
+    if len(lengths) > 1 or not all(length.isascii() and length.isdigit() for length in lengths):
+        raise ValueError("the header 'Content-Length' cannot be sent: it is one number (RFC 9110, 8.6)")
 
 
 def _are_common(status: str, headers: Headers) -> bool:
@@ -58,7 +60,10 @@ def _are_common(status: str, headers: Headers) -> bool:
         text = status + "".join(values)
     except (TypeError, ValueError):
         return False
-    return text.isascii() and text.isprintable() and _COMMON.issuperset(names) and bool(_STATUS.fullmatch(status))
+    if not (text.isascii() and text.isprintable() and _COMMON.issuperset(names) and _STATUS.fullmatch(status)):
+        return False
+    lengths = [value for name, value in headers if name == "Content-Length"]
+    return not lengths or (len(lengths) == 1 and lengths[0].isdigit())
 
 
 def vary_on_cookie(headers: Headers) -> None:

@@ -10,7 +10,7 @@ from session_middleware.carrying import OldSession
 from session_middleware.clock import system_clock
 from session_middleware.codecs import Codec, MsgpackCodec
 from session_middleware.commits import Committer
-from session_middleware.exceptions import ConfigurationError, StoreError, StoreUnusable
+from session_middleware.exceptions import ConfigurationError, SessionError, StoreError, StoreUnusable
 from session_middleware.frozen import Frozen
 from session_middleware.lifetime import Lifetime, touch_interval
 from session_middleware.outage import Outage
@@ -219,7 +219,7 @@ class SessionManager:
                 self._committer.end(state)
             if not failed:
                 self._committer.store(state, late=session.announced)
-        if self.outage.is_on and state.found is not None:
+        if self.outage.is_on and (state.found is not None or state.has_cookie):
             self.outage.answered()
         if session.announced:
             return None
@@ -227,6 +227,13 @@ class SessionManager:
             token, state.to_tell = state.to_tell, None
             return Send(token, self._max_age(state.envelope))
         return Forget() if state.forget else None
+
+    def lost(self, session: Session, error: SessionError) -> None:
+        """Log that what was left to store when a request ended could not be stored."""
+        if isinstance(error, StoreError):
+            self.outage.failed(error)
+        else:
+            log.error("%r: what was left to store when the request ended is lost: %s", session, error)
 
     def is_current(self, session: Session) -> bool:
         """Tell whether the token that the request came with, or was told since, is still the one to keep, as of the last
@@ -287,9 +294,9 @@ class SessionManager:
         A sign-in of the user that is under way ends, too, if it began before (:meth:`Session.login` was called, or
         :meth:`mark_of`), unless *keep* is its id.
         """
-        index = self._index()
+        index, user_id = self._index(), checked_user_id(user_id)
         kept = keep if tokens.well_formed_id(keep) else None
-        self._sessions.leave_mark(self._mark_id(checked_user_id(user_id)), kept)
+        self._sessions.leave_mark(self._mark_id(user_id), kept)
         return self._sessions.end_all(key for key in index.keys_of(user_id) if key != keep)
 
     def revoke_everybody(self) -> int:

@@ -158,7 +158,7 @@ class SessionMiddleware:
             # A function, as on uWSGI: only the object that it returned tells the server that it is a file.
             exchange.wrap_file, environ["wsgi.file_wrapper"] = wrapper, exchange.wrapped_file
         if "HTTP_UPGRADE" in environ:
-            exchange.is_socket = str(environ["HTTP_UPGRADE"]).lower() == "websocket"
+            exchange.is_socket = "websocket" in str(environ["HTTP_UPGRADE"]).lower()
         if self._warn_of_processes and environ.get("wsgi.multiprocess"):
             self._warn_of_processes = False
             log.warning("the store keeps sessions in this process alone, and there are several: requests will miss them")
@@ -464,7 +464,7 @@ class _Exchange(Session):
             self._middleware.manager.commit(self, failed=not self.is_sent or self._is_failed())
         except SessionError as error:
             self._over = True
-            log.error("%r: what was left to store when the request ended is lost: %s", self, error)
+            self._middleware.manager.lost(self, error)
 
     def let_go(self) -> None:
         """Nothing of the request is left to do. Forget the server, which may have a reference to the environ."""
@@ -479,7 +479,7 @@ class _Exchange(Session):
         if self._failure is not None:
             raise anew(self._failure)
         state = self._state
-        if state is not None and (state.acted or state.values.suspect or state.renew is not None):
+        if state is not None and (state.acted or state.values.suspect or state.tells_anyhow):
             # While nothing is stored: the browser would never learn of a new token.
             refuse_unsendable(cast("str", self._status), self._headers)
         try:

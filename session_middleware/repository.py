@@ -47,6 +47,9 @@ _SWEEP_LIMIT = 100
 # So many records are asked for at once: the largest of them together are sent in a few hundredths of a second.
 _BATCH = 100
 
+# What is no session of anybody is no anonymous session either: it is not for those that make room.
+_NO_USER = ""
+
 _NOTHING = Record(b"", 0, None)
 
 
@@ -161,7 +164,7 @@ class Repository:
             _pause(number)
             mark, version = self._mark(key)
             expires_at = math.ceil(self._now()) + _MARKED_FOR
-            record = Record(pack_mark(rules.marked(mark, new_id(), keep, expires_at)), expires_at, None)
+            record = Record(pack_mark(rules.marked(mark, new_id(), keep, expires_at)), expires_at, _NO_USER)
             if self._store.create(key, record) if version is None else self._store.update(key, record, version=version):
                 return
         raise ConflictError("the user is being signed out everywhere by too many requests at once")
@@ -185,7 +188,7 @@ class Repository:
         A session of another library has an id that a straggler with the old cookie would make again.
         """
         if envelope.carried:
-            record = Record(pack_ended(), math.ceil(envelope.signed_in_at + envelope.absolute), None)
+            record = Record(pack_ended(), math.ceil(envelope.signed_in_at + envelope.absolute), _NO_USER)
             try:
                 return self._store.update(key, record, version=version)
             except StoreError as error:

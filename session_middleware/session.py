@@ -5,12 +5,12 @@ from enum import Enum
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from session_middleware.carrying import OldSession
-from session_middleware.exceptions import ConflictError, HeadersAlreadySent, StoreError, anew
+from session_middleware.exceptions import ConfigurationError, ConflictError, HeadersAlreadySent, StoreError, anew
 from session_middleware.lifetime import Duration, seconds
 from session_middleware.record import Encoded, Envelope
 from session_middleware.rules import Opens, renewal_is_due
 from session_middleware.stores.base import Version
-from session_middleware.tokens import Token
+from session_middleware.tokens import Token, well_formed_id
 from session_middleware.values import Values
 
 S = TypeVar("S")
@@ -96,6 +96,11 @@ class State:
     @property
     def is_new(self) -> bool:
         return self.found is None
+
+    @property
+    def tells_anyhow(self) -> bool:
+        """Whether the browser may have to be told of something, though nothing has been changed since the last commit."""
+        return self.renew is not None or self.to_tell is not None
 
     @property
     def resends(self) -> bool:
@@ -307,6 +312,8 @@ class Session(MutableMapping[str, Any]):
         unless *user_id* is 1 to 255 bytes of text, :exc:`HeadersAlreadySent` when the response has started.
         """
         user_id = checked_user_id(user_id)
+        if not isinstance(mark, Default) and mark is not None and not well_formed_id(mark):
+            raise ValueError(f"mark={mark!r}: write what mark_of() returned")
         kept = None if keep is None else _checked_keys(keep)
         state = self._state or self._open()
         self._refuse_if_announced("login()")
@@ -370,8 +377,14 @@ class Session(MutableMapping[str, Any]):
         now = was._replace(
             idle=was.idle if isinstance(idle, Default) else None if idle is None else seconds("idle", idle),
             absolute=was.absolute if isinstance(absolute, Default) else seconds("absolute", absolute),
-            persistent=was.persistent if isinstance(persistent, Default) else bool(persistent),
+            persistent=was.persistent if isinstance(persistent, Default) else persistent,
         )
+        if not isinstance(idle, Default) and now.idle is not None and now.idle > now.absolute:
+            raise ConfigurationError(
+                f"idle={now.idle:g} is longer than absolute={now.absolute:g} (seconds): write idle=None"
+            )
+        if not isinstance(persistent, bool | Default):
+            raise ConfigurationError(f"persistent={persistent!r}: write True or False")
         if now.persistent != was.persistent or (now.persistent and now.absolute != was.absolute):
             self._refuse_if_announced("set_lifetime()")
         self.amend(idle=now.idle, absolute=now.absolute, persistent=now.persistent)
@@ -419,13 +432,17 @@ class Session(MutableMapping[str, Any]):
     def store_now(self, check: Callable[[], object]) -> None:
         """Store what was changed so far, for a framework that handles the errors of it itself.
 
-        *check* is called before, if there is anything to store: it raises if the response cannot be sent. The commit does
-        the rest, and says what the browser must be told. Raise what the commit would raise.
+        *check* is called before, if there is anything to store: it raises if the response cannot be sent. Raise what the
+        commit would raise. A new secret is stored by the commit, just before the cookie leaves: here only its values
+        are encoded.
         """
         state = self._state
         if state is None or not (state.acted or state.values.suspect):
             return
         check()
+        if state.login is not None or state.regenerates:
+            state.values.changes()
+            return
         try:
             self._keeper.store_now(state)
         except (StoreError, ConflictError) as fault:

@@ -1,5 +1,6 @@
 """What every test module shares."""
 
+import gc
 import os
 import sys
 import threading
@@ -64,6 +65,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, backends: Backends) -> s
 def pytest_xdist_auto_num_workers() -> int:
     """Two processes for each processor, for half of the time they wait for a server; but each starts servers of its own."""
     return min(8, 2 * (os.cpu_count() or 1))
+
+
+def pytest_collection_finish() -> None:
+    """The tests themselves, fifteen thousand, are not to be gone through by each collection of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

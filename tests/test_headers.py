@@ -195,6 +195,12 @@ class TestWhatCannotBeSent:
         with pytest.raises(ValueError, match=r"the status .* cannot be sent: write three digits, a blank and a reason"):
             refuse_unsendable(status, [("Content-Type", "text/html")])
 
+    def test_there_is_one_length(self) -> None:
+        """RFC 9110, 8.6: whoever reads the other one takes the next response for a part of this one."""
+        with pytest.raises(ValueError, match="'Content-Length' cannot be sent: it is one number"):
+            refuse_unsendable("200 OK", [("Content-Length", "5"), ("Content-Length", "6")])
+        refuse_unsendable("200 OK", [("Content-Length", "5"), ("Content-Length", "5")])
+
     @pytest.mark.parametrize(
         ("header", "message"),
         [
@@ -210,6 +216,10 @@ class TestWhatCannotBeSent:
             (("ETag", "b\x7f"), "the header 'ETag' cannot be sent"),
             (("Vary", None), "the header 'Vary' cannot be sent: its value is NoneType, not str"),
             (("Content-Length", 5), "the header 'Content-Length' cannot be sent: its value is int, not str"),
+            (("Content-Length", "abc"), "the header 'Content-Length' cannot be sent: it is one number"),
+            (("Content-Length", ""), "the header 'Content-Length' cannot be sent: it is one number"),
+            (("content-length", "-5"), "the header 'Content-Length' cannot be sent: it is one number"),
+            ("ab", "a header is a tuple of name and value"),
             (("Connection", "close"), "the header 'Connection' cannot be sent: it is for the server to set"),
             (("transfer-encoding", "chunked"), "it is for the server to set"),
             (("X-A", "b", "c"), "a header is a tuple of name and value"),

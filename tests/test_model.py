@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from session_middleware import (
+    ConfigurationError,
     ConflictError,
     HeadersAlreadySent,
     Lifetime,
@@ -296,6 +297,10 @@ class Sessions(RuleBasedStateMachine):
         session, request = self.slot(number)
         before = request.facts
         after = before._replace(**lifetimes)
+        if lifetimes.get("idle") and lifetimes["idle"] > after.absolute:
+            with pytest.raises(ConfigurationError):
+                session.set_lifetime(**lifetimes)
+            return
         if after.persistent != before.persistent or (after.persistent and after.absolute != before.absolute):
             if self.refused(request, partial(session.set_lifetime, **lifetimes)):
                 return

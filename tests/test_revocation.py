@@ -1,11 +1,12 @@
 """Ending sessions from elsewhere: one by its id, all of a user, everybody; and sign-ins that are under way meanwhile."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from session_middleware import MemoryStore, Record, Scannable, Session, Store, StoreUnavailable, repository
+from session_middleware import MemoryStore, Record, Scannable, Session, SQLiteStore, Store, StoreUnavailable, repository
 from session_middleware.record import Mark, pack, pack_ended, unpack
 from session_middleware.stores.base import Version
 from session_middleware.testing import FakeClock
@@ -396,6 +397,19 @@ class TestSignInsUnderWay:
 
         assert site.manager.mark_of(USER) is None
         assert site.user(site.follow(site.begin(), login(USER))) == USER
+
+
+def test_a_flood_of_anonymous_sessions_does_not_hide_a_revocation(tmp_path: Path, clock: FakeClock) -> None:
+    """Promise 19: the user's mark is no anonymous session, which would go first."""
+    for store in (MemoryStore(max_entries=50), SQLiteStore(tmp_path / "sessions.sqlite3", max_anonymous=20)):
+        site = Site(store, clock)
+        session = site.manager.open()
+        session.login("alice")
+        site.manager.revoke_all("alice")
+        for number in range(200):
+            site.begin({"n": number})
+        assert site.manager.commit(session) is None
+        assert site.manager.sessions_of("alice") == []
 
 
 class TestEverybody:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from session_middleware import Forget, MemoryStore, Record, Session, Store
+from session_middleware import ConflictError, Forget, MemoryStore, Record, Session, Store
 from session_middleware.record import MOST_CURRENT
 from session_middleware.rules import WINDOW, Opens
 from session_middleware.stores.base import Version
@@ -177,14 +177,14 @@ class TestSnapshot:
         assert fresh.id != token.id
         assert site.data(new) == {"cart": [1]}
 
-    def test_what_is_transacted_there_goes_nowhere(self, site: Site) -> None:
-        """The function sees the snapshot."""
+    def test_nothing_is_transacted_there(self, site: Site) -> None:
+        """Promise 4: it would be lost without a word, and what may be taken once could be taken again."""
         token = site.begin({"cart": [1]})
         new = site.follow(token, login(USER))
         session = site.open(token)
 
-        assert session.transact(dict) == {"cart": [1]}
-        transact(session)
+        with pytest.raises(ConflictError, match="someone signed in meanwhile"):
+            transact(session)
         assert site.manager.commit(session) is None
         assert site.data(new) == {"cart": [1]}
 

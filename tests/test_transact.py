@@ -253,13 +253,14 @@ class TestTransact:
         assert site.data(new) == {"n": 2}
         assert site.manager.commit(session) is None
 
-    def test_from_a_snapshot_it_reads_and_stores_nothing(self, site: Site) -> None:
-        """Promise 18: the secret from before the sign-in shows what was there before, for a moment."""
+    def test_from_a_snapshot_it_raises(self, site: Site) -> None:
+        """Promises 4 and 18: the secret from before the sign-in shows what was there, and gives nothing away twice."""
         token = site.begin({"n": 1})
         new = site.follow(token, login("alice", private=1))
         session = site.open(token)
 
-        assert session.transact(lambda data: data.pop("n")) == 1
+        with pytest.raises(ConflictError, match="someone signed in meanwhile"):
+            session.transact(lambda data: data.pop("n"))
         assert site.manager.commit(session) is None
         assert site.data(new) == {"n": 1, "private": 1}
 

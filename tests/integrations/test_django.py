@@ -527,7 +527,7 @@ class TestFailures:
         GO.set()
 
         assert list(blocks) == [b"two\n"]
-        assert "what was left to store when the request ended is lost" in caplog.text
+        assert "the session could not be loaded or stored" in caplog.text
         store.heal()
 
 
@@ -1086,14 +1086,18 @@ class TestConfiguration:
     def test_under_the_test_runner_the_project_has_another_store(
         self, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Whatever its settings say; what a test sets over them counts."""
+        """Whatever its settings say; another store that a test sets over them counts, and an option beside the store's."""
         monkeypatch.setattr(settings._wrapped, "SESSION_MIDDLEWARE", {"store": store}, raising=False)
         setup_test_environment()
         try:
             assert isinstance(ours.manager().store, MemoryStore)
             assert ours.manager() is ours.manager()
-            with override_settings(SESSION_MIDDLEWARE={"store": store}):
-                assert ours.manager().store is store
+            with override_settings(SESSION_MIDDLEWARE={"store": store, "namespace": "other"}):
+                assert isinstance(ours.manager().store, MemoryStore)
+                assert ours.manager().namespace == "other"
+            another = FaultyStore(MemoryStore())
+            with override_settings(SESSION_MIDDLEWARE={"store": another}):
+                assert ours.manager().store is another
         finally:
             teardown_test_environment()
         assert ours.manager().store is store

@@ -786,6 +786,11 @@ class TestSecrets:
         assert (shown["user"], shown["data"], manager.sessions_of("alice")) == (None, {}, [])
 
 
+def regenerates() -> None:
+    session["a"] = object()
+    session.regenerate()
+
+
 class TestErrors:
     def test_a_failed_request_changes_nothing(self, app: Flask, client: FlaskClient) -> None:
         """Promise 16: with a handler of the application's own, too, but a 404 is no failure."""
@@ -818,7 +823,7 @@ class TestErrors:
             (lambda: session.update(a=object()), None, PayloadError, 500),
             (lambda: session.update(a="x" * 300_000), None, SessionTooLarge, 500),
             (lambda: session.update(a=1), "update", StoreUnavailable, 503),
-            (lambda: session.login("alice"), "update", StoreUnavailable, 503),
+            (regenerates, None, PayloadError, 500),
         ],
     )
     def test_flask_handles_what_keeps_a_session_from_being_stored(
@@ -856,6 +861,27 @@ class TestErrors:
         assert status == 503 or answer.text == "sorry"
         with client.session_transaction() as stored:
             assert dict(stored) == {"b": 1}
+
+    def test_a_sign_in_that_fails_after_the_view_changes_nothing(self, app: Flask, client: FlaskClient) -> None:
+        """Promise 16: the new secret is stored when its cookie leaves, or the browser would be signed out."""
+        serve(app, lambda: session.update(a=1))
+        serve(app, lambda: session.login("alice"), "/sign-in")
+        serve(app, lambda: dict(session), "/show")
+        fails = [True]
+
+        @app.teardown_request
+        def teardown(error: BaseException | None) -> None:
+            if fails and "sign-in" in flask.request.path:
+                raise RuntimeError("on purpose")
+
+        client.get("/")
+
+        with pytest.raises(RuntimeError, match="on purpose"):
+            client.get("/sign-in")
+        fails.clear()
+        assert client.get("/show").json == {"a": 1}
+        manager = app.extensions["session_middleware"].manager
+        assert manager.sessions_of("alice") == []
 
     def test_the_page_of_the_application_is_sent_where_it_says_that_it_is_unavailable(
         self, app: Flask, client: FlaskClient, kept: FaultyStore

@@ -58,11 +58,11 @@ MUTANTS = {
     "mark_is_written_last": Mutant(
         "revoke_all_and_sign_ins",
         SessionManager.revoke_all,
-        """    self._sessions.leave_mark(self._mark_id(checked_user_id(user_id)), kept)
+        """    self._sessions.leave_mark(self._mark_id(user_id), kept)
     return self._sessions.end_all(key for key in index.keys_of(user_id) if key != keep)
 """,
         """    ended = self._sessions.end_all(key for key in index.keys_of(user_id) if key != keep)
-    self._sessions.leave_mark(self._mark_id(checked_user_id(user_id)), kept)
+    self._sessions.leave_mark(self._mark_id(user_id), kept)
     return ended
 """,
         "revoke_all() writes the mark when it has ended what is listed",

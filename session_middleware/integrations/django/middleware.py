@@ -202,7 +202,7 @@ class _OwnSession(RequestSession):
         try:
             self._manager.commit(self.underlying, failed=failed or self._broken)
         except SessionError as error:
-            log.error("%r: what was left to store when the request ended is lost: %s", self, error)
+            self._manager.lost(self.underlying, error)
 
 
 def _is_of_test_client(request: Any) -> bool:

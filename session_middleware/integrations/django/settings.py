@@ -90,7 +90,7 @@ class _Configured:
 
     def setup(self) -> "Setup":
         given, age = getattr(settings, "SESSION_MIDDLEWARE", None), settings.SESSION_COOKIE_AGE
-        testing = is_testing() and given is _of_the_project()
+        testing = is_testing() and _store_of(given) == _store_of(_of_the_project())
         setup, known = self._setup, self._known
         if setup is not None and known[0] is given and known[1:] == (age, testing):
             return setup
@@ -175,6 +175,11 @@ def _of_the_project() -> object:
     while isinstance(below, UserSettingsHolder) and below.default_settings is not global_settings:
         below = below.default_settings
     return getattr(below, "SESSION_MIDDLEWARE", None)
+
+
+def _store_of(given: object) -> object:
+    """Return the store that the settings name; ``None`` if they name none."""
+    return given.get("store") if isinstance(given, Mapping) else None
 
 
 def kinds_of_middleware() -> tuple[bool, bool]:

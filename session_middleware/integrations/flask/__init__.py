@@ -184,8 +184,8 @@ class FlaskSessions(SessionInterface):
     def save_session(self, app: flask.Flask, session: SessionMixin, response: flask.Response) -> None:
         """Store the session, so that Flask handles what goes wrong: ``errorhandler(500)``, ``got_request_exception``.
 
-        What a failed request has changed is not stored, and a stream may go on changing it: that is left to the middleware,
-        which tells the browser in any case.
+        What a failed request has changed is not stored. A stream may go on changing it, and a new cookie is to leave with
+        what it opens: that is stored by the middleware, when the response starts.
         """
         if isinstance(session, _DetachedSession):
             session.commit(response)
@@ -292,7 +292,7 @@ class _DetachedSession(FlaskSession):
         try:
             self._manager.commit(self.underlying, failed=failed)
         except SessionError as error:
-            log.error("%r: what was left to store when the request ended is lost: %s", self, error)
+            self._manager.lost(self.underlying, error)
         finally:
             self.underlying.is_over = True
 

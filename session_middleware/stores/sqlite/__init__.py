@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, Final, Literal, Self
 
+from session_middleware.clock import steady_clock
 from session_middleware.exceptions import ConfigurationError, StoreUnavailable
 from session_middleware.stores.base import Record, Stored, Version
 from session_middleware.stores.forks import around_forks
@@ -151,24 +152,24 @@ class SQLiteStore:
 
         Raise :exc:`StoreUnusable` if that will not work however often it is tried, :exc:`StoreUnavailable` if not now.
         """
-        self._give_back(self._take(time.monotonic()))
+        self._give_back(self._take(steady_clock()))
         self.close()
 
     def __repr__(self) -> str:
         return f"SQLiteStore({os.fspath(self.path)!r})"
 
     def create(self, key: str, record: Record) -> bool:
-        created = self._write(_CREATE, (row_of(key), key, *record, time.time()), time.monotonic()) == 1
+        created = self._write(_CREATE, (row_of(key), key, *record, time.time()), steady_clock()) == 1
         if self._max_anonymous is not None and record.user_id is None and next(self._anonymous) % _COUNT_EVERY == 0:
             self._drop_anonymous(self._max_anonymous)
         return created
 
     def load(self, key: str) -> Stored | None:
-        rows = self._execute(_LOAD, (row_of(key), key, time.time()), time.monotonic())
+        rows = self._execute(_LOAD, (row_of(key), key, time.time()), steady_clock())
         return tuple.__new__(Stored, rows[0]) if rows else None
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:
-        now, started = time.time(), time.monotonic()
+        now, started = time.time(), steady_clock()
         value, expires_at, user_id = record
         if expires_at <= now:
             return self._write(_REMOVE, (row_of(key), key, version, now), started) == 1
@@ -178,10 +179,10 @@ class SQLiteStore:
         return self._write(_UPDATE, parameters, started) == 1
 
     def delete(self, key: str) -> bool:
-        return self._write(_DELETE, (row_of(key), key, time.time()), time.monotonic()) == 1
+        return self._write(_DELETE, (row_of(key), key, time.time()), steady_clock()) == 1
 
     def sweep(self, limit: int) -> int:
-        return self._write(_SWEEP, (time.time(), limit), time.monotonic())
+        return self._write(_SWEEP, (time.time(), limit), steady_clock())
 
     def keys_of(self, user_id: str) -> Iterator[str]:
         return self._list(_KEYS_OF, user_id)
@@ -194,7 +195,7 @@ class SQLiteStore:
         self._connections.close()
 
     def _drop_anonymous(self, most: int) -> None:
-        started = time.monotonic()
+        started = steady_clock()
         try:
             self._write(_INDEX_ANONYMOUS, (), started)
             self._dropped += (dropped := self._write(_DROP_ANONYMOUS, (most,), started))
@@ -209,7 +210,7 @@ class SQLiteStore:
         """Yield the unexpired keys that a statement finds, which is asked for page after page."""
         row, count = -1, _PAGE
         while count == _PAGE:
-            page = self._execute(sql, (time.time(), *parameters, row), time.monotonic())
+            page = self._execute(sql, (time.time(), *parameters, row), steady_clock())
             yield from (key for _, key in page if type(key) is str)
             before, count = row, len(page)
             if page and (row := page[-1][0]) <= before:  # in a damaged file, of which this would never see the end

@@ -15,6 +15,7 @@ from threading import RLock
 from typing import Final
 from weakref import WeakSet
 
+from session_middleware.clock import steady_clock
 from session_middleware.exceptions import SessionError, StoreUnavailable, StoreUnusable
 from session_middleware.stores.forks import around_forks
 from session_middleware.stores.sqlite.files import PAGE_SIZE, DatabaseFiles, Identity
@@ -184,7 +185,7 @@ class Connections:
 
     def left(self, started: float) -> float:
         """Return how many seconds of the timeout are left, 0 if none are."""
-        return max(0.0, started + self.timeout - time.monotonic())
+        return max(0.0, started + self.timeout - steady_clock())
 
     def unavailable(self, reason: object) -> StoreUnavailable:
         return StoreUnavailable(f"{self._path}: {_said(reason)}")
@@ -205,9 +206,9 @@ class Connections:
         which locks it holds, and the child would inherit the note, but not the locks.
         """
         self._gate.acquire()
-        deadline = time.monotonic() + 2 * self.timeout
+        deadline = steady_clock() + 2 * self.timeout
         self.close()
-        while self.known and time.monotonic() < deadline:
+        while self.known and steady_clock() < deadline:
             time.sleep(0.0005)
             self.close()
         if self.known:
@@ -247,7 +248,7 @@ class Connections:
             connection.files = self._files.identity()
             if connection.files[0] != found:
                 raise self.unavailable("the file was deleted or replaced while it was being opened")
-            connection.look_at = time.monotonic() + _LOOK_EVERY
+            connection.look_at = steady_clock() + _LOOK_EVERY
         except BaseException:
             connection.close()
             raise
