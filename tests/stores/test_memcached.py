@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from session_middleware import ConfigurationError, Record, SessionManager, StoreUnavailable
+from session_middleware import ConfigurationError, Record, SessionManager, StoreUnavailable, StoreUnusable
 from session_middleware.stores.base import Stored
 from session_middleware.stores.memcached import MemcachedStore
 from session_middleware.testing import StoreContract, a_key, a_record, created, loaded, race
@@ -412,9 +412,11 @@ def test_a_memcached_that_numbers_no_states_is_refused() -> None:
     """Promise 15: with ``-C`` no session could be changed; that is said, and not found out bit by bit."""
     with Memcached("-C") as server:
         store = open_at(server)
+        with pytest.raises(StoreUnusable, match="-C"):
+            store.open()
         key = a_key()
         store.create(key, a_record())
-        with pytest.raises(ConfigurationError, match="-C"):
+        with pytest.raises(StoreUnusable, match="-C"):
             store.load(key)
         store.close()
 

@@ -67,6 +67,20 @@ def test_several_hosts_of_a_database_are_all_known() -> None:
     assert (url.query["host"], url.query["sslmode"]) == (("one:1", "two"), "disable")
 
 
+def test_several_hosts_need_no_user() -> None:
+    """libpq takes that of the process."""
+    store: Any = open_store("postgresql://one:1,two:2/name")
+
+    assert store._database._engine.url.query["host"] == ("one:1", "two:2")
+
+
+@pytest.mark.parametrize("url", ["postgresql://user@one:5432,two:x/name", "postgresql://one:p1,two:p2"])
+def test_hosts_that_cannot_be_read_are_a_configuration_error(url: str) -> None:
+    """Promise 15: before any request."""
+    with pytest.raises(ConfigurationError, match="the URL of the database cannot be read"):
+        open_store(url)
+
+
 def test_four_slashes_are_an_absolute_path(tmp_path: Path) -> None:
     """As in the URLs of SQLAlchemy."""
     store = open_store(f"sqlite:///{tmp_path}/sessions.sqlite3")

@@ -365,6 +365,9 @@ def test_a_file_without_a_write_ahead_log_gets_it_back(sqlite: SQLiteStore, path
 
     assert loaded(sqlite, key).value == b"value"
     assert setting(sqlite, "journal_mode") == "wal"
+    for connection in sqlite._connections.known:
+        connection.look_at = 0.0
+    assert loaded(sqlite, key).value == b"value"  # the files of the log are known for what they are
 
 
 def test_a_file_that_others_use_without_a_write_ahead_log_is_used(sqlite: SQLiteStore, raw: sqlite3.Connection) -> None:

@@ -9,7 +9,7 @@ from struct import Struct
 from typing import Final, Self, cast
 from urllib.parse import unquote
 
-from session_middleware.exceptions import ConfigurationError
+from session_middleware.exceptions import ConfigurationError, StoreUnusable
 from session_middleware.stores.base import Record, Stored, Version
 from session_middleware.stores.memcached.servers import Connection, Servers, is_plain
 from session_middleware.stores.room import checked_bound
@@ -31,6 +31,9 @@ _LONGEST_TIME: Final = 30 * 86400
 _LAST_DATE: Final = 2**31 - 1
 
 _TRIES: Final = 10
+
+# The id of no session.
+_PROBE: Final = "-" * _KEY
 
 
 @dataclass(slots=True, unsafe_hash=True)
@@ -137,7 +140,7 @@ class MemcachedStore:
             if _expires_at(found) <= time.time():
                 return None
             if cas == b"0":
-                raise ConfigurationError("memcached runs with -C; start it without: there sessions could not be changed")
+                raise StoreUnusable("memcached runs with -C; start it without: there sessions could not be changed")
             version = _Version(cas, found[: _HEAD.size], max(newest, connection.since))
             return Stored(found[_HEAD.size :], version)
 
@@ -184,8 +187,10 @@ class MemcachedStore:
         return self._run(key, attempt)
 
     def open(self) -> None:
-        """Ask for a record, and keep no connection open."""
-        self.load("-" * 12)
+        """Write a record, read it and remove it, and keep no connection open."""
+        self.create(_PROBE, Record(b"", math.ceil(time.time()) + _SLACK, None))
+        self.load(_PROBE)
+        self.delete(_PROBE)
         self.close()
 
     def __repr__(self) -> str:
@@ -203,7 +208,7 @@ class MemcachedStore:
     def _packed(self, record: Record) -> tuple[bytes, int]:
         """Return the item, with a nonce of its own, and when memcached may drop it, in memcached's words."""
         if len(record.value) > self._max_bytes:
-            raise ConfigurationError(
+            raise StoreUnusable(
                 f"a record of {len(record.value):,} bytes does not fit into an item of {self._max_item_size:,}: lower"
                 " max_bytes of the middleware, or raise max_item_size of the store and memcached's -I"
             )

@@ -32,13 +32,16 @@ _SHARING_POOLS: Final = (StaticPool, SingletonThreadPool, AssertionPool)
 _MISREAD: Final = ("ssl_verify_identity", "ssl_verify_cert", "ssl")
 
 
+_UNREADABLE: Final = "the URL of the database cannot be read: write postgresql://user@host/database"
+
+
 def url_of(text: str | URL) -> URL:
     """Return the URL, with the driver that an engine of our own has; refuse others."""
     try:
         url = make_url(_hosts_apart(text) if isinstance(text, str) else text)
     except (ArgumentError, ValueError):
         # Their text may quote the password.
-        raise ConfigurationError("the URL of the database cannot be read: write postgresql://user@host/database") from None
+        raise ConfigurationError(_UNREADABLE) from None
     driver = _DRIVERS.get(url.drivername)
     if driver is None:
         raise ConfigurationError(f"{url.drivername}: is not known; known are {_KNOWN}; for other drivers pass an engine")
@@ -56,7 +59,7 @@ def _hosts_apart(text: str) -> str:
     if not parts.scheme.startswith("postgres"):
         raise ConfigurationError(f"{parts.scheme}: takes one host; for several put a proxy in front of them")
     query = urlencode([*parse_qsl(parts.query, keep_blank_values=True), *[("host", host) for host in hosts.split(",")]])
-    return parts._replace(netloc=credentials + at, query=query).geturl()
+    return f"{parts.scheme}://{credentials}{at}{parts.path}?{query}"
 
 
 def without_options(url: URL, names: Collection[str]) -> tuple[URL, dict[str, str]]:
@@ -86,6 +89,8 @@ def own_engine(url: URL, budget: Budget) -> Engine:
             hide_parameters=True,
             **special,
         )
+    except (ArgumentError, ValueError):
+        raise ConfigurationError(_UNREADABLE) from None
     except ModuleNotFoundError as error:
         extra = "postgresql" if url.drivername == _PSYCOPG else "mariadb"
         raise ConfigurationError(

@@ -260,6 +260,7 @@ class Connections:
             # A copy, or who has opened the file with other settings, may have left it without a write-ahead log.
             with suppress(sqlite3.OperationalError):  # others are using it just now; it works without
                 self._use_log(connection)
+                connection.execute(_STATE)  # a first look makes the companions of the log, which are known from now on
         else:
             connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
             self._use_log(connection)
