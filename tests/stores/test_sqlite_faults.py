@@ -18,7 +18,7 @@ import pytest
 from session_middleware import Record, SQLiteStore, StoreUnavailable
 from session_middleware.clock import steady_clock
 from session_middleware.stores.base import Stored
-from session_middleware.stores.sqlite import _PAGE, _UPDATE_UNINDEXED, connections
+from session_middleware.stores.sqlite import _PAGE, _UPDATE_UNINDEXED
 from session_middleware.stores.sqlite.connections import Connection, Cursor
 from session_middleware.testing import a_key, a_record, created, filled, loaded, race
 from tests.stopwatch import Stopwatch
@@ -692,7 +692,7 @@ def test_it_looks_every_second(sqlite: SQLiteStore, path: Path, monkeypatch: pyt
     created(sqlite, a_key())
     disappear(path, "", "-wal", "-shm")
     sqlite.load(a_key())  # not yet
-    monkeypatch.setattr(connections, "steady_clock", lambda: steady_clock() + 1)
+    monkeypatch.setattr("session_middleware.stores.sqlite.steady_clock", lambda: steady_clock() + 1)
 
     with pytest.raises(StoreUnavailable, match="deleted or replaced"):
         sqlite.load(a_key())

@@ -143,7 +143,7 @@ def test_the_default_store_is_named_by_its_path(
     monkeypatch.chdir(tmp_path)
     SessionMiddleware(a_site)
 
-    assert caplog.messages == [f"sessions are kept by SQLiteStore('{os.path.realpath(tmp_path)}/sessions.sqlite3')"]
+    assert caplog.messages[-1] == f"sessions are kept by SQLiteStore('{os.path.realpath(tmp_path)}/sessions.sqlite3')"
     assert [file.name for file in tmp_path.iterdir()] == ["sessions.sqlite3"]
 
 
