@@ -41,7 +41,7 @@ _REMOVE: Final = "DELETE FROM sessions WHERE id = ? AND key = ? AND version = ? 
 _DELETE: Final = "DELETE FROM sessions WHERE id = ? AND key = ? AND expires_at > ?"
 _SWEEP: Final = """DELETE FROM sessions
     WHERE id IN (SELECT id FROM sessions WHERE sweep_at <= ? ORDER BY sweep_at LIMIT ?)"""
-# Those that end first were used longest ago.
+# First those that would end first, by an index that a mere use leaves alone.
 _INDEX_ANONYMOUS: Final = "CREATE INDEX IF NOT EXISTS sessions_anonymous ON sessions (sweep_at) WHERE user_id IS NULL"
 _DROP_ANONYMOUS: Final = """DELETE FROM sessions
     WHERE id IN (SELECT id FROM sessions WHERE user_id IS NULL ORDER BY sweep_at LIMIT
@@ -78,7 +78,7 @@ class SQLiteStore:
     is deleted, moved or replaced while it is open, this is noticed within a second of use. It must belong to the user who
     runs the process and be closed to all others, its companions too, unless *shared*. Connections that nobody has needed
     for a minute are closed; *max_idle*: no more than that many stay open unused. *max_anonymous*: of the sessions of no
-    user about that many are kept, and the log says so when others are dropped, those first that were used longest ago.
+    user about that many are kept, and the log says so when others are dropped, first those that would end first.
     """
 
     _warned = False
