@@ -248,14 +248,14 @@ def test_a_failed_network_costs_the_budget_once_and_others_nothing(place: Place,
                 "others": len(others),
                 "others p95": round(percentile(others, 0.95), 4),
                 "right again": round(again, 3),
-                "machine": round(watch.late(began, healed), 3),
+                "machine": round(watch.late(began, healed + again), 3),
             }
             print(place.kind, name, figures)  # noqa: T201 - for those who ask with -s
 
             # Of all of them, although the breaker lets so few wait that the 99th percentile would always be near 0.
             assert figures["slowest"] <= 1.1 * BUDGET + figures["machine"], (name, figures)
             assert figures["others p95"] <= 2 * normal + 0.02, (name, figures)
-            assert figures["right again"] <= 1, (name, figures)
+            assert figures["right again"] <= 1 + figures["machine"], (name, figures)
             # Followers fail at once: most of the time nobody waits.
             assert len(others) > THREADS * 2, (name, figures)
 
