@@ -25,9 +25,7 @@ T = TypeVar("T")
 Change: TypeAlias = Callable[[MutableMapping[str, Any]], Any]
 _SignedIn: TypeAlias = tuple[Envelope, Encoded, Token, Any]
 
-_SIGNED_IN_MEANWHILE: Final = (
-    "someone signed in meanwhile, or it got a new secret; what is there now is not for this request"
-)
+_SIGNED_IN_MEANWHILE: Final = "someone signed in meanwhile; what they have is not for this request"
 _UNCHANGED: Final = Changes({}, {}, frozenset())
 
 
@@ -69,7 +67,8 @@ class Committer:
             result = self._sign_in(state, state.login, change)
         elif state.opens is Opens.SESSION:
             result = self._write(state, late, change)
-        elif state.opens is Opens.SNAPSHOT and not state.gone:
+        elif state.opens is Opens.SNAPSHOT and not state.gone and _found(state).envelope.snapshot:
+            # What is there to be taken once could be taken again and again.
             raise ConflictError(f"session {_found(state).id}: {_SIGNED_IN_MEANWHILE}")
         else:
             result = change(Values({}, self._codec) if state.gone else state.values)

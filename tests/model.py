@@ -217,7 +217,7 @@ class World:
             self._sign_in(request, fresh, note, change)
         elif request.opens is Opens.SESSION:
             self._replace(request, request.view.changes(), fresh, change)
-        elif request.opens is Opens.SNAPSHOT and not request.gone:
+        elif request.opens is Opens.SNAPSHOT and not request.gone and request.view.base:
             raise Conflict
         else:
             change(View({}) if request.gone else request.view)

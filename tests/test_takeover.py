@@ -830,7 +830,7 @@ def write(key: str) -> Deed:
 
 def count(world: World, session: Session) -> None:
     look(world, session)
-    with suppress(ConflictError):  # the old cookie may have been replaced
+    with suppress(ConflictError):  # someone may have signed in
         increment(session)
 
 

@@ -345,9 +345,11 @@ def test_every_step_of_the_lesson_can_be_seen(lab: Gunicorn) -> None:
     browser = Browser(over_http(lab.url))
     answer = browser.submit("/sign-in", "/sign-in", user="alice", password="looking-glass")
     assert answer.status == 303
-    drawn = browser.get("/").text
+    steps = {f'text-anchor="middle">{number}</text>' for number in range(1, 7)}
+    # What a response did is noted when it has been sent.
+    pages = (browser.get("/").text for _ in range(3))
 
-    assert {f'text-anchor="middle">{number}</text>' in drawn for number in range(1, 7)} == {True}
+    assert any(all(step in page for step in steps) for page in pages)
 
 
 def test_no_secret_is_in_the_files_or_the_log_of_the_lab(lab: Gunicorn) -> None:

@@ -244,7 +244,7 @@ def test_a_stream_whose_client_has_gone_away_is_closed(server: WSGIServer) -> No
             data += connection.recv(1024)
 
     token = data.partition(b"session=")[2].partition(b";")[0].decode()
-    assert eventually(closed.exists)
+    assert eventually(lambda: closed.exists() and closed.read_text())
     assert int(closed.read_text()) < MOST_BLOCKS
     assert eventually(lambda: data_of(server, token) == {"early": "yes", "late": "yes"})
 
