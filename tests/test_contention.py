@@ -1,7 +1,6 @@
 """Many requests that write to one session at once: no change is lost, no count is wrong, nobody waits for long."""
 
 import multiprocessing
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
@@ -15,7 +14,7 @@ from session_middleware import Send, Session, SessionManager, Store, open_store
 from session_middleware.stores.base import Record, Sweepable, Version
 from session_middleware.tokens import new_id
 from tests.backends.running import LATER, SWEPT, Backends, a_store, sizes
-from tests.servers.direct import Act, Handler, Racers, Site, racers
+from tests.servers.direct import Act, Handler, Racers, Site, racers, regenerate, saw, transact, write
 
 # Thousands of requests: measuring what they cover would take most of the time, and other tests cover as much.
 pytestmark = pytest.mark.unmeasured
@@ -43,29 +42,6 @@ def three() -> Iterator[Racers]:
 def counts(normal: int, full: int) -> list[Any]:
     """Return the parameters of a test that runs *normal* rounds, and *full* in the soak."""
     return [pytest.param(normal, id=str(normal)), pytest.param(full, id=f"{full:,}", marks=soak)]
-
-
-def saw(session: Session) -> list[bytes]:
-    return [b"saw it" if "secret" in session else b"saw nothing"]
-
-
-def write(session: Session) -> Iterable[bytes]:
-    seen = saw(session)
-    session[secrets.token_hex(4)] = 1
-    return seen
-
-
-def regenerate(session: Session) -> Iterable[bytes]:
-    seen = saw(session)
-    session["regenerated"] = 1
-    session.regenerate()
-    return seen
-
-
-def transact(session: Session) -> Iterable[bytes]:
-    seen = saw(session)
-    session.transact(lambda data: data.update(count=data.get("count", 0) + 1))
-    return seen
 
 
 class CountingStore:

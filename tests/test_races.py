@@ -1,6 +1,5 @@
 """Requests on one session in real threads, thousands of times: nothing comes back, nothing is lost, nothing is refused."""
 
-import secrets
 import sys
 import threading
 import time
@@ -15,7 +14,7 @@ import pytest
 from session_middleware import Session, Store
 from session_middleware.stores.base import Record, Version
 from tests.backends.running import LATER, Backends, a_store, sizes
-from tests.servers.direct import Answer, Handler, Racers, Site, racers
+from tests.servers.direct import Answer, Handler, Racers, Site, racers, regenerate, saw, transact, write
 
 # Thousands of requests: measuring what they cover would take most of the time, and other tests cover as much.
 pytestmark = pytest.mark.unmeasured
@@ -40,29 +39,6 @@ def site(store: Store) -> Site:
 def three() -> Iterator[Racers]:
     with racers(3) as crew:
         yield crew
-
-
-def saw(session: Session) -> list[bytes]:
-    return [b"saw it" if "secret" in session else b"saw nothing"]
-
-
-def write(session: Session) -> Iterable[bytes]:
-    seen = saw(session)
-    session[secrets.token_hex(4)] = 1
-    return seen
-
-
-def regenerate(session: Session) -> Iterable[bytes]:
-    seen = saw(session)
-    session["regenerated"] = 1
-    session.regenerate()
-    return seen
-
-
-def transact(session: Session) -> Iterable[bytes]:
-    seen = saw(session)
-    session.transact(lambda data: data.update(count=data.get("count", 0) + 1))
-    return seen
 
 
 def write_late(session: Session) -> Iterable[bytes]:

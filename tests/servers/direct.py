@@ -1,5 +1,6 @@
 """Calls the middleware in this process: for races and floods, where the cost of a server would hide what is looked for."""
 
+import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -144,3 +145,29 @@ def racers(count: int) -> Iterator[Racers]:
     finally:
         crew.stop()
         sys.setswitchinterval(interval)
+
+
+# What requests do that say whether they had the session
+
+
+def saw(session: Session) -> list[bytes]:
+    return [b"saw it" if "secret" in session else b"saw nothing"]
+
+
+def write(session: Session) -> Iterable[bytes]:
+    seen = saw(session)
+    session[secrets.token_hex(4)] = 1
+    return seen
+
+
+def regenerate(session: Session) -> Iterable[bytes]:
+    seen = saw(session)
+    session["regenerated"] = 1
+    session.regenerate()
+    return seen
+
+
+def transact(session: Session) -> Iterable[bytes]:
+    seen = saw(session)
+    session.transact(lambda data: data.update(count=data.get("count", 0) + 1))
+    return seen
