@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest --quiet --dist worksteal
 # Whoever has asked for no bytecode would have all of it compiled anew by every process that a test starts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test others soak check bench instructions screenshots clean
+.PHONY: help demo test others soak check docs bench instructions screenshots clean
 
 help:
 	@echo "make demo   serve the session lab on http://127.0.0.1:8000 (on another store: make demo STORE=redis://...)"
@@ -18,6 +18,7 @@ help:
 	@echo "make others run Django's own tests, and those of others, over our sessions (3 minutes; one of them: SUITE=otp)"
 	@echo "make soak   run the long tests (15 minutes on two processors)"
 	@echo "make check  check types and style only"
+	@echo "make docs   make the book, in build/docs; what is wrong in it is an error"
 	@echo "make bench  measure the speed against an application without sessions and stores used by hand"
 	@echo "make instructions  count the instructions of a request and compare them with the kept counts; it needs Valgrind"
 	@echo "make screenshots  make the pictures in docs/ anew; it needs Chromium"
@@ -61,6 +62,10 @@ soak: $(READY)
 	@echo "Testing at length ..."
 	@$(PYTEST) -n auto -m "soak and not timed"
 	@$(PYTEST) -n 3 -m "soak and timed"
+
+docs: $(READY)
+	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
+	@echo "The book is in build/docs/index.html."
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks
