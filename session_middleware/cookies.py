@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Final, Literal
 
-from session_middleware.carrying import CarryOver, OldSession
+from session_middleware.carry_over import CarryOver, OldSession
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.frozen import Frozen
 from session_middleware.tokens import FORM, LENGTH, FormerToken, Token, well_formed

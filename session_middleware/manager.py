@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from session_middleware import rules, tokens
-from session_middleware.carrying import OldSession
+from session_middleware.carry_over import OldSession
 from session_middleware.clock import system_clock
 from session_middleware.codecs import Codec, MsgpackCodec
 from session_middleware.commits import Committer

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
-from session_middleware.carrying import CarryOver
+from session_middleware.carry_over import CarryOver
 from session_middleware.clock import system_clock
 from session_middleware.codecs import Codec
 from session_middleware.config import options

@@ -28,8 +28,8 @@ from zlib import crc32
 
 from msgpack import unpackb
 
+from session_middleware.codecs.packers import Packers
 from session_middleware.frozen import Frozen
-from session_middleware.packing import Packers
 from session_middleware.tokens import well_formed_id
 
 MOST_CURRENT: Final = 4

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from enum import Enum
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from session_middleware.carrying import OldSession
+from session_middleware.carry_over import OldSession
 from session_middleware.exceptions import ConfigurationError, ConflictError, HeadersAlreadySent, StoreError, anew
 from session_middleware.lifetime import Duration, seconds
 from session_middleware.record import Encoded, Envelope

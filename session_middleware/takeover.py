@@ -9,7 +9,7 @@ Where a session times out here and is still there, because its removal failed, i
 
 import logging
 
-from session_middleware.carrying import Carried, OldSession
+from session_middleware.carry_over import Carried, OldSession
 from session_middleware.codecs import Codec
 from session_middleware.exceptions import PayloadError, SessionTooLarge
 from session_middleware.record import Ended, Envelope

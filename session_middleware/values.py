@@ -12,9 +12,9 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from session_middleware.codecs import Codec
+from session_middleware.codecs.refusals import step
 from session_middleware.exceptions import PayloadError
 from session_middleware.record import Encoded
-from session_middleware.refusals import step
 
 log = logging.getLogger("session_middleware")
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from webtest import TestApp
 
 from session_middleware import ConfigurationError, CookiePolicy, MemoryStore, SessionMiddleware, get_session
-from session_middleware.carrying import Carried
+from session_middleware.carry_over import Carried
 from session_middleware.cookies import SessionCookie, reader
 from session_middleware.testing import FakeClock, FaultyStore
 from session_middleware.tokens import Token

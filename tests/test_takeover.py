@@ -30,7 +30,7 @@ from session_middleware import (
     get_session,
     takeover,
 )
-from session_middleware.carrying import Carried
+from session_middleware.carry_over import Carried
 from session_middleware.testing import FakeClock, FaultyStore, race
 from session_middleware.tokens import Token
 from tests.apps import Gateway, list_app, visit

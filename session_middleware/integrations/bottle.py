@@ -13,7 +13,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("Bottle is not installed: pip install 'session-middleware[bottle]'", name="bottle") from error
 
-from session_middleware.carrying import CarryOver
+from session_middleware.carry_over import CarryOver
 from session_middleware.clock import system_clock
 from session_middleware.codecs import Codec
 from session_middleware.cookies import CookiePolicy

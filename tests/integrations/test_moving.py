@@ -53,7 +53,7 @@ from session_middleware import (
     StoreUnavailable,
     get_session,
 )
-from session_middleware.carrying import Carried
+from session_middleware.carry_over import Carried
 from session_middleware.integrations.flask import Sessions
 from session_middleware.integrations.moving import (
     CachelibPlace,

@@ -13,7 +13,7 @@ from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessio
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from session_middleware.carrying import CarryOver
+from session_middleware.carry_over import CarryOver
 from session_middleware.cookies import CookiePolicy, SessionCookie
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.lifetime import Lifetime

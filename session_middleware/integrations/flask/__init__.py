@@ -21,7 +21,7 @@ from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.datastructures import Headers
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from session_middleware.carrying import CarryOver
+from session_middleware.carry_over import CarryOver
 from session_middleware.clock import system_clock
 from session_middleware.codecs import Codec
 from session_middleware.cookies import CookiePolicy, SessionCookie

@@ -18,7 +18,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
-from session_middleware.carrying import Carried
+from session_middleware.carry_over import Carried
 from session_middleware.exceptions import PayloadError
 from session_middleware.integrations.moving import plain_pickle
 from session_middleware.integrations.moving.formats import (

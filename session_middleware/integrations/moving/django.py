@@ -19,7 +19,7 @@ from functools import partial
 from hashlib import md5
 from typing import Any, Final
 
-from session_middleware.carrying import Carried
+from session_middleware.carry_over import Carried
 from session_middleware.exceptions import ConfigurationError, PayloadError, StoreUnavailable
 from session_middleware.integrations.moving import plain_pickle
 from session_middleware.integrations.moving.formats import Pickles, from_json, inflated, mapping, unsigned_by_django

@@ -17,7 +17,7 @@ from datetime import date, timedelta
 from hashlib import new as new_hash
 from typing import Final
 
-from session_middleware.carrying import Carried
+from session_middleware.carry_over import Carried
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.integrations.moving.formats import Pickles, mapping, unsigned_by_flask_session
 from session_middleware.integrations.moving.places import FilePlace, Place, RedisPlace, TablePlace

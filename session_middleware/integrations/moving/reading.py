@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
-from session_middleware.carrying import Carried
+from session_middleware.carry_over import Carried
 from session_middleware.clock import system_clock
 from session_middleware.cookies import CookiePolicy, SessionCookie
 from session_middleware.exceptions import ConfigurationError
@@ -96,7 +96,7 @@ class _Watch:
 
 
 class Reader(ABC):
-    """Finds one library's sessions by its cookie: a :class:`~session_middleware.carrying.CarryOver`.
+    """Finds one library's sessions by its cookie: a :class:`~session_middleware.carry_over.CarryOver`.
 
     *form* is a regular expression for the value of the cookie; *user_key* is where the data say who has signed in. From
     *carry_over_until* on (a date, by UTC, or a ``datetime`` with a zone) it finds none any more. *look_at* names the options

@@ -1,14 +1,5 @@
-"""A value to bytes and back, exactly. Bytes from a store are data: nothing in them is ever run.
+"""MsgpackCodec: MessagePack, with extension types for what it lacks."""
 
-One rule for subclasses: a value whose type is a subclass of a supported one is kept as that supported type (Markup and
-StrEnum as str, IntEnum as int, OrderedDict and defaultdict as dict, a named tuple as tuple), a bytearray or memoryview as
-bytes, and an object with the methods of ``str`` (Django's and Babel's lazy strings) as the text it stands for.
-
-Whatever decodes can be encoded again, so a hostile record cannot make a later request fail.
-"""
-
-import json
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -16,40 +7,24 @@ from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from uuid import UUID
 
 from msgpack import ExtType, packb, unpackb
 
+from session_middleware.codecs.json import KEPT_AS_JSON
+from session_middleware.codecs.packers import Packers
+from session_middleware.codecs.refusals import REFUSALS, explained
+from session_middleware.codecs.subclasses import plain_of
 from session_middleware.exceptions import PayloadError
-from session_middleware.packing import Packers
-from session_middleware.refusals import REFUSALS, NotKept, explained
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
 C = TypeVar("C", bound=Collection[Any])
 
-_LONGEST_MESSAGE = 200
-
 # What an error says that can be written instead.
-_KEPT_AS_JSON = "None, bool, int, float, str, list, dict"
-_KEPT = f"{_KEPT_AS_JSON}, bytes, tuple, set, frozenset, datetime, date, time, timedelta, Decimal, UUID"
-
-
-class Codec(Protocol):
-    """How a value of the session becomes bytes. A codec keeps no state and may be used by any number of threads."""
-
-    def encode(self, value: Any) -> bytes:
-        """Return *value* as bytes; the same value always gives the same bytes.
-
-        Raise :exc:`PayloadError`, its path beginning at *value*, for one that :meth:`decode` would not give back as it is.
-        """
-        ...
-
-    def decode(self, encoded: bytes) -> Any:
-        """Return the value, built anew; raise :exc:`PayloadError`, and nothing else, for bytes that hold none."""
-        ...
+_KEPT = f"{KEPT_AS_JSON}, bytes, tuple, set, frozenset, datetime, date, time, timedelta, Decimal, UUID"
 
 
 class MsgpackCodec:
@@ -78,25 +53,6 @@ class MsgpackCodec:
         # The bytes choose which constructors run, and with what: any of them may raise anything, and quote the data in it.
         except Exception as error:
             raise PayloadError(f"no MessagePack ({type(error).__name__})") from error
-
-
-class JSONCodec:
-    """JSON, for those who want to read their store by eye.
-
-    It keeps None, bool, int, finite float, str, list and dict with str keys, their subclasses as the plain type, and refuses
-    every other type instead of changing it.
-    """
-
-    def encode(self, value: Any) -> bytes:
-        return explained(_to_json, value, _KEPT_AS_JSON)
-
-    def decode(self, encoded: bytes) -> Any:
-        try:
-            value = json.loads(encoded.decode(), parse_constant=_no_constant, parse_float=_finite)
-            _to_json(value)  # a lone surrogate in an escape, or too deep a nesting, could never be written again
-        except (ValueError, RecursionError) as error:
-            raise PayloadError(f"no JSON: {error}") from error
-        return value
 
 
 # MessagePack: how the types that it lacks are written. A tuple is an array that starts with a mark, so that the library's
@@ -267,61 +223,12 @@ _READERS: dict[int, Callable[[bytes], Any]] = {
 }
 
 
-# The types of dates are bound, here and above: freezegun puts others in place of the names of this module.
-
-
-def _plain_datetime(kind: type[datetime], value: datetime) -> datetime:
-    return kind.combine(kind.date(value), kind.timetz(value))
-
-
-def _plain_date(kind: type[date], value: date) -> date:
-    return kind.fromordinal(kind.toordinal(value))
-
-
-# The rule for subclasses: the first supported type that a value is an instance of, and the way to that exact type.
-# The base does the conversion wherever it can: a str or int subclass has no say in it, a container is asked for its items.
-_PLAIN: dict[type, Callable[[Any], Any]] = {
-    str: str.__str__,
-    int: int.__int__,
-    float: float.__float__,
-    bytes: bytes.__bytes__,
-    dict: dict,
-    list: list,
-    tuple: tuple,
-    set: set,
-    frozenset: frozenset,
-    datetime: partial(_plain_datetime, datetime),
-    date: partial(_plain_date, date),
-    time: lambda value: time(
-        value.hour, value.minute, value.second, value.microsecond, tzinfo=value.tzinfo, fold=value.fold
-    ),
-    timedelta: lambda value: timedelta(value.days, value.seconds, value.microseconds),
-    Decimal: Decimal,
-    UUID: lambda value: UUID(int=value.int),
-}
-
-
 class _Hashable(TypeError):
     """A subclass of list, dict or set that has a hash may stand where the plain type cannot: as a key or a member."""
 
 
-def _plain(value: object) -> Any:
-    """Return *value* as the supported type that it is a subclass of; raise ``TypeError`` if there is none."""
-    kind = type(value)
-    try:
-        for base in kind.__mro__:
-            if base in _PLAIN:
-                return _PLAIN[base](value)
-        if hasattr(value, "casefold") and not isinstance(value, type) and isinstance(value.casefold(), str):
-            return str.__str__(str(value))
-    # What runs here is the application's own: a lazy string may find no translation, a proxy nothing to stand for.
-    except Exception as error:
-        raise TypeError(f"{kind.__qualname__}, which failed: {error}"[:_LONGEST_MESSAGE]) from error
-    raise NotKept(kind.__qualname__)
-
-
 def _plain_for_sure(value: object) -> Any:
-    plain = _plain(value)
+    plain = plain_of(value)
     if type(plain).__hash__ is None and type(value).__hash__ is not None:
         raise _Hashable(type(value).__qualname__)
     return plain
@@ -370,7 +277,7 @@ def _unpack(payload: bytes, read: Callable[[int, bytes], object]) -> Any:
     return unpackb(payload, strict_map_key=False, list_hook=_sequence, ext_hook=read)
 
 
-_pack, _pack_hashables, _read = _packer(_plain_for_sure), _packer(_plain), _reader()
+_pack, _pack_hashables, _read = _packer(_plain_for_sure), _packer(plain_of), _reader()
 
 
 def _readable(payload: bytes, before: int) -> bytes:
@@ -391,47 +298,3 @@ def _packed(value: object) -> bytes:
         payload = _pack_hashables(value)
         _unpack(payload, _read)
     return payload if len(payload) <= _SHORT else _readable(payload, before)
-
-
-# JSON. The bound on depth is one that holds however deep the application's own calls are.
-
-_DEEPEST_JSON = 100
-
-
-def _json_value(value: object, depth: int = 0) -> Any:
-    if depth > _DEEPEST_JSON:
-        raise ValueError(f"nested more than {_DEEPEST_JSON} deep")
-    kind = type(value)
-    if value is None or kind in (bool, str, int, float):
-        return value
-    if kind is list:
-        return [_json_value(item, depth + 1) for item in cast("list[Any]", value)]
-    if kind is dict:
-        return {_json_key(key): _json_value(item, depth + 1) for key, item in cast("dict[Any, Any]", value).items()}
-    plain = _plain(value)
-    if type(plain) not in (str, int, float, list, dict) or type(plain) is kind:
-        raise NotKept(kind.__qualname__)
-    return _json_value(plain, depth)
-
-
-def _json_key(key: object) -> str:
-    plain = key if key is None else _plain(key)
-    if type(plain) is not str:
-        raise TypeError(f"a key of type {type(key).__qualname__}; JSON has only str keys")
-    return plain
-
-
-def _to_json(value: object) -> bytes:
-    text = json.dumps(_json_value(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode()
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError("a number is not finite")
-    return number
