@@ -15,7 +15,7 @@ from session_middleware.lifetime import touch_interval
 from session_middleware.record import Encoded, Envelope, pack_values
 from session_middleware.repository import TRIES, Repository
 from session_middleware.rules import Opens
-from session_middleware.session import Found, Login, State
+from session_middleware.state import Found, Login, State
 from session_middleware.tokens import Proof, Token
 from session_middleware.values import Changes, Values
 

@@ -17,7 +17,8 @@ from session_middleware.outage import Outage
 from session_middleware.record import Damaged, Envelope, unpack_values
 from session_middleware.repository import Repository
 from session_middleware.rules import Opens
-from session_middleware.session import Candidates, Found, Session, State, checked_user_id
+from session_middleware.session import Session
+from session_middleware.state import Candidates, Found, State, checked_user_id
 from session_middleware.stores import open_store
 from session_middleware.stores.base import Openable, Scannable, Store, UserIndexed
 from session_middleware.takeover import RENEW, Takeover

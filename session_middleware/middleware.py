@@ -17,7 +17,8 @@ from session_middleware.exceptions import ConfigurationError, ConflictError, Ses
 from session_middleware.headers import Headers, forbid_shared_caching, refuse_unsendable, vary_on_cookie
 from session_middleware.lifetime import Lifetime
 from session_middleware.manager import DEFAULT_STORE, MAX_BYTES, Send, SessionManager, Verdict
-from session_middleware.session import Candidates, Session
+from session_middleware.session import Session
+from session_middleware.state import Candidates
 from session_middleware.stores.base import Store
 
 if TYPE_CHECKING:

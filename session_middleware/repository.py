@@ -25,7 +25,7 @@ from session_middleware.record import (
     unpack,
     unpack_values,
 )
-from session_middleware.session import Found
+from session_middleware.state import Found
 from session_middleware.stores.base import Batched, Record, Store, Stored, Sweepable, Version
 from session_middleware.tokens import new_id
 

@@ -2,21 +2,18 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from enum import Enum
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
-from session_middleware.carry_over import OldSession
 from session_middleware.exceptions import ConfigurationError, ConflictError, HeadersAlreadySent, StoreError, anew
 from session_middleware.lifetime import Duration, seconds
-from session_middleware.record import Encoded, Envelope
-from session_middleware.rules import Opens, renewal_is_due
-from session_middleware.stores.base import Version
+from session_middleware.record import Envelope
+from session_middleware.rules import Opens
+from session_middleware.state import Candidates, Login, State, checked_user_id
 from session_middleware.tokens import Token, well_formed_id
 from session_middleware.values import Values
 
 S = TypeVar("S")
 T = TypeVar("T")
-
-_LONGEST_USER_ID: Final = 255
 
 
 class Default(Enum):
@@ -28,89 +25,6 @@ class Default(Enum):
 
 UNCHANGED: Final = Default.UNCHANGED
 READ_NOW: Final = Default.READ_NOW
-
-
-class Found(NamedTuple):
-    """A live session as the store held it; ``version`` is ``None`` once we have written over it."""
-
-    id: str
-    version: Version | None
-    envelope: Envelope
-    values: Encoded
-
-
-class Login(NamedTuple):
-    """A sign-in that is to be stored; ``mark`` as the user's mark was when it was called."""
-
-    user_id: str
-    mark: str | None
-    keep: frozenset[str] | None
-
-
-class State:
-    """One session as this request sees it. The session changes it, the committer stores it."""
-
-    token: Token | None = None
-    """What the browser is to have once the session is stored: of a new session, a sign-in or a new secret."""
-    to_tell: Token | None = None
-    """A token that is stored, and that the response has to tell the browser."""
-    login: Login | None = None
-    regenerates = False
-    amended: Mapping[str, Any] = {}
-    """What :meth:`Session.set_lifetime` has changed in the envelope."""
-    wanted = False
-    """Whether it is to be stored even if there is nothing in it, or nothing has changed."""
-    forget = False
-    """Whether the browser is to drop its cookie."""
-    gone = False
-    """The session has ended, or belongs to a sign-in that this request knows nothing of: changes have nowhere to go."""
-    ending: tuple[Found, ...] = ()
-    """Sessions that this request has ended."""
-    rivals: tuple[Found, ...] = ()
-    """Live sessions that other cookies of the request have opened."""
-    renew: float | None = None
-    """The secret is to be renewed so long (seconds) after it was issued."""
-
-    def __init__(
-        self,
-        values: Values,
-        envelope: Envelope,
-        found: Found | None = None,
-        opens: Opens = Opens.NOTHING,
-        proof: bytes = b"",
-        own: Token | None = None,
-        *,
-        has_cookie: bool = False,
-    ) -> None:
-        self.values = values
-        self.envelope = envelope
-        self.found = found
-        self.opens = opens
-        self.proof = proof
-        self.own = own
-        """The token that the request came with and that has opened the session."""
-        self.has_cookie = has_cookie
-        self.acted = False
-        """Whether anything was asked for but reading and changing values."""
-
-    @property
-    def is_new(self) -> bool:
-        return self.found is None
-
-    @property
-    def tells_anyhow(self) -> bool:
-        """Whether the browser may have to be told of something, though nothing has been changed since the last commit."""
-        return self.renew is not None or self.to_tell is not None
-
-    @property
-    def resends(self) -> bool:
-        """Whether the browser is to be sent the token that it has, because the cookie's attributes change."""
-        amended = self.amended
-        return "persistent" in amended or ("absolute" in amended and self.envelope.persistent)
-
-
-Candidates: TypeAlias = "tuple[Token | OldSession, ...]"
-"""What a request came with that may open a session: tokens, and perhaps one session of another library."""
 
 
 class Keeper(Protocol):
@@ -264,14 +178,7 @@ class Session(MutableMapping[str, Any]):
     @property
     def modified(self) -> bool:
         """Whether there is anything to store: data, user, lifetimes or secret changed, or the session was ended."""
-        state = self._state
-        if state is None:
-            return False
-        if state.ending or state.login or state.wanted:
-            return True
-        if state.found is None:
-            return bool(state.values)
-        return bool(state.regenerates or state.amended) or state.values.differ()
+        return self._state is not None and self._state.modified
 
     # What can be done with it
 
@@ -298,9 +205,7 @@ class Session(MutableMapping[str, Any]):
         """
         state = self._state or self._open()
         self._refuse_if_announced("regenerate()")
-        if state.login is None and state.opens is Opens.SESSION and state.found is not None:
-            state.token = Token.new(state.found.id)
-            state.regenerates = state.acted = True
+        state.regenerate()
 
     def login(self, user_id: str, *, keep: Iterable[str] | None = None, mark: str | None | Default = READ_NOW) -> None:
         """Record who signed in, under a new secret, and start both timeouts anew; call it at each sign-in.
@@ -325,17 +230,7 @@ class Session(MutableMapping[str, Any]):
             except StoreError as fault:
                 self.fault = anew(fault)
                 raise
-        if state.envelope.user_id is None and kept is not None:
-            state.values.keep_only(kept)
-        if state.opens is Opens.NOTHING:
-            state.found = None
-        if state.token is None or state.found is not None:
-            state.token = Token.new(None if state.found is None else state.found.id)
-        now = self._keeper.now()
-        seen = max(now, state.envelope.last_seen_at)
-        state.envelope = state.envelope._replace(user_id=user_id, signed_in_at=now, last_seen_at=seen)
-        state.login = Login(user_id, mark, kept)
-        state.acted, state.regenerates, state.gone = True, False, False
+        state.sign_in(Login(user_id, mark, kept), self._keeper.now())
 
     def invalidate(self) -> None:
         """End the session: the store forgets it, the browser is told to. Whatever is written afterwards is a new session.
@@ -345,17 +240,7 @@ class Session(MutableMapping[str, Any]):
         sign-in ends nothing.
         """
         state = self._state or self._open()
-        stale = state.opens is Opens.SNAPSHOT or (state.gone and state.is_new)
-        if state.opens is Opens.SESSION and state.found is not None:
-            # The others stay for a login() that follows: that ends them.
-            state.ending = (*state.ending, state.found)
-        elif not stale:
-            state.ending, state.rivals = (*state.ending, *state.rivals), ()
-        state.values, state.envelope = self._keeper.empty(), self._keeper.new()
-        state.found = state.token = state.to_tell = state.login = state.own = None
-        state.opens, state.amended, state.renew = Opens.NOTHING, {}, None
-        state.wanted = state.regenerates = False
-        state.gone, state.acted, state.forget = stale, True, state.has_cookie and not stale
+        state.end(self._keeper.empty(), self._keeper.new())
         if self.announced or self.is_socket:
             self._keeper.end(state)
 
@@ -403,26 +288,13 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def is_gone(self) -> bool:
-        """Whether what this request changes has nowhere to go: the session has ended, or someone has signed in.
-
-        It has somewhere to go once this request itself has called :meth:`login`.
-        """
-        state = self._state or self._open()
-        return state.login is None and (state.gone or state.opens is Opens.SNAPSHOT)
+        """Whether what this request changes has nowhere to go: the session has ended, or someone has signed in."""
+        return (self._state or self._open()).goes_nowhere
 
     @property
     def tells(self) -> bool:
         """Whether the response will have to tell the browser something, as far as is known by now."""
-        state = self._state
-        if state is None:
-            return False
-        if state.forget or state.to_tell is not None:
-            return True
-        if state.is_new:
-            return self.modified
-        if state.renew is not None and renewal_is_due(state.envelope, state.proof, self._keeper.now(), state.renew):
-            return True
-        return state.login is not None or ((state.token is not None or state.resends) and not self.is_gone)
+        return self._state is not None and self._state.tells(self._keeper.now())
 
     def use(self) -> None:
         """Store a new session even if there is nothing in it; let the idle timeout of another one start anew."""
@@ -451,12 +323,7 @@ class Session(MutableMapping[str, Any]):
 
     def amend(self, **fields: Any) -> None:
         """Change fields of the envelope."""
-        state = self._changeable()
-        changed = {name: value for name, value in fields.items() if getattr(state.envelope, name) != value}
-        if changed:
-            state.envelope = state.envelope._replace(**changed)
-            state.amended = {**state.amended, **changed}
-            state.acted = True
+        self._changeable().amend(**fields)
 
     def belongs_to(self, keeper: Keeper) -> bool:
         """Tell whether *keeper* opened this session."""
@@ -523,16 +390,6 @@ class Session(MutableMapping[str, Any]):
     def _refuse_if_announced(self, call: str) -> None:
         if self.announced:
             raise HeadersAlreadySent(f"{call} needs a new cookie, and the response has started")
-
-
-def checked_user_id(user_id: object) -> str:
-    """Return *user_id* as plain ``str``; raise ``TypeError`` or ``ValueError`` unless it is 1 to 255 bytes of text."""
-    if not isinstance(user_id, str):
-        raise TypeError(f"a user id is str, not {type(user_id).__name__}: write str(...)")
-    plain = str.__str__(user_id)
-    if not 0 < len(plain.encode()) <= _LONGEST_USER_ID:
-        raise ValueError(f"a user id is 1 to {_LONGEST_USER_ID} bytes of text")
-    return plain
 
 
 def _checked_keys(keep: Iterable[str]) -> frozenset[str]:

@@ -14,7 +14,7 @@ from session_middleware.codecs import Codec
 from session_middleware.exceptions import PayloadError, SessionTooLarge
 from session_middleware.record import Ended, Envelope
 from session_middleware.repository import Repository
-from session_middleware.session import Found
+from session_middleware.state import Found
 from session_middleware.tokens import Proof, Token
 from session_middleware.values import encoded
 

@@ -23,6 +23,7 @@ LINES = [
     ["record", "stores.base"],
     ["stores"],
     ["values", "rules"],
+    ["state"],
     ["session"],
     ["repository"],
     ["commits", "takeover", "outage"],

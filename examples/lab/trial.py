@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 from examples.lab.notebook import Notebook
 from examples.lab.users import Users
 from session_middleware import SessionManager
-from session_middleware.session import State
+from session_middleware.state import State
 
 Fact: TypeAlias = tuple[str, dict[str, Any]]
 Result: TypeAlias = dict[str, Any]

@@ -1,7 +1,8 @@
 """The rule for subclasses: a value is kept as the supported type that its own is a subclass of. It knows no format.
 
-Markup and StrEnum are kept as str, IntEnum as int, OrderedDict and defaultdict as dict, a named tuple as tuple, a bytearray or
-memoryview as bytes, and an object with the methods of ``str`` (Django's and Babel's lazy strings) as the text it stands for.
+Markup and StrEnum are kept as str, IntEnum as int, OrderedDict and defaultdict as dict, a named tuple as tuple, a bytearray
+or memoryview as bytes, and an object with the methods of ``str`` (Django's and Babel's lazy strings) as the text it stands
+for.
 """
 
 from collections.abc import Callable

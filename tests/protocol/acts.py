@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 from session_middleware import ConflictError, Forget, HeadersAlreadySent, Send, Session, SessionManager
 from session_middleware.manager import Verdict
 from session_middleware.rules import Opens
-from session_middleware.session import Candidates, Found, State
+from session_middleware.state import Candidates, Found, State
 from session_middleware.tokens import Token
 from tests.protocol.turn import turn
 

@@ -15,7 +15,7 @@ from session_middleware.commits import Committer
 from session_middleware.lifetime import touch_interval
 from session_middleware.manager import SessionManager
 from session_middleware.repository import Repository
-from session_middleware.session import Session
+from session_middleware.state import State
 from session_middleware.values import Changes
 
 
@@ -163,9 +163,9 @@ MUTANTS = {
     ),
     "snapshot_ends_too": Mutant(
         "planted_token_ends",
-        Session.invalidate,
-        "if state.opens is Opens.SESSION and state.found is not None:",
-        "if state.found is not None:",
+        State.end,
+        "if self.opens is Opens.SESSION and self.found is not None:",
+        "if self.found is not None:",
         "invalidate() from a snapshot deletes the record",
     ),
     "expiry_is_not_checked_at_commit": Mutant(

@@ -14,7 +14,8 @@ from session_middleware.exceptions import ConflictError, StoreError, anew
 from session_middleware.integrations.django import settings as configured
 from session_middleware.lifetime import LONGEST
 from session_middleware.manager import SessionManager
-from session_middleware.session import Session, State
+from session_middleware.session import Session
+from session_middleware.state import State
 from session_middleware.stores.base import Sweepable
 from session_middleware.values import Values
 

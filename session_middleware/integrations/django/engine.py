@@ -6,7 +6,7 @@ from session_middleware.exceptions import ConflictError, StoreError, anew
 from session_middleware.integrations.django.base import BaseSession, UnservedSession
 from session_middleware.integrations.django.settings import ById, ids_open, setup
 from session_middleware.manager import Send, Verdict
-from session_middleware.session import Candidates, checked_user_id
+from session_middleware.state import Candidates, checked_user_id
 from session_middleware.tokens import Token, well_formed_id
 from session_middleware.values import Changes
 

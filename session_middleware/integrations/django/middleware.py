@@ -23,7 +23,8 @@ from session_middleware.integrations.django.request import RequestSession
 from session_middleware.integrations.django.settings import check_store, cookie_of, environ_key, is_testing, setup
 from session_middleware.manager import Send, Verdict
 from session_middleware.middleware import was_https
-from session_middleware.session import Candidates, Keeper, Session, State
+from session_middleware.session import Keeper, Session
+from session_middleware.state import Candidates, State
 
 log = logging.getLogger("session_middleware")
 

@@ -21,7 +21,7 @@ from session_middleware.manager import SessionManager
 from session_middleware.middleware import ENVIRON_KEY
 from session_middleware.record import Envelope, Kind
 from session_middleware.rules import Opens
-from session_middleware.session import Candidates, State
+from session_middleware.state import Candidates, State
 from session_middleware.stores import open_store
 from session_middleware.stores.base import Store
 from session_middleware.tokens import Token

@@ -13,7 +13,7 @@ from session_middleware.clock import system_clock
 from session_middleware.cookies import CookiePolicy, SessionCookie
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.integrations.moving.places import Place, checked_size
-from session_middleware.session import checked_user_id
+from session_middleware.state import checked_user_id
 from session_middleware.tokens import well_formed
 
 log = logging.getLogger("session_middleware")

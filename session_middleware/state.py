@@ -1,0 +1,173 @@
+"""One session as one request sees it, and what an act of the application makes of it. It asks no store."""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from session_middleware.carry_over import OldSession
+from session_middleware.record import Encoded, Envelope
+from session_middleware.rules import Opens, renewal_is_due
+from session_middleware.stores.base import Version
+from session_middleware.tokens import Token
+from session_middleware.values import Values
+
+_LONGEST_USER_ID: Final = 255
+
+Candidates: TypeAlias = "tuple[Token | OldSession, ...]"
+"""What a request came with that may open a session: tokens, and perhaps one session of another library."""
+
+
+class Found(NamedTuple):
+    """A live session as the store held it; ``version`` is ``None`` once we have written over it."""
+
+    id: str
+    version: Version | None
+    envelope: Envelope
+    values: Encoded
+
+
+class Login(NamedTuple):
+    """A sign-in that is to be stored; ``mark`` as the user's mark was when it was called."""
+
+    user_id: str
+    mark: str | None
+    keep: frozenset[str] | None
+
+
+class State:
+    """One session as this request sees it. The session changes it, the committer stores it."""
+
+    token: Token | None = None
+    """What the browser is to have once the session is stored: of a new session, a sign-in or a new secret."""
+    to_tell: Token | None = None
+    """A token that is stored, and that the response has to tell the browser."""
+    login: Login | None = None
+    regenerates = False
+    amended: Mapping[str, Any] = {}
+    """What :meth:`Session.set_lifetime` has changed in the envelope."""
+    wanted = False
+    """Whether it is to be stored even if there is nothing in it, or nothing has changed."""
+    forget = False
+    """Whether the browser is to drop its cookie."""
+    gone = False
+    """The session has ended, or belongs to a sign-in that this request knows nothing of: changes have nowhere to go."""
+    ending: tuple[Found, ...] = ()
+    """Sessions that this request has ended."""
+    rivals: tuple[Found, ...] = ()
+    """Live sessions that other cookies of the request have opened."""
+    renew: float | None = None
+    """The secret is to be renewed so long (seconds) after it was issued."""
+
+    def __init__(
+        self,
+        values: Values,
+        envelope: Envelope,
+        found: Found | None = None,
+        opens: Opens = Opens.NOTHING,
+        proof: bytes = b"",
+        own: Token | None = None,
+        *,
+        has_cookie: bool = False,
+    ) -> None:
+        self.values = values
+        self.envelope = envelope
+        self.found = found
+        self.opens = opens
+        self.proof = proof
+        self.own = own
+        """The token that the request came with and that has opened the session."""
+        self.has_cookie = has_cookie
+        self.acted = False
+        """Whether anything was asked for but reading and changing values."""
+
+    @property
+    def is_new(self) -> bool:
+        return self.found is None
+
+    @property
+    def tells_anyhow(self) -> bool:
+        """Whether the browser may have to be told of something, though nothing has been changed since the last commit."""
+        return self.renew is not None or self.to_tell is not None
+
+    @property
+    def resends(self) -> bool:
+        """Whether the browser is to be sent the token that it has, because the cookie's attributes change."""
+        amended = self.amended
+        return "persistent" in amended or ("absolute" in amended and self.envelope.persistent)
+
+    @property
+    def modified(self) -> bool:
+        """Whether there is anything to store: data, user, lifetimes or secret changed, or the session was ended."""
+        if self.ending or self.login or self.wanted:
+            return True
+        if self.found is None:
+            return bool(self.values)
+        return bool(self.regenerates or self.amended) or self.values.differ()
+
+    @property
+    def goes_nowhere(self) -> bool:
+        """Whether what this request changes has nowhere to go: the session has ended, or someone has signed in.
+
+        It has somewhere to go once this request itself has signed in.
+        """
+        return self.login is None and (self.gone or self.opens is Opens.SNAPSHOT)
+
+    def tells(self, now: float) -> bool:
+        """Tell whether the browser will have to be told something, as far as is known by now (epoch seconds)."""
+        if self.forget or self.to_tell is not None:
+            return True
+        if self.is_new:
+            return self.modified
+        if self.renew is not None and renewal_is_due(self.envelope, self.proof, now, self.renew):
+            return True
+        return self.login is not None or ((self.token is not None or self.resends) and not self.goes_nowhere)
+
+    def regenerate(self) -> None:
+        """A new secret, unless there is one already, or nothing to give it to."""
+        if self.login is None and self.opens is Opens.SESSION and self.found is not None:
+            self.token = Token.new(self.found.id)
+            self.regenerates = self.acted = True
+
+    def sign_in(self, login: Login, now: float) -> None:
+        """Someone has signed in, at *now* (epoch seconds), on a session that is nobody's or their own."""
+        if self.envelope.user_id is None and login.keep is not None:
+            self.values.keep_only(login.keep)
+        if self.opens is Opens.NOTHING:
+            self.found = None
+        if self.token is None or self.found is not None:
+            self.token = Token.new(None if self.found is None else self.found.id)
+        seen = max(now, self.envelope.last_seen_at)
+        self.envelope = self.envelope._replace(user_id=login.user_id, signed_in_at=now, last_seen_at=seen)
+        self.login = login
+        self.acted, self.regenerates, self.gone = True, False, False
+
+    def end(self, values: Values, envelope: Envelope) -> None:
+        """The session is to end; what is written afterwards is a new one, of these *values* and this *envelope*."""
+        stale = self.opens is Opens.SNAPSHOT or (self.gone and self.is_new)
+        if self.opens is Opens.SESSION and self.found is not None:
+            # The others stay for a sign-in that follows: that ends them.
+            self.ending = (*self.ending, self.found)
+        elif not stale:
+            self.ending, self.rivals = (*self.ending, *self.rivals), ()
+        self.values, self.envelope = values, envelope
+        self.found = self.token = self.to_tell = self.login = self.own = None
+        self.opens, self.amended, self.renew = Opens.NOTHING, {}, None
+        self.wanted = self.regenerates = False
+        self.gone, self.acted, self.forget = stale, True, self.has_cookie and not stale
+
+    def amend(self, **fields: Any) -> None:
+        """Change fields of the envelope."""
+        changed = {name: value for name, value in fields.items() if getattr(self.envelope, name) != value}
+        if changed:
+            self.envelope = self.envelope._replace(**changed)
+            self.amended = {**self.amended, **changed}
+            self.acted = True
+
+
+def checked_user_id(user_id: object) -> str:
+    """Return *user_id* as plain ``str``; raise ``TypeError`` or ``ValueError`` unless it is 1 to 255 bytes of text."""
+    if not isinstance(user_id, str):
+        raise TypeError(f"a user id is str, not {type(user_id).__name__}: write str(...)")
+    plain = str.__str__(user_id)
+    if not 0 < len(plain.encode()) <= _LONGEST_USER_ID:
+        raise ValueError(f"a user id is 1 to {_LONGEST_USER_ID} bytes of text")
+    return plain
