@@ -14,6 +14,7 @@ from django.utils.cache import patch_vary_headers
 from django.utils.deprecation import MiddlewareMixin
 from django.utils.functional import cached_property
 
+from session_middleware.advice import was_https
 from session_middleware.cookies import SessionCookie, reader
 from session_middleware.exceptions import ConflictError, SessionError, StoreError, anew
 from session_middleware.headers import forbid_shared_caching, refuse_unsendable
@@ -22,7 +23,6 @@ from session_middleware.integrations.django.engine import SessionStore
 from session_middleware.integrations.django.request import RequestSession
 from session_middleware.integrations.django.settings import check_store, cookie_of, environ_key, is_testing, setup
 from session_middleware.manager import Send, Verdict
-from session_middleware.middleware import was_https
 from session_middleware.session import Keeper, Session
 from session_middleware.state import Candidates, State
 
