@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest --quiet --dist worksteal
 # Whoever has asked for no bytecode would have all of it compiled anew by every process that a test starts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test others soak check docs bench instructions screenshots clean
+.PHONY: help demo test others soak check docs bench instructions drawing screenshots clean
 
 help:
 	@echo "make demo   serve the session lab on http://127.0.0.1:8000 (on another store: make demo STORE=redis://...)"
@@ -21,6 +21,7 @@ help:
 	@echo "make docs   make the book, in build/docs; what is wrong in it is an error"
 	@echo "make bench  measure the speed against an application without sessions and stores used by hand"
 	@echo "make instructions  count the instructions of a request and compare them with the kept counts; it needs Valgrind"
+	@echo "make drawing  draw which module imports which, for the book; it needs Graphviz"
 	@echo "make screenshots  make the pictures in docs/ anew; it needs Chromium"
 	@echo "make clean  remove what these targets made"
 
@@ -38,8 +39,11 @@ $(LAB_READY) $(READY): pyproject.toml setup.cfg
 demo: $(if $(STORE),$(READY),$(LAB_READY))
 	@exec $(BIN)/python -m examples.lab $(if $(STORE),--store '$(STORE)')
 
+drawing: $(READY)
+	@$(BIN)/python -m docs.architecture
+
 screenshots: $(READY)
-	@$(BIN)/python docs/screenshots.py
+	@$(BIN)/python -m docs.screenshots
 
 check: $(READY)
 	@echo "Checking style and types ..."

@@ -1,4 +1,4 @@
-"""Make the pictures of the lab in ``docs/``: ``python docs/screenshots.py``, or ``make screenshots``.
+"""Make the pictures of the lab in ``docs/``: ``python -m docs.screenshots``, or ``make screenshots``.
 
 It needs Chromium and, for pictures that look the same everywhere, the fonts Inter, JetBrains Mono and Noto Sans CJK:
 
@@ -6,21 +6,18 @@ It needs Chromium and, for pictures that look the same everywhere, the fonts Int
 """
 
 import shutil
-import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+from playwright.sync_api import sync_playwright
 
-from playwright.sync_api import sync_playwright  # noqa: E402
-
-from tests.chromium import FLAGS  # noqa: E402
-from tests.lab.conftest import APPLICATION, SETTINGS  # noqa: E402
-from tests.lab.visitor import LANGUAGES, Visitor  # noqa: E402
-from tests.servers.gunicorn import Gunicorn  # noqa: E402
+from tests.chromium import FLAGS
+from tests.lab.conftest import APPLICATION, SETTINGS
+from tests.lab.visitor import LANGUAGES, Visitor
+from tests.servers.gunicorn import Gunicorn
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -1,0 +1,1 @@
+"""The book, and what makes parts of it."""
