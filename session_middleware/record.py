@@ -57,7 +57,9 @@ MORE = 512
 
 # Of two such times the sum, which is when a session ends, has room in the five bytes that it gets in an index, with slack.
 _LATEST = 5e11
-_LAST_ERA = 2**31
+ERAS: Final = 2**32
+"""So many eras there are; the one after the last is the first, for they are only ever compared."""
+
 _NO_ID = "." * _ID
 _ENTRY = re.compile(rb"([A-Za-z0-9_-]{12})([A-Za-z0-9_-]{12}|\.{12})")
 
@@ -173,7 +175,7 @@ def unpack(value: bytes) -> tuple[Envelope, bytes] | Ended | Mark:
         raise Damaged("not a time")
     if not (0 <= idle < _LATEST and 0 < absolute < _LATEST):
         raise Damaged("not a duration")
-    if flags > _ALL_FLAGS or era > _LAST_ERA:
+    if flags > _ALL_FLAGS:
         raise Damaged("not known")
     at = _START + _PROOF * c
     current = (value[_START:at],) if c == 1 else _unpack_current(value[_START:at])

@@ -7,7 +7,7 @@ by compare-and-set, and asks again with what is there if that is refused.
 from enum import Enum
 from typing import Final
 
-from session_middleware.record import MOST_CURRENT, MOST_ENTRIES, MOST_PREVIOUS, Envelope, Kind, Mark, Previous
+from session_middleware.record import ERAS, MOST_CURRENT, MOST_ENTRIES, MOST_PREVIOUS, Envelope, Kind, Mark, Previous
 
 OVERLAP: Final = 30
 """So long (seconds) a renewed secret works after a later one has come: parallel, slow and lost responses."""
@@ -98,7 +98,7 @@ def signed_in(envelope: Envelope, user_id: str, mark: str | None, fresh: bytes, 
     return envelope._replace(
         user_id=user_id,
         mark=mark,
-        era=envelope.era + 1,
+        era=(envelope.era + 1) % ERAS,
         signed_in_at=now,
         current=(fresh,),
         issued_at=now,
