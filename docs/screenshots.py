@@ -6,12 +6,12 @@ It needs Chromium and, for pictures that look the same everywhere, the fonts Int
 """
 
 import shutil
+import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-HERE = Path(__file__).parent
 from playwright.sync_api import sync_playwright
 
 from tests.chromium import FLAGS
@@ -21,6 +21,8 @@ from tests.servers.gunicorn import Gunicorn
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+HERE = Path(__file__).parent
 
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1440, "height": 1000}}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True}
