@@ -374,12 +374,15 @@ class Session(MutableMapping[str, Any]):
 
     def _changeable(self) -> State:
         state = self._state or self._open()
+        self._refuse_if_over()
+        return state
+
+    def _refuse_if_over(self) -> None:
         if self.is_over:
             raise HeadersAlreadySent(
                 "the request is over, so nobody stores a change any more: call session.transact(), which stores at once,"
                 " while it runs; afterwards, as in a thread, the manager's open(token).transact()"
             )
-        return state
 
     def _writable(self) -> State:
         state = self._changeable()
@@ -388,6 +391,7 @@ class Session(MutableMapping[str, Any]):
         return state
 
     def _refuse_if_announced(self, call: str) -> None:
+        self._refuse_if_over()
         if self.announced:
             raise HeadersAlreadySent(f"{call} needs a new cookie, and the response has started")
 
