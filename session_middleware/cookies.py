@@ -222,6 +222,11 @@ class SessionCookie:
             log.warning("%d distinct cookies of one name in a request: %d are looked at", len(distinct), _MOST_CANDIDATES)
         return tuple([Token(text) for text in distinct[-_MOST_CANDIDATES:]])
 
+    def is_in(self, header: object) -> bool:
+        """Tell whether a ``Cookie`` header has a cookie of this name, whatever its value."""
+        pattern = rf"(?:^|;)[ \t]*{re.escape(self.name)}[ \t]*="
+        return isinstance(header, str) and len(header) <= _LONGEST_HEADER and re.search(pattern, header) is not None
+
     def header(self, token: Token, *, max_age: int | None = None) -> str:
         """Return the value of the ``Set-Cookie`` that tells the browser *token*, for *max_age* seconds if given."""
         if max_age is None:

@@ -326,6 +326,9 @@ class Exchange(Session):
         if not self.is_over:
             self._middleware.advice.late_use()
 
+    def _has_odd_cookie(self) -> bool:
+        return self._cookie.is_in(self._source)
+
     def _is_same_cookie(self, header: tuple[str, str]) -> bool:
         return header[0].lower() == "set-cookie" and self._cookie.is_set_by(header[1])
 

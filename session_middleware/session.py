@@ -240,6 +240,7 @@ class Session(MutableMapping[str, Any]):
         sign-in ends nothing.
         """
         state = self._state or self._open()
+        state.has_cookie = state.has_cookie or self._has_odd_cookie()
         state.end(self._keeper.empty(), self._keeper.new())
         if self.announced or self.is_socket:
             self._keeper.end(state)
@@ -371,6 +372,10 @@ class Session(MutableMapping[str, Any]):
 
     def _first_used_late(self) -> None:
         """The session is used for the first time, and the response has started."""
+
+    def _has_odd_cookie(self) -> bool:
+        """Tell whether the request came with a cookie of ours that has not even the form of a token."""
+        return False
 
     def _changeable(self) -> State:
         state = self._state or self._open()

@@ -8,7 +8,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
-from django.http import HttpResponse, parse_cookie
+from django.http import HttpResponse
 from django.http.response import ResponseHeaders
 from django.utils.cache import patch_vary_headers
 from django.utils.deprecation import MiddlewareMixin
@@ -24,7 +24,7 @@ from session_middleware.integrations.django.request import RequestSession
 from session_middleware.integrations.django.settings import check_store, cookie_of, environ_key, is_testing, setup
 from session_middleware.manager import Send, Verdict
 from session_middleware.session import Keeper, Session
-from session_middleware.state import Candidates, State
+from session_middleware.state import Candidates
 
 log = logging.getLogger("session_middleware")
 
@@ -116,14 +116,12 @@ class _ServedSession(RequestSession):
 class _Unserved(UnservedSession):
     """A session of a request: a cookie that has not even the form of a token is removed, too, when it ends."""
 
-    def __init__(self, keeper: Keeper, read: Callable[[Any], Candidates], header: object, cookie: str) -> None:
+    def __init__(self, keeper: Keeper, read: Callable[[Any], Candidates], header: object, cookie: SessionCookie) -> None:
         super().__init__(keeper, read, header)
         self._cookie = cookie
 
-    def _open(self) -> State:
-        state = super()._open()
-        state.has_cookie = state.has_cookie or self._cookie in parse_cookie(self._source or "")
-        return state
+    def _has_odd_cookie(self) -> bool:
+        return self._cookie.is_in(self._source)
 
 
 class _OwnSession(RequestSession):
@@ -135,7 +133,7 @@ class _OwnSession(RequestSession):
         manager, self._carry_over = setup()
         self._cookie = cookie
         self._header = _cookies(request, cookie.name, *([] if self._carry_over is None else [self._carry_over.name]))
-        super().__init__(_Unserved(manager, reader(cookie, self._carry_over), self._header, cookie.name))
+        super().__init__(_Unserved(manager, reader(cookie, self._carry_over), self._header, cookie))
 
     def finish(self, response: Any, *, is_use: bool) -> Any:
         """Store what was changed and tell the browser; what a stream changes later is stored when it ends."""
