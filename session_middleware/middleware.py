@@ -29,7 +29,7 @@ _NESTED = (
 )
 
 # Where a middleware, or a framework's application, keeps what it wraps.
-_WRAPPED = ("app", "wsgi_app", "application", "middleware")
+_WRAPPED = ("app", "wsgi_app", "application", "middleware", "wsgi")
 
 
 def get_session(environ: Mapping[str, Any], environ_key: str = ENVIRON_KEY) -> Session:
@@ -172,13 +172,14 @@ class SessionMiddleware:
 
 
 def _wrapped_by(app: object) -> Iterator[object]:
-    """Yield *app* and what it wraps, as far as the usual names of attributes tell."""
+    """Yield *app* and what it wraps: a middleware of ours by any name, others as far as the usual names of attributes tell."""
     seen: set[int] = set()
     while app is not None and id(app) not in seen:
         seen.add(id(app))
         yield app
         found = getattr(app, "__dict__", {})
-        app = next((found[name] for name in _WRAPPED if found.get(name) is not None), None)
+        ours = (value for value in found.values() if isinstance(value, SessionMiddleware))
+        app = next(ours, None) or next((found[name] for name in _WRAPPED if found.get(name) is not None), None)
 
 
 def _refuse(
@@ -196,12 +197,9 @@ def _refuse(
         raise ConfigurationError(f"unavailable={unavailable!r}: write a WSGI application, which answers with a 503")
     if not isinstance(cookie, CookiePolicy):
         raise ConfigurationError(f"cookie={cookie!r}: write CookiePolicy(name=...)")
-    if not isinstance(environ_key, str) or not _ENVIRON_KEY.fullmatch(environ_key):
-        raise ConfigurationError(
-            f"environ_key={environ_key!r}: write a text with a dot in it, but none of wsgi's own (PEP 3333)"
-        )
+    refuse_environ_key(environ_key)
     if carry_over is not None:
-        _refuse_carry_over(cookie, carry_over)
+        refuse_collision(cookie, carry_over)
     if namespace is None and any(former.name != cookie.name for former in cookie.former):
         raise ConfigurationError(
             "cookie: sessions belong to a namespace, which has been the name of the cookie; now that this has another,"
@@ -209,7 +207,16 @@ def _refuse(
         )
 
 
-def _refuse_carry_over(cookie: CookiePolicy, carry_over: CarryOver) -> None:
+def refuse_environ_key(environ_key: object) -> None:
+    """Raise :exc:`ConfigurationError` unless *environ_key* is where a session may be put."""
+    if not isinstance(environ_key, str) or not _ENVIRON_KEY.fullmatch(environ_key):
+        raise ConfigurationError(
+            f"environ_key={environ_key!r}: write a text with a dot in it, but none of wsgi's own (PEP 3333)"
+        )
+
+
+def refuse_collision(cookie: CookiePolicy, carry_over: CarryOver) -> None:
+    """Raise :exc:`ConfigurationError` unless *carry_over* finds sessions, whose cookie a browser tells from *cookie*."""
     wanted = ("name", "path", "domain", "find", "deletion_header")
     if isinstance(carry_over, type) or not all(hasattr(carry_over, name) for name in wanted):
         raise ConfigurationError(

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from enum import Enum
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from session_middleware.exceptions import ConfigurationError, ConflictError, HeadersAlreadySent, StoreError, anew
 from session_middleware.lifetime import Duration, seconds
-from session_middleware.record import Envelope
 from session_middleware.rules import Opens
-from session_middleware.state import Candidates, Login, State, checked_user_id
+from session_middleware.state import Candidates, Keeper, Login, State, checked_user_id
 from session_middleware.tokens import Token, well_formed_id
-from session_middleware.values import Values
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -25,20 +23,6 @@ class Default(Enum):
 
 UNCHANGED: Final = Default.UNCHANGED
 READ_NOW: Final = Default.READ_NOW
-
-
-class Keeper(Protocol):
-    """What a session asks of whoever keeps it."""
-
-    @property
-    def now(self) -> Callable[[], float]: ...
-    def load(self, candidates: Candidates) -> State: ...
-    def new(self) -> Envelope: ...
-    def empty(self) -> Values: ...
-    def mark_of(self, user_id: str) -> str | None: ...
-    def end(self, state: State) -> None: ...
-    def store_now(self, state: State) -> None: ...
-    def transact(self, state: State, change: Callable[[MutableMapping[str, Any]], T], *, late: bool) -> T: ...
 
 
 class Session(MutableMapping[str, Any]):

@@ -1,7 +1,7 @@
 """One session as one request sees it, and what an act of the application makes of it. It asks no store."""
 
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from session_middleware.carry_over import OldSession
 from session_middleware.record import Encoded, Envelope
@@ -9,6 +9,8 @@ from session_middleware.rules import Opens, renewal_is_due
 from session_middleware.stores.base import Version
 from session_middleware.tokens import Token
 from session_middleware.values import Values
+
+T = TypeVar("T")
 
 _LONGEST_USER_ID: Final = 255
 
@@ -161,6 +163,20 @@ class State:
             self.envelope = self.envelope._replace(**changed)
             self.amended = {**self.amended, **changed}
             self.acted = True
+
+
+class Keeper(Protocol):
+    """What a session asks of whoever keeps it."""
+
+    @property
+    def now(self) -> Callable[[], float]: ...
+    def load(self, candidates: Candidates) -> State: ...
+    def new(self) -> Envelope: ...
+    def empty(self) -> Values: ...
+    def mark_of(self, user_id: str) -> str | None: ...
+    def end(self, state: State) -> None: ...
+    def store_now(self, state: State) -> None: ...
+    def transact(self, state: State, change: Callable[[MutableMapping[str, Any]], T], *, late: bool) -> T: ...
 
 
 def checked_user_id(user_id: object) -> str:

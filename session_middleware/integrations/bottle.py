@@ -3,7 +3,6 @@
 import inspect
 import logging
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 try:
@@ -18,10 +17,10 @@ from session_middleware.clock import system_clock
 from session_middleware.codecs import Codec
 from session_middleware.cookies import CookiePolicy
 from session_middleware.exceptions import ConfigurationError
-from session_middleware.integrations.embedding import handed_over, serve
+from session_middleware.integrations.embedding import EmbeddedMiddleware, Embedding, handed_over
 from session_middleware.lifetime import Lifetime
 from session_middleware.manager import DEFAULT_STORE, MAX_BYTES
-from session_middleware.middleware import ENVIRON_KEY, SessionMiddleware, get_session
+from session_middleware.middleware import ENVIRON_KEY, get_session
 from session_middleware.session import Session
 from session_middleware.stores.base import Store
 
@@ -64,7 +63,7 @@ class SessionPlugin:
         if not isinstance(keyword, str) or not keyword.isidentifier() or hasattr(bottle.BaseRequest, keyword):
             raise ConfigurationError(f"keyword={keyword!r}: write a name that an argument can have and Bottle does not use")
         self.keyword = keyword
-        self._middleware = SessionMiddleware(
+        self._middleware = EmbeddedMiddleware(
             handed_over,
             store,
             lifetime=lifetime,
@@ -96,7 +95,7 @@ class SessionPlugin:
             blocks: Iterable[bytes] = wsgi(environ, start_response)
             return blocks
 
-        app.wsgi = partial(serve, self._middleware, application)
+        app.wsgi = Embedding(self._middleware, application)
         self._installed.append(app)
 
     def apply(self, callback: Callable[..., Any], route: Any) -> Callable[..., Any]:

@@ -16,20 +16,29 @@ _APPLICATION = "session_middleware.application"
 
 
 def handed_over(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-    """What a middleware wraps that :func:`serve` is called with: the application that comes with the request."""
+    """What an embedded middleware wraps: the application that comes with the request."""
     application = cast("WSGIApplication", environ.pop(_APPLICATION))
     return application(environ, start_response)
 
 
-def serve(
-    middleware: SessionMiddleware,
-    application: "WSGIApplication",
-    environ: "WSGIEnvironment",
-    start_response: "StartResponse",
-) -> Iterable[bytes]:
-    """Serve a request by *application*, with the session of the middleware around it or, without one, of *middleware*."""
-    session = environ.get(middleware.environ_key)
-    if isinstance(session, Session) and not (session.announced or session.belongs_to(middleware.manager)):
-        return application(environ, start_response)
-    environ[_APPLICATION] = application
-    return middleware(environ, start_response)
+class EmbeddedMiddleware(SessionMiddleware):
+    """A middleware around :func:`handed_over`."""
+
+    def collides_with(self, outer: SessionMiddleware) -> bool:
+        """It stands aside for one around it that puts its session in the same place."""
+        return self.environ_key != outer.environ_key and super().collides_with(outer)
+
+
+class Embedding:
+    """An application with a middleware inside: it has the session of the one around it or, without one, of *middleware*."""
+
+    def __init__(self, middleware: EmbeddedMiddleware, application: "WSGIApplication") -> None:
+        self.middleware = middleware
+        self._application = application
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        session = environ.get(self.middleware.environ_key)
+        if isinstance(session, Session) and not (session.announced or session.belongs_to(self.middleware.manager)):
+            return self._application(environ, start_response)
+        environ[_APPLICATION] = self._application
+        return self.middleware(environ, start_response)

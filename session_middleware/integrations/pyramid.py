@@ -6,7 +6,6 @@ the settings under ``session_middleware.``, written as for :meth:`SessionMiddlew
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 try:
@@ -21,10 +20,10 @@ from zope.interface import implementer
 
 from session_middleware.config import options
 from session_middleware.exceptions import ConfigurationError
-from session_middleware.integrations.embedding import handed_over, serve
+from session_middleware.integrations.embedding import EmbeddedMiddleware, Embedding, handed_over
 from session_middleware.integrations.view import SessionView
 from session_middleware.manager import SessionManager
-from session_middleware.middleware import ENVIRON_KEY, SessionMiddleware, get_session
+from session_middleware.middleware import ENVIRON_KEY, get_session
 from session_middleware.session import Session
 
 if TYPE_CHECKING:
@@ -176,14 +175,14 @@ def includeme(config: Any) -> None:
     config.action(_REGISTERED, register, order=_LAST)
 
 
-def _configured(settings: Mapping[str, Any]) -> SessionMiddleware:
+def _configured(settings: Mapping[str, Any]) -> EmbeddedMiddleware:
     own = {key.removeprefix(PREFIX): value for key, value in settings.items() if key.startswith(PREFIX)}
     objects = {name: value for name, value in own.items() if name in _OBJECTS and not isinstance(value, str)}
     texts = {PREFIX + name: str(value) for name, value in own.items() if name not in objects}
     written = options(texts, PREFIX)
     if both := objects.keys() & written.keys():
         raise ConfigurationError(f"{PREFIX}{min(both)} is an object: write none of its parts beside it")
-    return SessionMiddleware(handed_over, **written, **objects)
+    return EmbeddedMiddleware(handed_over, **written, **objects)
 
 
 class _Policy:
@@ -192,7 +191,7 @@ class _Policy:
     A tween would be too late and too early: responses are changed after the tweens, and stream after them.
     """
 
-    def __init__(self, middleware: SessionMiddleware, inner: Callable[[Any, Any], Any]) -> None:
+    def __init__(self, middleware: EmbeddedMiddleware, inner: Callable[[Any, Any], Any]) -> None:
         self._middleware = middleware
         self._inner = inner
 
@@ -203,7 +202,7 @@ class _Policy:
             blocks: Iterable[bytes] = self._inner(environ, attempts)(environ, start_response)
             return blocks
 
-        return partial(serve, self._middleware, application)
+        return Embedding(self._middleware, application)
 
 
 class _Attempts:

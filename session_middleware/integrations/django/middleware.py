@@ -23,8 +23,8 @@ from session_middleware.integrations.django.engine import SessionStore
 from session_middleware.integrations.django.request import RequestSession
 from session_middleware.integrations.django.settings import check_store, cookie_of, environ_key, is_testing, setup
 from session_middleware.manager import Send, Verdict
-from session_middleware.session import Keeper, Session
-from session_middleware.state import Candidates
+from session_middleware.session import Session
+from session_middleware.state import Candidates, Keeper
 
 log = logging.getLogger("session_middleware")
 
