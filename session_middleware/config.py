@@ -25,6 +25,12 @@ def _idle(text: str) -> float | None:
     return None if text.lower() == "none" else float(text)
 
 
+def _named(text: str) -> Any:
+    from pkgutil import resolve_name  # few name anything
+
+    return resolve_name(text)
+
+
 # Option: (where it goes, how its text is read, what to write).
 _OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "store": ("", str, "a URL"),
@@ -33,6 +39,7 @@ _OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "namespace": ("", str, "a text"),
     "environ_key": ("", str, "a text"),
     "check_store": ("", _boolean, "true or false"),
+    "unavailable": ("", _named, "the name of a WSGI application, such as shop.pages:unavailable"),
     "lifetime.idle": ("lifetime", _idle, "seconds, or none"),
     "lifetime.absolute": ("lifetime", float, "seconds"),
     "lifetime.persistent": ("lifetime", _boolean, "true or false"),
@@ -43,6 +50,9 @@ _OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "cookie.domain": ("cookie", str, "a host name"),
     "cookie.partitioned": ("cookie", _boolean, "true or false"),
 }
+_OPTIONS |= {
+    name.replace("cookie.", "cookie.former."): ("former", *how[1:]) for name, how in _OPTIONS.items() if how[0] == "cookie"
+}
 
 
 def options(mapping: Mapping[str, str], prefix: str) -> dict[str, Any]:
@@ -50,7 +60,7 @@ def options(mapping: Mapping[str, str], prefix: str) -> dict[str, Any]:
 
     Raise :exc:`ConfigurationError` for a key that is no option, naming the nearest one, and for unreadable text.
     """
-    groups: dict[str, dict[str, Any]] = {"": {}, "lifetime": {}, "cookie": {}}
+    groups: dict[str, dict[str, Any]] = {"": {}, "lifetime": {}, "cookie": {}, "former": {}}
     for key, text in mapping.items():
         if not key.startswith(prefix):
             continue
@@ -63,9 +73,13 @@ def options(mapping: Mapping[str, str], prefix: str) -> dict[str, Any]:
             groups[group][name.rpartition(".")[2]] = read(text)
         except (KeyError, ValueError, TypeError, AttributeError):
             raise ConfigurationError(f"{key}={text!r}: write {wanted}") from None
+        except ImportError as error:
+            raise ConfigurationError(f"{key}={text!r}: write {wanted} ({error})") from error
     arguments = groups[""]
     if groups["lifetime"]:
         arguments["lifetime"] = Lifetime(**groups["lifetime"])
+    if groups["former"]:
+        groups["cookie"]["former"] = (CookiePolicy(**groups["former"]),)
     if groups["cookie"]:
         arguments["cookie"] = CookiePolicy(**groups["cookie"])
     return arguments
