@@ -172,7 +172,7 @@ class SessionMiddleware:
 
 
 def _wrapped_by(app: object) -> Iterator[object]:
-    """Yield *app* and what it wraps: a middleware of ours by any name, others as far as the usual names of attributes tell."""
+    """Yield *app* and what it wraps: one of ours by any name, others as far as the usual names of attributes tell."""
     seen: set[int] = set()
     while app is not None and id(app) not in seen:
         seen.add(id(app))
