@@ -1,0 +1,122 @@
+"""A store that notes its calls, and fails when a test says so. It keeps nothing itself: that does the store inside."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from threading import Lock
+from typing import TypeVar
+
+from session_middleware.exceptions import StoreUnavailable
+from session_middleware.stores.base import (
+    Batched,
+    Openable,
+    Record,
+    Scannable,
+    Store,
+    Stored,
+    Sweepable,
+    UserIndexed,
+    Version,
+)
+
+T = TypeVar("T")
+
+
+class _Plan:
+    """Which calls are to fail: of *verbs* (any, if empty), the *at*-th from now and those after it, *times* in all."""
+
+    def __init__(self, verbs: tuple[str, ...], at: int, times: int | None, applied: bool) -> None:
+        self.verbs, self.applied = verbs, applied
+        self._skip, self._left = at - 1, times
+
+    def strikes(self, verb: str) -> bool:
+        if (self.verbs and verb not in self.verbs) or self._left == 0:
+            return False
+        if self._skip:
+            self._skip -= 1
+            return False
+        if self._left is not None:
+            self._left -= 1
+        return True
+
+
+class FaultyStore:
+    """A store around another that notes every call, and fails when told to.
+
+    ``calls`` holds ``(verb, key)`` in their order (for ``keys_of`` the user id in place of the key, for ``sweep``, ``keys``
+    and what is asked about many keys the empty text; ``open``, which belongs to no request, is not noted). A listing is one
+    call, made with its first step. It can do what the other can: ``isinstance(store, Sweepable)`` and the like say the same.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.inner = store
+        self.calls: list[tuple[str, str]] = []
+        self.single_process: bool = getattr(store, "single_process", False)
+        self._plans: list[_Plan] = []
+        self._lock = Lock()
+        # As attributes of the object, because that is where isinstance() looks from Python 3.12 on.
+        if isinstance(store, Openable):
+            self.open = lambda: self._call("open", "", store.open)
+        if isinstance(store, Sweepable):
+            self.sweep = lambda limit: self._call("sweep", "", partial(store.sweep, limit))
+        if isinstance(store, UserIndexed):
+            self.keys_of: Callable[[str], Iterator[str]] = lambda user_id: self._list(
+                "keys_of", user_id, store.keys_of(user_id)
+            )
+        if isinstance(store, Scannable):
+            self.keys: Callable[[], Iterator[str]] = lambda: self._list("keys", "", store.keys())
+        if isinstance(store, Batched):
+            self.load_many = lambda keys: self._call("load_many", "", partial(store.load_many, keys))
+            self.delete_many = lambda keys: self._call("delete_many", "", partial(store.delete_many, keys))
+
+    def __repr__(self) -> str:
+        return f"FaultyStore({self.inner!r})"
+
+    def fail(self, *verbs: str, at: int = 1, times: int | None = 1, applied: bool = False) -> None:
+        """Let calls of *verbs* (of any, if none is named) raise :exc:`StoreUnavailable`, from the *at*-th of them on.
+
+        *times*: that many calls; ``None``: until :meth:`heal`. *applied*: the store does what was asked, and the answer
+        is lost; a listing tells all that there is, and then fails in place of ending. Plans add up; each counts from the
+        moment at which it was made.
+        """
+        with self._lock:
+            self._plans.append(_Plan(verbs, at, times, applied))
+
+    def heal(self) -> None:
+        """Fail no more."""
+        with self._lock:
+            self._plans.clear()
+
+    def create(self, key: str, record: Record) -> bool:
+        return self._call("create", key, partial(self.inner.create, key, record))
+
+    def load(self, key: str) -> Stored | None:
+        return self._call("load", key, partial(self.inner.load, key))
+
+    def update(self, key: str, record: Record, *, version: Version) -> bool:
+        return self._call("update", key, partial(self.inner.update, key, record, version=version))
+
+    def delete(self, key: str) -> bool:
+        return self._call("delete", key, partial(self.inner.delete, key))
+
+    def _call(self, verb: str, key: str, call: Callable[[], T]) -> T:
+        acknowledged = self._begin(verb, key)
+        result = call()
+        if not acknowledged:
+            raise StoreUnavailable(f"{verb}: done, but not acknowledged, as the test asked")
+        return result
+
+    def _list(self, verb: str, key: str, keys: Iterable[str]) -> Iterator[str]:
+        whole = self._begin(verb, key)
+        yield from keys
+        if not whole:
+            raise StoreUnavailable(f"{verb}: broken off, as the test asked")
+
+    def _begin(self, verb: str, key: str) -> bool:
+        """Note the call, and raise if it is to fail; return whether it is to be acknowledged."""
+        with self._lock:
+            if verb != "open":
+                self.calls.append((verb, key))
+            struck = [plan for plan in self._plans if plan.strikes(verb)]
+        if any(not plan.applied for plan in struck):
+            raise StoreUnavailable(f"{verb}: not done, as the test asked")
+        return not struck
