@@ -116,7 +116,9 @@ def test_nothing_in_the_package_runs_data_or_guesses(module: str) -> None:
     tree = tree_of(MODULES[module])
     calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
 
-    assert imported(MODULES[module]).isdisjoint(FORBIDDEN - ({"threading.Thread"} if is_in(module, "testing") else set()))
+    # Tests run requests at the same time, and pick some orders of their calls by chance.
+    in_tests = {"threading.Thread", "random"} if is_in(module, "testing") else set()
+    assert imported(MODULES[module]).isdisjoint(FORBIDDEN - in_tests)
     assert calls.isdisjoint({"eval", "exec", "compile", "__import__"})
 
 

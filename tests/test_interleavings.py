@@ -8,8 +8,8 @@ import pytest
 
 from session_middleware import ConflictError, Session, Store
 from session_middleware.rules import Opens
+from session_middleware.testing.orders import Outcome
 from tests.backends.running import SERVED
-from tests.interleaving import Outcome
 from tests.worlds import (
     DATA,
     USER,

@@ -32,10 +32,10 @@ from session_middleware import (
 )
 from session_middleware.carry_over import Carried
 from session_middleware.testing import FakeClock, FaultyStore, race
+from session_middleware.testing.orders import SteppedStore, some_orders
 from session_middleware.tokens import Token
 from tests.apps import Gateway, list_app, visit
 from tests.backends.running import EMBEDDED, Backends, a_store
-from tests.interleaving import SteppedStore, some_orders
 from tests.sites import AgedStore
 
 OLD = "old=anna"
@@ -787,7 +787,7 @@ class World:
 
     def __init__(self, store: Store, user: str | None) -> None:
         self.store = SteppedStore(store)
-        self.library = Library({"anna": Carried(ANNA, user)}, step=lambda: self.store._step("old", "", lambda: None))
+        self.library = Library({"anna": Carried(ANNA, user)}, step=lambda: self.store.step("old", "", lambda: None))
         self.site = Site(self.store, self.library)
         self.manager = self.site.manager
         self.told: list[str] = []

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from session_middleware import ConflictError, Session, SessionMiddleware, Store, get_session
 from session_middleware.rules import Opens
 from session_middleware.testing import FakeClock
+from session_middleware.testing.orders import Outcome, SteppedStore, every_order, some_orders
 from session_middleware.tokens import Token
-from tests.interleaving import Outcome, SteppedStore, every_order, some_orders
 
 USER = "alice"
 DATA = {"a": 1, "old": [1]}

@@ -15,11 +15,11 @@ import pytest
 
 from session_middleware import MemoryStore, SessionMiddleware, SQLiteStore
 from session_middleware.testing import FakeClock, FaultyStore
+from session_middleware.testing.orders import SteppedStore, every_order
 from session_middleware.tokens import Token
 from tests.apps import Gateway, an_environ, visit
 from tests.browser import Browser, Transport, in_process, over_http
 from tests.integrations.acts import GO, MEETING
-from tests.interleaving import SteppedStore, every_order
 from tests.servers.gunicorn import Gunicorn
 
 

@@ -18,12 +18,12 @@ from flask import Flask
 
 from session_middleware import MemoryStore, SessionManager, Store
 from session_middleware.testing import FakeClock, race
+from session_middleware.testing.orders import SteppedStore, every_order, some_orders
 from session_middleware.tokens import Token
 from tests.apps import visit
 from tests.backends.running import sizes
 from tests.browser import Answer, Browser, Transport, forms_of
 from tests.integrations import shop_site
-from tests.interleaving import SteppedStore, every_order, some_orders
 from tests.servers.gunicorn import Gunicorn
 
 if TYPE_CHECKING:

@@ -1,21 +1,35 @@
-"""Runs requests against one store in every order of their store calls. Nothing sleeps and nothing is left to chance."""
+"""Runs requests against one store in every order of their store calls. Nothing sleeps and nothing is left to chance.
+
+Each request has a thread, which stops before every call of the store; one at a time goes on, to its next call. It knows no
+application: a *world* is a stepped store, the requests that use it, and whatever its maker wants to see afterwards.
+"""
 
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from session_middleware.stores.base import Record, Store, Stored, UserIndexed, Version
 
 T = TypeVar("T")
 
-_PATIENCE = 20.0
+_PATIENCE = 20.0  # seconds for what takes a millisecond
+
+
+class Call(NamedTuple):
+    """A call of the store: the number of the request that has made it, ``None`` for who is none of them; the verb; the key,
+    or the user for ``keys_of``; whether it did or found anything."""
+
+    request: int | None
+    verb: str
+    key: str
+    done: bool
 
 
 class Turnstile:
-    """Lets the calls of several threads through one at a time, in an order given by the test."""
+    """Lets the calls of several threads through one at a time, in a given order."""
 
     def __init__(self, count: int) -> None:
         self._condition = threading.Condition()
@@ -26,6 +40,7 @@ class Turnstile:
         self._local = threading.local()
 
     def enter(self, number: int) -> None:
+        """The calling thread is that of the request *number*."""
         self._local.number = number
 
     def step(self) -> int | None:
@@ -44,6 +59,7 @@ class Turnstile:
         return number
 
     def finish(self, number: int) -> None:
+        """The request *number* has ended."""
         with self._condition:
             self._finished.add(number)
             self._condition.notify_all()
@@ -55,7 +71,9 @@ class Turnstile:
                 lambda: self._admitted is None and len(self._waiting | self._finished) == self._count, _PATIENCE
             )
             if not settled:
-                raise AssertionError("a request neither ends nor calls the store")
+                raise AssertionError(
+                    f"a request has neither ended nor called the store for {_PATIENCE:.0f} s: does it wait for the other one?"
+                )
             ready = sorted(self._waiting)
             if ready:
                 self._admitted = choice(ready)
@@ -65,56 +83,62 @@ class Turnstile:
 
 
 class SteppedStore:
-    """A store whose every call waits for its turn. It also keeps the calls in their order."""
+    """A store whose every call waits for its turn. It also keeps the calls in their order.
 
-    def __init__(self, store: Store) -> None:
+    Beside the four verbs it lists: users' sessions as the store in it does, and what is there of the keys that it knows:
+    *known*, and those that it has created.
+    """
+
+    def __init__(self, store: Store, known: Iterable[str] = ()) -> None:
         self._store = store
+        self._known = dict.fromkeys(known)
         self.turnstile: Turnstile | None = None
-        self.log: list[tuple[int | None, str, str, bool]] = []
-        """Who has called, the verb, the key, and whether it did or found anything."""
-        self._created: list[str] = []
+        self.log: list[Call] = []
 
     def create(self, key: str, record: Record) -> bool:
-        self._created.append(key)
-        return self._step("create", key, partial(self._store.create, key, record))
+        self._known[key] = None
+        return self.step("create", key, partial(self._store.create, key, record))
 
     def load(self, key: str) -> Stored | None:
-        return self._step("load", key, partial(self._store.load, key))
+        return self.step("load", key, partial(self._store.load, key))
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:
-        return self._step("update", key, partial(self._store.update, key, record, version=version))
+        return self.step("update", key, partial(self._store.update, key, record, version=version))
 
     def delete(self, key: str) -> bool:
-        return self._step("delete", key, partial(self._store.delete, key))
+        return self.step("delete", key, partial(self._store.delete, key))
 
-    def keys_of(self, user_id: str) -> list[str]:
+    def keys_of(self, user_id: str) -> Iterator[str]:
         # In the order of creation, so that one schedule always does the same: the keys are random.
         assert isinstance(self._store, UserIndexed)
         store = self._store
-        found = set(self._step("keys_of", user_id, lambda: list(store.keys_of(user_id))))
-        return [key for key in self._created if key in found]
+        found = set(self.step("keys_of", user_id, lambda: list(store.keys_of(user_id))))
+        yield from [key for key in self._known if key in found]
 
-    def keys(self) -> list[str]:
-        """Return the keys of the records that were created through this store and are there."""
-        return [key for key in dict.fromkeys(self._created) if self._store.load(key) is not None]
+    def keys(self) -> Iterator[str]:
+        yield from self.step("keys", "", self._keys)
 
     def empty(self) -> None:
-        """Remove them."""
-        for key in self._created:
+        """Remove what it knows."""
+        for key in self._known:
             self._store.delete(key)
 
-    def _step(self, verb: str, key: str, call: Callable[[], T]) -> T:
+    def step(self, verb: str, key: str, call: Callable[[], T]) -> T:
+        """Make a call when it is the turn of the calling thread, and note it."""
         number = None
         if self.turnstile is not None:
             number = self.turnstile.step()
         result = call()
-        self.log.append((number, verb, key, bool(result)))
+        self.log.append(Call(number, verb, key, bool(result)))
         return result
+
+    def _keys(self) -> list[str]:
+        return [key for key in self._known if self._store.load(key) is not None]
 
 
 @dataclass
 class Outcome:
-    """What one order of the calls led to."""
+    """What one order of the calls led to: what each request has returned or raised, and whose turn it was, step by step."""
 
     results: list[Any]
     errors: list[BaseException | None]
@@ -123,6 +147,7 @@ class Outcome:
 
 Choose = Callable[[int, list[int]], int]
 World = Callable[[], tuple[SteppedStore, Sequence[Callable[[], Any]], T]]
+"""Makes anew, each time: a store, the requests, and what is handed back with their outcome."""
 
 
 def _run(store: SteppedStore, requests: Sequence[Callable[[], Any]], choose: Choose) -> tuple[Outcome, list[list[int]]]:
@@ -132,7 +157,7 @@ def _run(store: SteppedStore, requests: Sequence[Callable[[], Any]], choose: Cho
     def work(number: int) -> None:
         turnstile.enter(number)
         try:
-            turnstile.step()
+            turnstile.step()  # what comes before its first call is a step, too, so that never two requests run at once
             outcome.results[number] = requests[number]()
         except BaseException as error:
             outcome.errors[number] = error
@@ -157,7 +182,11 @@ def _run(store: SteppedStore, requests: Sequence[Callable[[], Any]], choose: Cho
 
 
 def _follow(prefix: list[int], at: int, ready: list[int]) -> int:
-    return prefix[at] if at < len(prefix) else ready[0]
+    if at >= len(prefix):
+        return ready[0]
+    if prefix[at] not in ready:
+        raise AssertionError("the requests do not do the same each time: something outside of the session is not put back")
+    return prefix[at]
 
 
 def _pick(chance: random.Random, at: int, ready: list[int]) -> int:
@@ -180,5 +209,5 @@ def some_orders(world: World[T], count: int) -> Iterator[tuple[T, Outcome]]:
     """Yield *count* of the orders, picked by chance but the same ones each time."""
     for seed in range(count):
         store, requests, context = world()
-        outcome, _ = _run(store, requests, partial(_pick, random.Random(seed)))
+        outcome, _ = _run(store, requests, partial(_pick, random.Random(seed)))  # noqa: S311  # no secret
         yield context, outcome
