@@ -1,0 +1,1 @@
+"""The book in docs/: what is fenced on its pages is run."""
