@@ -2,12 +2,12 @@
 
 A fenced block runs as soon as it is written: see `Page.run`. A block that cannot run like that has a comment before it::
 
-    % tested by: test_name
+    % tested by: test_name, test_other_name
     % not run: why
 
-The first names the test in this package that runs the block and says what comes of it: a function with the parameter
-`claimed`, which gets the blocks of all pages that name it. The second is for what nothing here can run. Blocks in a language
-other than Python need one of the two. What is no code is fenced as `text`.
+The first names the tests in this package that run the block and say what comes of it: functions with the parameter
+`claimed`, which gets the blocks of all pages that name the test. The second is for what nothing here can run. Blocks in a
+language other than Python need one of the two. What is no code is fenced as `text`.
 
 A block that is a file says so by the caption: ```` ```{code-block} python ```` and `:caption: app.py`.
 """
@@ -44,7 +44,7 @@ class Block:
     language: str
     text: str
     caption: str | None = None
-    tested_by: str | None = None
+    tested_by: tuple[str, ...] = ()
     not_run: str | None = None
 
     def __str__(self) -> str:
@@ -53,7 +53,7 @@ class Block:
     @property
     def runs_by_itself(self) -> bool:
         """Whether `Page.run` runs it."""
-        return self.language in RUN and self.tested_by is None and self.not_run is None
+        return self.language in RUN and not self.tested_by and self.not_run is None
 
     def write(self, directory: Path | str = ".") -> Path:
         """Write the file that it is, and return where it is."""
@@ -143,7 +143,7 @@ def _blocks(name: str, text: str) -> tuple[Block, ...]:
                 language=code["language"] or "",
                 text="".join(lines),
                 caption=options.get("caption"),
-                tested_by=said.get("tested by"),
+                tested_by=tuple(said["tested by"].split(", ")) if "tested by" in said else (),
                 not_run=said.get("not run"),
             )
         )

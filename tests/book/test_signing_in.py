@@ -20,6 +20,11 @@ def signed_in(site: dict[str, Any], **fields: str) -> TestApp:
     return browser
 
 
+def having(cookie: str, site: dict[str, Any]) -> TestApp:
+    """Return a browser with that cookie."""
+    return TestApp(site["application"], extra_environ={"HTTP_COOKIE": f"session={cookie}"})
+
+
 def form_token(browser: TestApp) -> str:
     return str(browser.get("/").text.splitlines()[1])
 
@@ -45,10 +50,11 @@ def test_a_sign_in_needs_the_token_and_the_password(site: dict[str, Any]) -> Non
 
 def test_a_sign_in_brings_a_new_secret_and_leaves_the_token_behind(site: dict[str, Any]) -> None:
     """The id stays; who planted the cookie is nobody."""
-    browser, thief = TestApp(site["application"]), TestApp(site["application"])
+    browser = TestApp(site["application"])
     token = form_token(browser)
     planted = browser.cookies["session"]
-    thief.set_cookie("session", planted)
+    thief = having(planted, site)
+    assert form_token(thief) == token
     browser.post("/sign-in", {"user": "alice", "password": "wonderland", "csrf": token}, status=303)
 
     assert browser.cookies["session"] != planted
@@ -99,8 +105,9 @@ def test_somebody_signed_out_everywhere_during_the_check_is_not_signed_in(
 
 def test_sign_out_ends_the_session(site: dict[str, Any]) -> None:
     """For every copy of the cookie."""
-    browser, copy = signed_in(site), TestApp(site["application"])
-    copy.set_cookie("session", browser.cookies["session"])
+    browser = signed_in(site)
+    copy = having(browser.cookies["session"], site)
+    assert who(copy) == "17"
     browser.post("/sign-out", {"csrf": form_token(browser)}, status=303)
 
     assert (who(browser), who(copy)) == ("nobody", "nobody")
