@@ -18,7 +18,7 @@ from tests.browser import Browser
 from tests.integrations.django.visits import WAYS, a_browser
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def users() -> Iterator[None]:
     """A database in memory, with alice, who may use the admin site, bob, and a group."""
     django_site.add_users()
