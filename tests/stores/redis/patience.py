@@ -1,0 +1,16 @@
+"""How long a machine that is busy is waited for, and when what the server keeps ends."""
+
+from typing import Any
+
+HOUR = 3600
+
+# A machine that is busy with other tests, too, may not keep to a second.
+PATIENT = 10
+
+
+def end_of(raw: Any, name: str) -> int:
+    """Return when a key ends, in seconds since the epoch. Redis 6.2 has no EXPIRETIME."""
+    left = int(raw.pttl(name))
+    seconds, micros = map(int, raw.time())
+    assert left > 0
+    return round(seconds + micros / 1e6 + left / 1000)
