@@ -1,4 +1,4 @@
-"""Whatever is wrong with the network, RedisStore answers or fails within its time, and goes on afterwards."""
+"""Whatever is wrong with the network, RedisStore answers or fails within its time, and goes on afterwards: F-N1 to F-N4."""
 
 import statistics
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""RedisStore when the server is killed, is loading, forgets scripts, is out of memory, or forbids what is asked."""
+"""RedisStore when the server is killed, loads, forgets scripts, is full, or forbids: F-N1, F-N3, F-N6, F-N7, F-S1."""
 
 import re
 import time
