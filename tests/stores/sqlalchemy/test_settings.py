@@ -17,9 +17,7 @@ from session_middleware.testing import a_key, a_record, created, filled, listed,
 from tests.backends.mariadb import MariaDBServer
 from tests.backends.postgresql import PostgresServer
 from tests.stores.conftest import Script
-
-# Where time is not what is tested, a busy machine is waited for (seconds).
-PATIENCE = 10.0
+from tests.stores.sqlalchemy.databases import PATIENCE
 
 # In some of them the second byte of a letter may be a backslash or a quote. That of the server's own text is the first.
 CHARSETS: Final = ["utf8mb4", "latin1", "gbk", "big5", "sjis", "cp932", "euckr", "gb2312"]

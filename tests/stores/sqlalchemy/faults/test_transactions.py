@@ -1,0 +1,93 @@
+"""Other transactions, locks and deadlocks cost the SQLAlchemy store its budget at most."""
+
+import time
+from threading import Thread
+
+import pytest
+
+from session_middleware.stores.sqlalchemy import SQLAlchemyStore
+from session_middleware.testing import a_key, a_record, created, loaded
+from tests.backends.postgresql import PostgresServer
+from tests.stores.sqlalchemy.databases import PATIENCE, Database
+from tests.stores.sqlalchemy.faults.recovery import LATE, column, refused_after
+
+pytestmark = [pytest.mark.timed, pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")]
+
+
+class TestOtherTransactions:
+    def test_a_row_that_is_locked_costs_the_budget_and_harms_no_other(
+        self, database: Database, store: SQLAlchemyStore, table: str
+    ) -> None:
+        """A foreign transaction may hold one session: the others do not notice, and its own is as it was."""
+        version = created(store, key := a_key(), a_record(b"old")).version
+        short = SQLAlchemyStore(database.url(), table=table, timeout=0.5)
+        with database.connect() as other, other.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute(f"SELECT * FROM {table} WHERE {column(database)} = %s FOR UPDATE", (key,))
+
+            assert refused_after(lambda: short.update(key, a_record(b"new"), version=version)) <= 0.55 + LATE
+            assert not short._database._breaker.is_open
+            cursor.execute("ROLLBACK")
+        short.close()
+        assert loaded(store, key).value == b"old"
+        assert store.update(key, a_record(b"new"), version=version)
+
+    def test_a_deadlock_is_tried_again(self, database: Database, store: SQLAlchemyStore, table: str) -> None:
+        """F-N9: the store's statement meets another's lock crosswise, loses, and is done all the same."""
+        version = created(store, key := a_key(), a_record(b"old")).version
+        if isinstance(database, PostgresServer):
+            database.run(f"""
+                CREATE TABLE {table}_log (n INT);
+                INSERT INTO {table}_log VALUES (0);
+                CREATE FUNCTION {table}_note() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+                    BEGIN PERFORM pg_sleep(0.2); UPDATE {table}_log SET n = n + 1; RETURN NULL; END $$;
+                CREATE TRIGGER note AFTER UPDATE OF value ON {table} FOR EACH ROW EXECUTE FUNCTION {table}_note()""")
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        else:
+            database.run(f"CREATE TABLE {table}_log (n INT) ENGINE=InnoDB")
+            database.run(f"INSERT INTO {table}_log VALUES (0)")
+            database.run(f"""CREATE TRIGGER {table}_note AFTER UPDATE ON {table} FOR EACH ROW
+                BEGIN IF NEW.version <> OLD.version THEN DO SLEEP(0.2); UPDATE {table}_log SET n = n + 1; END IF; END""")
+            waiting = "SELECT count(*) FROM information_schema.processlist WHERE state = 'User sleep'"
+        done: list[bool] = []
+        with database.connect() as other, other.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute(f"UPDATE {table}_log SET n = n + 10")
+            cursor.execute(f"UPDATE {table}_log SET n = n + 10")
+            ours = Thread(target=lambda: done.append(store.update(key, a_record(b"new"), version=version)))
+            ours.start()
+            deadline = time.monotonic() + 5
+            while database.run(waiting) != [(1,)]:
+                assert time.monotonic() < deadline
+            cursor.execute(f"UPDATE {table} SET sweep_at = sweep_at + 1")
+            cursor.execute("COMMIT")
+            ours.join(10)
+
+        assert done == [True]
+        assert loaded(store, key).value == b"new"
+        assert database.run(f"SELECT n FROM {table}_log") == [(21,)]
+
+    def test_a_serialization_failure_is_tried_again(self, postgresql: PostgresServer, table: str) -> None:
+        """F-N9: where the database is set to strict isolation, another's commit undoes the store's statement."""
+        store = SQLAlchemyStore(
+            f"{postgresql.url()}?options=-c%20default_transaction_isolation=serializable", table=table, timeout=PATIENCE
+        )
+        version = created(store, key := a_key(), a_record(b"old")).version
+        done: list[bool] = []
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        failed = "SELECT xact_rollback FROM pg_stat_database WHERE datname = 'tests'"
+        with postgresql.connect() as other:
+            other.execute("BEGIN")
+            other.execute(f"UPDATE {table} SET sweep_at = sweep_at + 1")
+            ours = Thread(target=lambda: done.append(store.update(key, a_record(b"new"), version=version)))
+            ours.start()
+            deadline = time.monotonic() + 5
+            while postgresql.run(waiting) != [(1,)]:
+                assert time.monotonic() < deadline
+            other.execute("COMMIT")
+            ours.join(10)
+
+        assert done == [True]
+        assert loaded(store, key).value == b"new"
+        assert postgresql.run(failed)
+        store.close()
