@@ -1,4 +1,4 @@
-"""The lab under the real gunicorn, and visitors of it in a real browser."""
+"""The lab under the real gunicorn, and visitors of it, with a real browser and without."""
 
 import socket
 import ssl
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.backends.certificates import certify
+from tests.browser import Browser, Transport, over_http
 from tests.lab.visitor import LANGUAGES, Visitor
 from tests.servers.gunicorn import ROOT, Gunicorn
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser as Chromium
 
 
 class SecureGunicorn(Gunicorn):
@@ -60,7 +61,7 @@ def idle() -> dict[str, list[Visitor]]:
 
 
 @pytest.fixture
-def arrive(chromium: "Browser", lab: Gunicorn, idle: dict[str, list[Visitor]]) -> Iterator[Callable[..., Visitor]]:
+def arrive(chromium: "Chromium", lab: Gunicorn, idle: dict[str, list[Visitor]]) -> Iterator[Callable[..., Visitor]]:
     """Return a function that lets someone visit the lab with a browser of their own, without a cookie.
 
     What their pages complained of in the console is a failure of the test.
@@ -80,3 +81,13 @@ def arrive(chromium: "Browser", lab: Gunicorn, idle: dict[str, list[Visitor]]) -
         visitor.leave()
         idle[kind].append(visitor)
     assert [complaint for _, visitor in here for complaint in visitor.complaints] == []
+
+
+@pytest.fixture
+def transport(lab: Gunicorn) -> Transport:
+    return over_http(lab.url)
+
+
+@pytest.fixture
+def browser(transport: Transport) -> Browser:
+    return Browser(transport)
