@@ -3,7 +3,7 @@
 import socket
 import ssl
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.backends.certificates import certify
 from tests.browser import Browser, Transport, over_http
-from tests.lab.visitor import LANGUAGES, Visitor
+from tests.lab.visitor import LANGUAGES, Arrive, Visitor
 from tests.servers.gunicorn import ROOT, Gunicorn
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def idle() -> dict[str, list[Visitor]]:
 
 
 @pytest.fixture
-def arrive(chromium: "Chromium", lab: Gunicorn, idle: dict[str, list[Visitor]]) -> Iterator[Callable[..., Visitor]]:
+def arrive(chromium: "Chromium", lab: Gunicorn, idle: dict[str, list[Visitor]]) -> Iterator[Arrive]:
     """Return a function that lets someone visit the lab with a browser of their own, without a cookie.
 
     What their pages complained of in the console is a failure of the test.

@@ -1,6 +1,7 @@
 """Someone at a real browser: they click, and read what the page says. They see what the console complains of, too."""
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -143,3 +144,7 @@ class Visitor:
     def _hear(self, kind: str, text: str) -> None:
         if kind in ("error", "warning"):
             self.complaints.append(text)
+
+
+Arrive = Callable[..., Visitor]
+"""What the fixture ``arrive`` is: it lets someone visit the lab, and returns the visitor."""
