@@ -8,28 +8,23 @@ it begins the new one, and a read brings the time of the last use forward now an
 
 from collections.abc import Callable
 from dataclasses import replace
-from random import Random
 
-from session_middleware import Lifetime, MsgpackCodec, Record
-from session_middleware.record import Envelope, Kind, Mark, Previous, pack, pack_mark, pack_values
-from session_middleware.tokens import Token
-from session_middleware.values import encoded
-from tests.protocol.acts import (
-    Act,
-    Answer,
-    Count,
-    Drop,
-    Grow,
-    Invalidate,
-    Login,
-    Nothing,
-    Persist,
-    Read,
-    Regenerate,
-    Revoke,
-    RevokeAll,
-    Set,
-    Transact,
+from session_middleware import Record
+from session_middleware.record import Mark, pack_mark
+from tests.protocol.acts import Act, Answer, Count, Drop, Grow, Login, Nothing, Persist, Revoke, RevokeAll, Set, Transact
+from tests.protocol.beginnings import (
+    ADMIN,
+    BOTH,
+    BROWSER,
+    HERS,
+    HIS,
+    INVALIDATE,
+    M0,
+    PLANTED,
+    READ,
+    REGENERATE,
+    REVOKE_ALL,
+    a_session,
 )
 from tests.protocol.invariants import (
     LOGIN,
@@ -48,11 +43,10 @@ from tests.protocol.invariants import (
     who_signed_in_is,
 )
 from tests.protocol.script import MARK
-from tests.protocol.turn import START, a_token, an_id, proof_of
+from tests.protocol.turn import START, a_token, an_id
 from tests.protocol.world import Jar, Plan, Scenario
 
 S = an_id("S")
-READ, REGENERATE, INVALIDATE, REVOKE_ALL = Read(), Regenerate(), Invalidate(), RevokeAll()
 CHANGE_OF_PASSWORD = (LOGIN, RevokeAll(keeps_own=True))
 
 SCENARIOS: dict[str, Callable[[], Scenario]] = {}
@@ -61,47 +55,6 @@ SCENARIOS: dict[str, Callable[[], Scenario]] = {}
 def scenario(make: Callable[[], Scenario]) -> Callable[[], Scenario]:
     SCENARIOS[make.__name__] = make
     return make
-
-
-def a_session(
-    token: Token = T0,
-    data: dict[str, object] | None = None,
-    *,
-    user_id: str | None = None,
-    renewed: tuple[Token, ...] = (),
-    idle: float | None = 3600.0,
-    age: int = 0,
-) -> dict[str, Record]:
-    """Return the record of a session, by its key. *renewed*: what the token has replaced; nobody has come with it yet.
-
-    *age*: how long ago (seconds) the token was issued.
-    """
-    values = encoded({"cart": "1"} if data is None else data, MsgpackCodec())
-    envelope = Envelope(
-        user_id=user_id,
-        created_at=START,
-        signed_in_at=START,
-        last_seen_at=START,
-        idle=idle,
-        absolute=Lifetime.AAL2.absolute,
-        persistent=False,
-        era=0 if user_id is None else 1,
-        current=(proof_of(token),),
-        issued_at=START - age,
-        previous=tuple([Previous(proof_of(old), Kind.RENEWED, None) for old in renewed]),
-    )
-    return {token.id: Record(pack(envelope, pack_values(values)), int(envelope.expires_at), user_id)}
-
-
-PLANTED = a_session()
-"""An anonymous session, of which an attacker may know the token."""
-HERS = a_session(user_id="alice")
-M0 = a_token("M", "m0")
-HIS = a_session(M0, {"his": "1"}, user_id="mallory")
-
-BROWSER = {"browser": Jar(T0)}
-BOTH = {"browser": Jar(T0), "attacker": Jar(T0)}
-ADMIN = {"browser": Jar(T0), "admin": Jar()}
 
 
 def from_browser(*requests: tuple[Act, ...]) -> tuple[Plan, ...]:
@@ -491,49 +444,3 @@ def renewal_and_sign_ins() -> Scenario:
     )
     checks = (no_change_is_lost, who_signed_in_is)
     return Scenario(plans, BROWSER, checks, a_session(age=59), (2, 25), 1, losses=1, renewing=True)
-
-
-def a_random_scenario(dice: Random) -> Scenario:
-    """Return eight to fourteen requests of two browsers, an attacker with the token that one began with, and an admin."""
-    plans: list[Plan] = []
-    for number in range(dice.randint(8, 14)):
-        key = f"k{number}"
-        who = dice.choice(["browser"] * 4 + ["other"] * 2 + ["attacker"] * 2 + ["admin"])
-        honest: list[tuple[Act, ...]] = [
-            (READ,),
-            (Set(key, "1"),),
-            (Transact(key, "1"), Set(f"{key}b", "1")),
-            (LOGIN, PRIVATE),
-            (LOGIN, Set(key, "1"), PRIVATE),
-            (Drop("cart"),),
-            (Grow("cart", key),),
-            (REGENERATE,),
-        ]
-        hostile: list[tuple[Act, ...]] = [
-            (READ,),
-            (Transact(key, "1"), Set(key, "2")),
-            (INVALIDATE,),
-            (Login("mallory"),),
-            (REGENERATE,),
-        ]
-        acts = dice.choice(hostile if who == "attacker" else honest)
-        if who == "admin":
-            acts = (REVOKE_ALL,)
-        elif who != "attacker" and dice.random() < 0.06:
-            acts = (INVALIDATE,)
-        earlier = [plan.name for plan in plans if plan.browser == who]
-        plans.append(Plan(f"{who[0]}{number}", who, acts, after=tuple(earlier[-1:]) if dice.random() < 0.4 else ()))
-    jars = {**BOTH, "other": Jar(), "admin": Jar()}
-    checks = (no_change_is_lost, revocation_and_sign_ins, old_tokens_stay_out, nobody_is_forgotten)
-    return Scenario(
-        tuple(plans),
-        jars,
-        checks,
-        a_session(data={"cart": ["1"]}),
-        (9, 11, 31, 61),
-        jumps=5,
-        crashes=2,
-        losses=2,
-        renewing=dice.random() < 0.5,
-        watched=True,
-    )
