@@ -1,0 +1,59 @@
+"""The records of an end and of a mark: what they keep, and that they open nothing."""
+
+import struct
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from session_middleware import MemoryStore, Record, SessionManager, Store
+from session_middleware.record import Ended, Mark, pack_ended, pack_mark, unpack
+from tests.core.records import KEY, TOKEN, ids, moments, sealed, token_of
+
+marks = st.builds(Mark, st.lists(st.tuples(ids, st.none() | ids), min_size=1, max_size=4).map(tuple), moments)
+
+
+class TestAnEnd:
+    def test_it_is_one_byte(self) -> None:
+        """Promise 5: what keeps an id from being used again says nothing else."""
+        assert pack_ended() == sealed(b"\2")
+        assert unpack(pack_ended()) == Ended()
+
+    def test_it_opens_nothing_and_is_no_session_to_anybody(self, store: Store) -> None:
+        """Promise 5: to its own token, in a listing, to a revocation."""
+        assert store.create(KEY, Record(pack_ended(), int(time.time()) + 99, None))
+        manager = SessionManager(store)
+        session = manager.open(TOKEN)
+        session["name"] = "value"
+
+        assert token_of(manager.commit(session)).id != KEY
+        assert manager.find(KEY) is None
+        assert not manager.revoke(KEY)
+        assert store.load(KEY) is not None
+
+
+class TestAMark:
+    @settings(max_examples=100, deadline=None)
+    @given(marks)
+    def test_what_is_packed_is_unpacked(self, mark: Mark) -> None:
+        """Promise 19: which nonces there were, and which session each of them kept."""
+        assert unpack(pack_mark(mark)) == mark
+
+    def test_the_format_is_as_written(self) -> None:
+        """The equation in the docstring of the module."""
+        mark = Mark((("nonce-number", None), ("nonce-no-two", "id-of-12-chr")), 5.0)
+        entries = b"nonce-number" + b"." * 12 + b"nonce-no-two" + b"id-of-12-chr"
+
+        assert pack_mark(mark) == sealed(b"\3" + struct.pack(">d", 5.0) + entries)
+
+    @pytest.mark.parametrize("keep", ["", "nonsense", "." * 12, "é" * 12, "A" * 13, "A" * 40, "\n" + "A" * 11])
+    def test_what_is_no_id_keeps_nothing(self, keep: str) -> None:
+        """Promise 19: a sign-in that was under way ends, whatever *keep* was."""
+        manager = SessionManager(MemoryStore())
+        session = manager.open()
+        session.login("alice")
+        manager.revoke_all("alice", keep=keep)
+
+        assert manager.commit(session) is None
+        assert manager.sessions_of("alice") == []
