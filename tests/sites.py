@@ -13,6 +13,9 @@ from session_middleware.testing import FakeClock, FaultyStore
 from session_middleware.tokens import Token
 
 DATA = {"a": 1, "list": [1], "dict": {"x": {"y": []}}, "set": {1}}
+USER = "alice"
+
+Act = Callable[[Session], object]
 
 MADE_UP, ANOTHER = Token("A" * 40), Token("B" * 40)
 """Tokens that nobody has issued."""
@@ -213,7 +216,7 @@ def sent(verdict: Verdict | None) -> Token:
     return verdict.token
 
 
-def login(user_id: str, **data: object) -> Callable[[Session], object]:
+def login(user_id: str, **data: object) -> Act:
     """Return an act for :meth:`Site.request`: somebody signs in, and the application sets some keys."""
 
     def act(session: Session) -> None:
@@ -229,7 +232,7 @@ def regenerate(session: Session) -> None:
     session.regenerate()
 
 
-def setting(key: str, value: object) -> Callable[[Session], object]:
+def setting(key: str, value: object) -> Act:
     """Return an act for :meth:`Site.request`: the application sets one key."""
     return partial(_set, key, value)
 
