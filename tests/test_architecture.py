@@ -233,3 +233,10 @@ def test_the_package_is_typed() -> None:
     """PEP 561: the marker is there, and ships."""
     assert (PACKAGE / "py.typed").exists()
     assert "session_middleware = py.typed" in (PACKAGE.parent / "setup.cfg").read_text()
+
+
+def test_no_file_of_the_tests_grows_too_long() -> None:
+    """A file promises one thing; past 500 lines it promises several, and is to be split by them."""
+    lengths = {path: len(path.read_text().splitlines()) for path in (PACKAGE.parent / "tests").rglob("*.py")}
+
+    assert {path.name: length for path, length in lengths.items() if length > 500} == {}
