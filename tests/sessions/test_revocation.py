@@ -6,27 +6,14 @@ from typing import Any
 
 import pytest
 
-from session_middleware import MemoryStore, Record, Scannable, Session, SQLiteStore, Store, StoreUnavailable, repository
+from session_middleware import MemoryStore, Record, Scannable, Session, SQLiteStore, StoreUnavailable, repository
 from session_middleware.record import Mark, pack, pack_ended, unpack
 from session_middleware.stores.base import Version
 from session_middleware.testing import FakeClock
 from session_middleware.tokens import Token, id_of_mark
-from tests.sites import DATA, MADE_UP, Site, login, regenerate, setting
+from tests.sites import DATA, MADE_UP, USER, Act, Site, login, regenerate, setting
 
 DAY = 86400
-USER = "alice"
-
-Act = Callable[[Session], object]
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def site(store: Store, clock: FakeClock) -> Site:
-    return Site(store, clock)
 
 
 class Contended(MemoryStore):

@@ -28,16 +28,6 @@ LONGEST_USER = "x" * 255
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def site(store: Store, clock: FakeClock) -> Site:
-    return Site(store, clock)
-
-
-@pytest.fixture
 def small(store: Store, clock: FakeClock) -> Site:
     """A site with a low limit."""
     return Site(store, clock, max_bytes=LIMIT)

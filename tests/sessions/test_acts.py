@@ -5,17 +5,12 @@ from typing import Any
 
 import pytest
 
-from session_middleware import ConfigurationError, Forget, Lifetime, MemoryStore, Send, Session, Store, StoreUnavailable
+from session_middleware import ConfigurationError, Forget, Lifetime, MemoryStore, Send, Session, StoreUnavailable
 from session_middleware.testing import FakeClock
 from tests.sites import DATA, MADE_UP, Site, setting
 
 HOUR = 3600
 DAY = 86400
-
-
-@pytest.fixture
-def site(store: Store) -> Site:
-    return Site(store, FakeClock())
 
 
 class Text(str):

@@ -5,17 +5,11 @@ from typing import Any
 
 import pytest
 
-from session_middleware import ConflictError, Forget, PayloadError, Send, Session, Store, StoreUnavailable
-from session_middleware.testing import FakeClock
+from session_middleware import ConflictError, Forget, PayloadError, Send, Session, StoreUnavailable
 from tests.sites import DATA, Site, login, sent, setting
 
 HOUR = 3600
 DAY = 86400
-
-
-@pytest.fixture
-def site(store: Store) -> Site:
-    return Site(store, FakeClock())
 
 
 class TestTransact:

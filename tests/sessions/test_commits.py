@@ -5,23 +5,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from session_middleware import ConflictError, Forget, MemoryStore, Record, Session, Store
+from session_middleware import ConflictError, Forget, MemoryStore, Record, Session
 from session_middleware.record import Kind, Previous
 from session_middleware.stores.base import Version
 from session_middleware.testing import FakeClock
 from session_middleware.tokens import Token, well_formed
 from tests.backends.running import SWEPT
 from tests.sites import DATA, MADE_UP, Bare, Site, login, regenerate, setting
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def site(store: Store, clock: FakeClock) -> Site:
-    return Site(store, clock)
 
 
 class TestChanges:

@@ -25,16 +25,6 @@ from session_middleware.tokens import Token, id_of_mark
 from tests.sites import ANOTHER, DATA, MADE_UP, Site, login, sent, setting
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def site(store: Store, clock: FakeClock) -> Site:
-    return Site(store, clock)
-
-
 class TestOptions:
     @pytest.mark.parametrize("lifetime", [3600, None, Lifetime, "1 h"])
     def test_a_lifetime_that_is_none_is_refused(self, lifetime: Any) -> None:

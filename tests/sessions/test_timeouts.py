@@ -4,17 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from session_middleware import Forget, Session, Store
-from session_middleware.testing import FakeClock
+from session_middleware import Forget, Session
 from tests.sites import DATA, Site, login, regenerate, setting
 
 HOUR = 3600
 DAY = 86400
-
-
-@pytest.fixture
-def site(store: Store) -> Site:
-    return Site(store, FakeClock())
 
 
 class TestTimeouts:

@@ -7,16 +7,10 @@ from typing import Any
 
 import pytest
 
-from session_middleware import PayloadError, Send, Session, Store, StoreUnavailable
-from session_middleware.testing import FakeClock
+from session_middleware import PayloadError, Send, Session, StoreUnavailable
 from tests.sites import DATA, MADE_UP, Site, setting
 
 HOUR = 3600
-
-
-@pytest.fixture
-def site(store: Store) -> Site:
-    return Site(store, FakeClock())
 
 
 class Text(str):

@@ -1,24 +1,14 @@
 """A failed request changes nothing, but that ending a session always ends it, and that a transaction stays."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 
-from session_middleware import Forget, Session, SessionMiddleware, Store, get_session
-from session_middleware.testing import FakeClock
+from session_middleware import Forget, Session, SessionMiddleware, get_session
 from tests.apps import some_headers, visit
-from tests.sites import DATA, Site, login, regenerate, setting
-
-USER = "alice"
-
-Act = Callable[[Session], object]
-
-
-@pytest.fixture
-def site(store: Store) -> Site:
-    return Site(store, FakeClock())
+from tests.sites import DATA, USER, Act, Site, login, regenerate, setting
 
 
 def transact(session: Session) -> None:

@@ -4,15 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from session_middleware import HeadersAlreadySent, Session, Store, StoreUnavailable
-from session_middleware.testing import FakeClock
+from session_middleware import HeadersAlreadySent, Session, StoreUnavailable
 from tests.sites import DATA, Site, login, regenerate, setting
-
-
-@pytest.fixture
-def site(store: Store) -> Site:
-    return Site(store, FakeClock())
-
 
 SIGN_IN = login("alice")
 

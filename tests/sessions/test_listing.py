@@ -4,20 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from session_middleware import ConfigurationError, MemoryStore, Session, SessionManager, Store, StoreUnavailable
+from session_middleware import ConfigurationError, MemoryStore, Session, SessionManager, StoreUnavailable
 from session_middleware.testing import FakeClock, FaultyStore
 from session_middleware.tokens import Token
 from tests.sites import DATA, MADE_UP, Bare, Site, login, sent
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def site(store: Store, clock: FakeClock) -> Site:
-    return Site(store, clock)
 
 
 def ids(site: Site, user_id: str) -> list[str]:
