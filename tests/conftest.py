@@ -17,7 +17,7 @@ from tests.chromium import launched
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytest.register_assert_rewrite("session_middleware.testing", "tests.machine")
+pytest.register_assert_rewrite("session_middleware.testing", "tests.model.machine")
 
 
 @pytest.fixture(autouse=True)

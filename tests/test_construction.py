@@ -24,8 +24,8 @@ from session_middleware import (
 )
 from session_middleware.testing import FakeClock, FaultyStore
 from tests.apps import SHAPES, Gateway, an_environ, some_headers, visit
+from tests.cookies.test_browsers import a_site
 from tests.sites import sent
-from tests.test_browsers import a_site
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from session_middleware.testing import FaultyStore, a_key, a_record, created
 from tests.backends.process import free_port
 from tests.backends.redis import until
 from tests.backends.running import EVERY, SERVED, Backends
+from tests.cookies.test_browsers import a_site
 from tests.stores.conftest import Script
-from tests.test_browsers import a_site
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,9 @@ import pytest
 
 from session_middleware import ConflictError, Session, Store
 from session_middleware.carry_over import Carried
+from session_middleware.testing.orders import SteppedStore, some_orders
 from session_middleware.testing import race
 from tests.backends.running import EMBEDDED, Backends, a_store
-from tests.interleaving import SteppedStore, some_orders
 from tests.takeover.library import ANNA, Library, Site, increment, regenerating, signing_in, told
 
 
@@ -21,7 +21,7 @@ class World:
 
     def __init__(self, store: Store, user: str | None) -> None:
         self.store = SteppedStore(store)
-        self.library = Library({"anna": Carried(ANNA, user)}, step=lambda: self.store._step("old", "", lambda: None))
+        self.library = Library({"anna": Carried(ANNA, user)}, step=lambda: self.store.step("old", "", lambda: None))
         self.site = Site(self.store, self.library)
         self.manager = self.site.manager
         self.told: list[str] = []

@@ -24,8 +24,8 @@ from session_middleware import (
 from session_middleware.manager import Verdict
 from session_middleware.testing import FakeClock, FaultyStore
 from session_middleware.tokens import Token, id_of_mark
-from tests.comparison import Slot, max_age, seen_otherwise, told_by
-from tests.histories import (
+from tests.model.comparison import Slot, max_age, seen_otherwise, told_by
+from tests.model.histories import (
     ANOTHER_ONE,
     NOBODYS,
     SLOTS,
@@ -43,8 +43,8 @@ from tests.histories import (
     slots,
     weighted,
 )
-from tests.model import Conflict, Opens, Request, Told, World, copied
-from tests.model_parts import exact
+from tests.model.parts import exact
+from tests.model.reference import Conflict, Opens, Request, Told, World, copied
 from tests.sites import AgedStore
 
 T = TypeVar("T")

@@ -16,8 +16,8 @@ from session_middleware.record import unpack
 from session_middleware.rules import Opens
 from session_middleware.stores.base import Version
 from tests.backends.running import LATER, Backends, a_store, sizes
-from tests.servers.direct import Answer, Handler, Racers, Site, racers
-from tests.worlds import USER, Action, World, increment, orders, token_of
+from tests.races.worlds import USER, Action, World, increment, orders, token_of
+from tests.servers.direct import Answer, Handler, Racers, Site
 
 # Thousands of requests: measuring what they cover would take most of the time, and other tests cover as much.
 pytestmark = pytest.mark.unmeasured
@@ -296,12 +296,6 @@ STEALING: list[tuple[Callable[[Session], object], bool]] = [
     (lambda session: session.login("mallory"), False),
     (len, False),
 ]
-
-
-@pytest.fixture
-def three() -> Iterator[Racers]:
-    with racers(3) as crew:
-        yield crew
 
 
 @sizes("rounds", 200, 10_000, served=1_000)

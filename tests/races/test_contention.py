@@ -33,12 +33,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, backends: Backends) ->
         yield store
 
 
-@pytest.fixture
-def three() -> Iterator[Racers]:
-    with racers(3) as crew:
-        yield crew
-
-
 def counts(normal: int, full: int) -> list[Any]:
     """Return the parameters of a test that runs *normal* rounds, and *full* in the soak."""
     return [pytest.param(normal, id=str(normal)), pytest.param(full, id=f"{full:,}", marks=soak)]

@@ -10,7 +10,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from session_middleware.tokens import Token
 from tests.backends.running import EMBEDDED, EVERY, LATER, Backends, a_store
-from tests.machine import MADE, Sessions
+from tests.model.machine import MADE, Sessions
 
 pytestmark = pytest.mark.unmeasured
 

@@ -14,7 +14,7 @@ import pytest
 from session_middleware import Session, Store
 from session_middleware.stores.base import Record, Version
 from tests.backends.running import LATER, Backends, a_store, sizes
-from tests.servers.direct import Answer, Handler, Racers, Site, racers, regenerate, saw, transact, write
+from tests.servers.direct import Answer, Handler, Racers, Site, regenerate, saw, transact, write
 
 # Thousands of requests: measuring what they cover would take most of the time, and other tests cover as much.
 pytestmark = pytest.mark.unmeasured
@@ -33,12 +33,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, backends: Backends) ->
 @pytest.fixture
 def site(store: Store) -> Site:
     return Site(store)
-
-
-@pytest.fixture
-def three() -> Iterator[Racers]:
-    with racers(3) as crew:
-        yield crew
 
 
 def write_late(session: Session) -> Iterable[bytes]:

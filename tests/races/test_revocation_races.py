@@ -17,7 +17,7 @@ from session_middleware import ConflictError, Record, Send, Session, SessionMana
 from session_middleware.stores.base import Stored, Version
 from session_middleware.tokens import Token, id_of_mark
 from tests.backends.running import INDEXED, LATER, Backends, a_store, sizes
-from tests.servers.direct import Racers, racers
+from tests.servers.direct import Racers
 
 # Thousands of requests: measuring what they cover would take most of the time, and other tests cover as much.
 pytestmark = pytest.mark.unmeasured
@@ -184,12 +184,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, backends: Backends) ->
     """A store of each kind, most of them in the soak."""
     with a_store(request.param, tmp_path, backends) as store:
         yield store
-
-
-@pytest.fixture
-def three() -> Iterator[Racers]:
-    with racers(3) as crew:
-        yield crew
 
 
 class TestThreads:

@@ -8,8 +8,8 @@ from session_middleware import Forget, Session
 from session_middleware.manager import Verdict
 from session_middleware.tokens import Token
 from session_middleware.values import _ENCODED, Values
-from tests.model import Request, Told
-from tests.model_parts import Facts, exact
+from tests.model.parts import Facts, exact
+from tests.model.reference import Request, Told
 
 
 @dataclass

@@ -10,7 +10,7 @@ from session_middleware import ConflictError, Session, Store
 from session_middleware.rules import Opens
 from session_middleware.testing.orders import Outcome
 from tests.backends.running import SERVED
-from tests.worlds import (
+from tests.races.worlds import (
     DATA,
     USER,
     Action,

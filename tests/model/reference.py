@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any, NamedTuple, TypeAlias
 
 from session_middleware.tokens import Token
-from tests.model_parts import Changes, Data, Facts, Kind, Life, View, differ
+from tests.model.parts import Changes, Data, Facts, Kind, Life, View, differ
 
 Change: TypeAlias = Callable[[MutableMapping[str, Any]], Any]
 
