@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LAB_READY := $(VENV)/.ready-for-the-lab
 PYTEST := $(BIN)/python -m pytest --quiet --dist worksteal
+TIMED = $(shell grep -rl --include='test_*.py' 'mark\.timed' tests)
 
 # Whoever has asked for no bytecode would have all of it compiled anew by every process that a test starts.
 unexport PYTHONDONTWRITEBYTECODE
@@ -55,7 +56,7 @@ test: check
 	@echo "Testing ..."
 	@$(BIN)/coverage erase
 	@$(PYTEST) -n auto --cov --cov-report= -m "not soak and not timed"
-	@$(PYTEST) -n 3 --cov --cov-append --cov-report= -m "not soak and timed"
+	@$(PYTEST) -n 3 --cov --cov-append --cov-report= -m "not soak and timed" $(TIMED)
 	@$(BIN)/coverage report --skip-covered --fail-under=95
 	@$(BIN)/coverage report --skip-covered --fail-under=100 --include=$(CORE)
 
@@ -65,7 +66,7 @@ others: $(READY)
 soak: $(READY)
 	@echo "Testing at length ..."
 	@$(PYTEST) -n auto -m "soak and not timed"
-	@$(PYTEST) -n 3 -m "soak and timed"
+	@$(PYTEST) -n 3 -m "soak and timed" $(TIMED)
 
 docs: $(READY)
 	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs

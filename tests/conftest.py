@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.backends.running import EVERY, SHARED, Backends, a_store
+from tests.backends.running import EMBEDDED, SERVED, SHARED, Backends, a_store
 from tests.chromium import launched
 
 if TYPE_CHECKING:
@@ -48,10 +48,14 @@ def chromium() -> "Iterator[Browser]":
         yield browser
 
 
-@pytest.fixture(params=EVERY)
-def store(request: pytest.FixtureRequest, tmp_path: Path, backends: Backends) -> Iterator[Any]:
-    """A store of each kind, in which nothing has been stored yet."""
-    with a_store(request.param, tmp_path, backends) as store:
+@pytest.fixture(params=[*EMBEDDED, *(pytest.param(kind, marks=pytest.mark.unmeasured) for kind in SERVED)])
+def store(request: pytest.FixtureRequest, backends: Backends) -> Iterator[Any]:
+    """A store of each kind, in which nothing has been stored yet.
+
+    What a test covers of the rest does not depend on the kind, and to measure it takes as long as the test itself.
+    """
+    directory = request.getfixturevalue("tmp_path") if request.param == "sqlite" else Path()
+    with a_store(request.param, directory, backends) as store:
         yield store
 
 

@@ -26,6 +26,8 @@ SHARED: Final = LATER[1:]
 """Those of them that processes share."""
 INDEXED: Final = [*SHARED[:2], *(pytest.param(kind, marks=pytest.mark.soak) for kind in SERVED[2:])]
 """Those of them that keep an index of users."""
+TABLES: Final = ["postgresql", "mariadb"]
+"""Those whose sessions stand in a table of a database server."""
 SWEPT: Final = ["memory", "sqlite", "postgresql", "mariadb"]
 """Those that do not drop what has expired by themselves."""
 
@@ -57,6 +59,7 @@ class Backends:
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self._servers: dict[str, Any] = {}
+        self._spare: dict[str, list[Any]] = {kind: [] for kind in TABLES}
         self._numbers = count(1)
 
     def url(self, kind: str) -> str:
@@ -79,6 +82,19 @@ class Backends:
 
                 return f"{self._server(kind, MariaDBServer).url()}?table=test_{number}&{PATIENT}"
         raise ValueError(kind)
+
+    @contextmanager
+    def lent(self, kind: str) -> Iterator[Any]:
+        """Lend an empty store of a kind in ``TABLES``; to make a table and to connect takes longer than most tests."""
+        if self._spare[kind]:
+            from session_middleware.stores.sqlalchemy.database import execute
+
+            store = self._spare[kind].pop()
+            store._database.ask(execute, f"DELETE FROM {store._database._table}", ())
+        else:
+            store = self._stack.enter_context(closing(open_store(self.url(kind))))
+        yield store
+        self._spare[kind].append(store)
 
     def connections(self, kind: str) -> int:
         """Return how many connections others have to a server that runs."""
@@ -163,6 +179,10 @@ def a_store(kind: str, directory: Path, backends: Backends) -> Iterator[Any]:
     if kind == "memory":
         yield MemoryStore()
         return
-    store: Any = SQLiteStore(directory / "sessions.sqlite3") if kind == "sqlite" else open_store(backends.url(kind))
-    with closing(Noting(store) if kind == "memcached" else store) as opened:
+    if kind in TABLES:
+        with backends.lent(kind) as store:
+            yield store
+        return
+    made: Any = SQLiteStore(directory / "sessions.sqlite3") if kind == "sqlite" else open_store(backends.url(kind))
+    with closing(Noting(made) if kind == "memcached" else made) as opened:
         yield opened
