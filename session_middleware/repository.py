@@ -9,7 +9,7 @@ from secrets import SystemRandom
 from typing import NoReturn
 
 from session_middleware import rules
-from session_middleware.exceptions import ConflictError, SessionTooLarge, StoreError, sizes
+from session_middleware.exceptions import ConfigurationError, ConflictError, SessionTooLarge, StoreError, sizes
 from session_middleware.record import (
     LEAST,
     MORE,
@@ -54,9 +54,18 @@ _NOTHING = Record(b"", 0, None)
 
 
 class Repository:
-    """Finds, writes and ends sessions by their ids."""
+    """Finds, writes and ends sessions by their ids, of at most *max_bytes* each.
+
+    Raise :exc:`ConfigurationError` if *store* says that it keeps none that is so long.
+    """
 
     def __init__(self, store: Store, max_bytes: int, clock: Callable[[], float]) -> None:
+        longest: int | None = getattr(store, "max_value", None)
+        if longest is not None and max_bytes + MORE > longest:
+            raise ConfigurationError(
+                f"max_bytes={max_bytes}: {store} keeps none that is so long; write max_bytes={max(0, longest - MORE)} or"
+                " less, or let the store keep more"
+            )
         self._store = store
         self._max_bytes = max_bytes
         self._now = clock

@@ -36,7 +36,8 @@ class Store(Protocol):
 
     A store may have an attribute ``single_process``. True says that its records live in one process only, so that a
     site that is served by several would lose sessions at every turn; the middleware warns of that. Without the
-    attribute, every process finds what any process wrote.
+    attribute, every process finds what any process wrote. And it may have an attribute ``max_value``: the longest value
+    (bytes) that it keeps. A site whose sessions may be longer does not start.
     """
 
     def create(self, key: str, record: Record) -> bool:

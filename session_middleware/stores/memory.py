@@ -53,6 +53,7 @@ class MemoryStore:
                 raise ConfigurationError(f"{name}={value!r}: write a whole number above 0")
         self._max_entries = max_entries
         self._max_bytes = max_bytes
+        self.max_value = max_bytes - _OVERHEAD
         self._max_anonymous = max_anonymous
         # In the order of their last use; of those of no user the second table has it.
         self._entries: OrderedDict[str, _Entry] = OrderedDict()

@@ -10,8 +10,8 @@ import pytest
 
 from session_middleware import ConflictError, Session, Store
 from session_middleware.carry_over import Carried
-from session_middleware.testing.orders import SteppedStore, some_orders
 from session_middleware.testing import race
+from session_middleware.testing.orders import SteppedStore, some_orders
 from tests.backends.running import EMBEDDED, Backends, a_store
 from tests.takeover.library import ANNA, Library, Site, increment, regenerating, signing_in, told
 

@@ -1,9 +1,11 @@
 """Sessions in memcached: fast and shared by many machines, and gone when memcached restarts or needs the room."""
 
+import logging
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from secrets import token_bytes
 from struct import Struct
 from typing import Final, Self, cast
@@ -13,7 +15,10 @@ from session_middleware.exceptions import ConfigurationError, StoreUnusable
 from session_middleware.stores.base import Record, Stored, Version
 from session_middleware.stores.memcached.servers import Connection, Servers, is_plain
 from session_middleware.stores.room import checked_bound
+from session_middleware.stores.trial import try_verbs
 from session_middleware.stores.urls import number, options, refuse_unknown, split
+
+log = logging.getLogger("session_middleware")
 
 # item = nonce (8 random bytes, new with every write) | expires_at (8 bytes) | value
 _HEAD: Final = Struct(">8sq")
@@ -31,9 +36,6 @@ _LONGEST_TIME: Final = 30 * 86400
 _LAST_DATE: Final = 2**31 - 1
 
 _TRIES: Final = 10
-
-# The id of no session.
-_PROBE: Final = "-" * _KEY
 
 
 @dataclass(slots=True, unsafe_hash=True)
@@ -58,6 +60,10 @@ class MemcachedStore:
     ``max_item_size`` (bytes) is what memcached was started with (its option ``-I``). ``max_connections`` bounds those of
     this process to each server; a thread that finds them all in use waits for one, within its time. There is no index of
     users.
+
+    Sessions end by the clocks of the hosts that serve the site. That of memcached does not matter as long as they have
+    thirty days or less to live. Those that have more it drops early by as much as its clock is ahead, less a minute; where
+    that leaves them no time at all, the log says so once.
     """
 
     def __init__(
@@ -80,7 +86,8 @@ class MemcachedStore:
         self._run = self._servers.run
         self._prefix = prefix.encode()
         self._max_item_size = max_item_size
-        self._max_bytes = max_item_size - _OVERHEAD - len(prefix) - _KEY - _HEAD.size
+        self.max_value = max_item_size - _OVERHEAD - len(prefix) - _KEY - _HEAD.size
+        self._has_compared = False
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -113,6 +120,8 @@ class MemcachedStore:
         def attempt(connection: Connection, again: bool) -> bool:
             for _ in range(_TRIES):
                 if connection.add(name, item, ends):
+                    if ends > _LONGEST_TIME and not self._has_compared:
+                        self._compare_clocks(connection, name)
                     return True
                 there = connection.gets(name)
                 if there is None:
@@ -187,10 +196,8 @@ class MemcachedStore:
         return self._run(key, attempt)
 
     def open(self) -> None:
-        """Write a record, read it and remove it, and keep no connection open."""
-        self.create(_PROBE, Record(b"", math.ceil(time.time()) + _SLACK, None))
-        self.load(_PROBE)
-        self.delete(_PROBE)
+        """Write a record, read, replace and remove it, and keep no connection open."""
+        try_verbs(self)
         self.close()
 
     def __repr__(self) -> str:
@@ -200,6 +207,18 @@ class MemcachedStore:
         """Close the connections that are not in use now. The store opens others when it is used again."""
         self._servers.close()
 
+    def _compare_clocks(self, connection: Connection, name: bytes) -> None:
+        """Tell, once, if what was just written with a date is gone by the clock of memcached."""
+        self._has_compared = True
+        if connection.gets(name) is None:
+            log.error(
+                "memcached at %s: a session that was just stored is gone: the clock of that server is more than %d days"
+                " ahead of this host's (%s), and sessions that could last longer than that are lost at once",
+                connection.server.name,
+                _LONGEST_TIME // 86400,
+                datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds"),
+            )
+
     def _name(self, key: str) -> bytes:
         if not is_plain(key):
             raise ValueError(f"{key!r} is no key")
@@ -207,7 +226,7 @@ class MemcachedStore:
 
     def _packed(self, record: Record) -> tuple[bytes, int]:
         """Return the item, with a nonce of its own, and when memcached may drop it, in memcached's words."""
-        if len(record.value) > self._max_bytes:
+        if len(record.value) > self.max_value:
             raise StoreUnusable(
                 f"a record of {len(record.value):,} bytes does not fit into an item of {self._max_item_size:,}: lower"
                 " max_bytes of the middleware, or raise max_item_size of the store and memcached's -I"

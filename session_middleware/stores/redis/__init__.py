@@ -14,8 +14,9 @@ from session_middleware.exceptions import ConfigurationError, StoreUnavailable
 from session_middleware.stores.base import Record, Stored, Version
 from session_middleware.stores.redis.connections import Command, Refusal
 from session_middleware.stores.redis.deployments import script
-from session_middleware.stores.redis.settings import Client, deployment, own_options
+from session_middleware.stores.redis.settings import Client, deployment, without_own_options
 from session_middleware.stores.room import checked_bound
+from session_middleware.stores.trial import TRIAL, try_verbs
 
 log = logging.getLogger("session_middleware")
 
@@ -140,9 +141,10 @@ end""")
 class RedisStore:
     """Keeps sessions in Redis 6.2 or later, or in Valkey, each under ``prefix`` and its key, with an expiry.
 
-    *server* is a URL, or a client of redis-py (``Redis``, one of a ``Sentinel`` for the master, ``RedisCluster``). A client
-    lends its addresses, credentials and TLS settings; the connections are the store's own, at most one for each thread at
-    work and server, and so is their time budget: ``timeout`` (seconds) bounds a verb, connecting and retries included.
+    *server* is a URL without options of the store (:meth:`from_url` takes them), or a client of redis-py (``Redis``, one of
+    a ``Sentinel`` for the master, ``RedisCluster``). A client lends its addresses, credentials and TLS settings; the
+    connections are the store's own, at most one for each thread at work and server, and so is their time budget:
+    ``timeout`` (seconds) bounds a verb, connecting and retries included.
 
     ``wait_replicas``: a write is acknowledged when so many replicas have it, else it raises :exc:`StoreUnavailable`, and may
     or may not last. Nor is it said that a session has ended before they know, whoever asks. With 0 a failover can lose an
@@ -179,7 +181,8 @@ class RedisStore:
     def from_url(cls, url: str) -> Self:
         """Return the store that *url* names; ``prefix``, ``timeout``, ``wait_replicas`` and ``max_connections`` may stand in
         its query."""
-        return cls(url, **own_options(url))
+        rest, options = without_own_options(url)
+        return cls(rest, **options)
 
     def create(self, key: str, record: Record) -> bool:
         if record.expires_at <= time.time():
@@ -284,8 +287,13 @@ class RedisStore:
                         yield name[len(self._prefix) :].decode()
 
     def open(self) -> None:
-        """Ask for a record, and keep no connection open."""
-        self.load("-" * 12)
+        """Write a record and an entry in an index, read and remove them, and keep no connection open."""
+        try_verbs(self)
+        # The index of the user without a name, whom nobody is.
+        index, deadline = self._index_of(b""), time.monotonic() + self._timeout
+        self._ask(index, (self._indexing(b"", TRIAL, int(time.time())),), deadline)
+        list(self.keys_of(""))
+        self._ask(index, (("DEL", index),), deadline)
         self.close()
 
     def __repr__(self) -> str:

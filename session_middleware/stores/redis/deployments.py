@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import redis
 
-from session_middleware.exceptions import StoreUnavailable
+from session_middleware.exceptions import StoreUnavailable, StoreUnusable
 from session_middleware.stores.breaker import Breaker
 from session_middleware.stores.redis.connections import (
     FAILURES,
@@ -21,9 +21,9 @@ from session_middleware.stores.redis.connections import (
     TurnedAway,
     left,
     pack,
-    said,
     slot_of,
 )
+from session_middleware.stores.redis.failures import failed
 
 # A cluster that moves slots may send a request on more than once.
 _MOST_TRIES: Final = 6
@@ -118,7 +118,7 @@ class Deployment:
                 failures += 1
                 self.failed(server)
             else:
-                raise StoreUnavailable(f"{server.name}: {refusal}") from refusal
+                raise failed(server.name, refusal) from refusal
         raise StoreUnavailable(f"{self.name}: the servers keep sending requests to each other")
 
     def ask_each(self, questions: Mapping[bytes, Command], deadline: float) -> tuple[list[Answer], bool]:
@@ -188,9 +188,7 @@ class Deployment:
 
     def moved(self, key: bytes, refusal: Refusal, source: Server) -> Server:
         """Return the server that *source* has named as the one to ask for *key*."""
-        raise StoreUnavailable(
-            f"{self.name}: this is a node of a cluster; write redis+cluster:// and its nodes"
-        ) from refusal
+        raise StoreUnusable(f"{self.name}: this is a node of a cluster; write redis+cluster:// and its nodes") from refusal
 
     def close(self) -> None:
         """Close the connections that are not in use now."""
@@ -207,7 +205,7 @@ class Deployment:
                 self._bear(server, broken, was_broken or deadline <= time.monotonic(), _LATE)
                 was_broken = True
         if isinstance(answer, Refusal):
-            raise StoreUnavailable(f"{server.name}: {answer}") from answer
+            raise failed(server.name, answer) from answer
         return answer
 
     def _bear(self, server: Server, broken: Broken, last: bool, innocent: tuple[type[Exception], ...]) -> None:
@@ -219,7 +217,7 @@ class Deployment:
                 return
             if isinstance(error, FAILURES) and not isinstance(error, (Refusal, *innocent)):
                 server.breaker.failed()
-        raise StoreUnavailable(f"{server.name}: {said(error)}") from error
+        raise failed(server.name, error) from error
 
     def _ask_there(self, refusal: Refusal, source: Server, commands: Sequence[Command], deadline: float) -> list[Answer]:
         """Return the answers of the server that has the key already while its slot is on the way there."""
@@ -362,10 +360,10 @@ class Cluster(Deployment):
         try:
             answers = server.exchange(pack(request), len(request), deadline)[1::2]
         except Broken as broken:
-            raise StoreUnavailable(f"{server.name}: {said(broken.__cause__)}") from broken.__cause__
+            raise failed(server.name, broken.__cause__) from broken.__cause__
         for answer in answers:
             if isinstance(answer, Refusal):
-                raise StoreUnavailable(f"{server.name}: {answer}") from answer
+                raise failed(server.name, answer) from answer
         return answers
 
     def _named_by(self, refusal: Refusal, source: Server) -> Server:
@@ -409,7 +407,7 @@ class Cluster(Deployment):
             error = found if isinstance(found, Refusal) else None
         if not isinstance(error, (TurnedAway, *_LATE) if may_be_late else TurnedAway):
             self._breaker.failed()
-        raise StoreUnavailable(f"{self.name}: no node says which serves what: {said(error)}") from error
+        raise failed(self.name, error, "no node says which serves what: ") from error
 
     def _take_over(self, found: list[Any], source: Server) -> None:
         slots: list[Server | None] = [None] * _SLOTS

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlencode, urlsplit
 
 import redis
 from redis.sentinel import SentinelConnectionPool
@@ -38,12 +38,14 @@ _LENT: Final = (
 )
 
 
-def own_options(url: str) -> dict[str, Any]:
-    """Return the options of the store in the query of *url*, as its arguments."""
+def without_own_options(url: str) -> tuple[str, dict[str, Any]]:
+    """Return *url* without the options of the store in its query, and these as its arguments."""
     parts = _parts(url)
     found = options(parts.scheme, parts.query)
     kinds: Mapping[str, Any] = {"prefix": None, "timeout": float, "wait_replicas": int, "max_connections": int}
-    return {name: number(kinds[name], name, text) if kinds[name] else text for name, text in found.items() if name in _OWN}
+    own = {name: number(kinds[name], name, text) if kinds[name] else text for name, text in found.items() if name in _OWN}
+    rest = urlencode([(name, text) for name, text in found.items() if name not in _OWN])
+    return f"{url.partition('?')[0]}{'?' if rest else ''}{rest}", own
 
 
 def deployment(server: str | Client, timeout: float, bound: int | None) -> Deployment:
@@ -132,6 +134,8 @@ def _of_url(url: str, timeout: float, bound: int | None) -> Deployment:
     secure, has_databases = scheme.startswith("rediss"), not scheme.endswith("cluster")
     known = (_TLS if secure else ()) + (_SENTINEL if scheme.endswith("sentinel") else ())
     given = options(scheme, parts.query)
+    if own := [name for name in _OWN if name in given]:
+        raise ConfigurationError(f"{own[0]!r} is an option of the store: give it as an argument, or use open_store(url)")
     refuse_unknown(scheme, given, (*_OWN, *(("db",) if has_databases else ()), *known))
     settings = Settings(redis.SSLConnection if secure else redis.Connection, _tls(given) if secure else {})
     arguments = {**settings.arguments, **_credentials(parts)}

@@ -18,6 +18,7 @@ from session_middleware.stores.sqlalchemy.database import Database, Run, execute
 from session_middleware.stores.sqlalchemy.drivers import Budget
 from session_middleware.stores.sqlalchemy.engines import fit_engine, own_engine, server_of, url_of, without_options
 from session_middleware.stores.sqlalchemy.sql import BEFORE_ALL, PAGE, SLACK, statements
+from session_middleware.stores.trial import try_verbs
 from session_middleware.stores.urls import number
 
 T = TypeVar("T")
@@ -35,7 +36,8 @@ class SQLAlchemyStore:
     Given a URL (``postgresql://``, ``mariadb://``, ``mysql://``) it has connections of its own, no more than threads are
     at work, and a verb takes at most *timeout* seconds. Given an engine it borrows connections from the engine's pool,
     each for one statement that is no part of any transaction of the application; then the timeouts of that engine hold.
-    With ``create=False`` it never makes the table: see :meth:`ddl`.
+    With ``create=False`` it never makes the table: see :meth:`ddl`. Sessions end by the clocks of the hosts that serve the
+    site, which therefore must agree; the database is never asked for the time.
     """
 
     def __init__(
@@ -102,8 +104,8 @@ class SQLAlchemyStore:
         self._database.ask(fetch, self._sql.load, ("", 0), make_table=True)
 
     def open(self) -> None:
-        """Ask for a record, and make the table unless it is there; keep no connection of its own open."""
-        self.load("-" * 12)
+        """Make the table unless it is there; write a record, read, replace and remove it; keep no connection of its own."""
+        try_verbs(self)
         self.close()
 
     def __repr__(self) -> str:

@@ -12,7 +12,7 @@ from session_middleware.exceptions import StoreUnavailable, StoreUnusable
 from session_middleware.stores.breaker import Breaker
 from session_middleware.stores.sqlalchemy.connections import Connections
 from session_middleware.stores.sqlalchemy.drivers import Budget
-from session_middleware.stores.sqlalchemy.errors import Verdict, driver_error, reason, verdict
+from session_middleware.stores.sqlalchemy.errors import OddRows, Verdict, driver_error, reason, verdict
 
 T = TypeVar("T")
 Run: TypeAlias = Callable[[Any, str, tuple[object, ...]], T]
@@ -32,7 +32,10 @@ def execute(cursor: Any, sql: str, parameters: tuple[object, ...]) -> int:
 def fetch(cursor: Any, sql: str, parameters: tuple[object, ...]) -> Any:
     """Return the rows that the statement found."""
     cursor.execute(sql, parameters)
-    return cursor.fetchall()
+    rows = cursor.fetchall()
+    if rows and not isinstance(rows[0], tuple):
+        raise OddRows
+    return rows
 
 
 class _Failure(NamedTuple):
@@ -54,8 +57,14 @@ class Database:
         self._budget = budget
         self._server, self._table = server, table
         fits = "client_encoding=utf8" if engine.dialect.name == "postgresql" else "charset=utf8mb4"
+        tuples = "rows must be tuples, so leave out row_factory= and cursorclass="
         self._hints = {
-            Verdict.UNFIT: f" while connecting; look at the options of the URL, or of the engine: {fits} fits everywhere",
+            Verdict.UNFIT: f" while connecting; look at the options of the URL, or of the engine: {fits} fits everywhere,"
+            f" and {tuples}",
+            Verdict.NOT_LET_IN: "; look at the user, the password, the database and the options for TLS of the URL, and at"
+            " who may connect to that server; at PgBouncer, also at ignore_startup_parameters = options",
+            Verdict.NO_SCHEMA: f"; make the schema of {table} there, or choose another one with schema=",
+            Verdict.ODD_ROWS: f": {tuples}",
             Verdict.NO_TABLE: "; make the table by the statements that SQLAlchemyStore.ddl() returns",
             Verdict.NOT_PERMITTED: f"; this user needs SELECT, INSERT, UPDATE and DELETE on {table}, which somebody who may"
             " has to make by the statements that SQLAlchemyStore.ddl() returns",

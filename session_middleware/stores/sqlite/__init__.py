@@ -78,7 +78,8 @@ class SQLiteStore:
     is deleted, moved or replaced while it is open, this is noticed within a second of use. It must belong to the user who
     runs the process and be closed to all others, its companions too, unless *shared*. Connections that nobody has needed
     for a minute are closed; *max_idle*: no more than that many stay open unused. *max_anonymous*: of the sessions of no
-    user about that many are kept, and the log says so when others are dropped, first those that would end first.
+    user about that many are kept, and the log says so when others are dropped: first those that would end first, to within
+    ten minutes, whenever they were made or used. Sessions end by the clock of the process that looks.
     """
 
     _warned = False
@@ -110,9 +111,10 @@ class SQLiteStore:
             self.path = Path(os.path.realpath(path))
         except FileNotFoundError:
             raise ConfigurationError(f"{os.fspath(path)!r}: the working directory is gone; write an absolute path") from None
-        if self.path.is_dir():
+        # Path.is_dir() raises for what no file system has, such as a name that is too long; this does not.
+        if os.path.isdir(self.path):  # noqa: PTH112
             raise ConfigurationError(f"{self.path} is a directory: write the path of a file in it")
-        if not self.path.parent.is_dir():
+        if not os.path.isdir(self.path.parent):  # noqa: PTH112
             raise ConfigurationError(f"{self.path}: there is no such directory; create it, or write another path")
         self._connections = Connections(self.path, durability=durability, timeout=timeout, shared=shared, max_idle=max_idle)
         self._take, self._give_back = self._connections.take, self._connections.give_back

@@ -9,7 +9,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import RLock
 from typing import Final
@@ -68,7 +68,13 @@ _REST: Final = 60.0
 
 # What does not pass by itself.
 _LASTING: Final = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY)
-_LASTING_ERRORS: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
+_LASTING_ERRORS: Final = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR),
+    *(errno.ELOOP, errno.ENAMETOOLONG),
+)
+
+# So many files SQLite has open at most while it opens a database: the file, its companions, the directory, one of its own.
+_FILES: Final = 8
 
 
 class Connection(sqlite3.Connection):
@@ -315,4 +321,17 @@ def _said(reason: object) -> object:
 def _lasts(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno in _LASTING_ERRORS
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _LASTING
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    # SQLite says that it cannot open a file also when this process has too many open.
+    return code in _LASTING and (code != sqlite3.SQLITE_CANTOPEN or _may_open_files())
+
+
+def _may_open_files() -> bool:
+    """Tell whether this process may open as many files more as SQLite needs."""
+    with ExitStack() as opened:
+        try:
+            for _ in range(_FILES):
+                opened.enter_context(open(os.devnull, "rb"))  # noqa: PTH123 - no Path is to be made of it
+        except OSError:
+            return False
+    return True

@@ -51,7 +51,7 @@ class DatabaseFiles:
         """Make the file with mode 0600, whatever the umask, if there is none.
 
         Raise :exc:`StoreUnusable` if there is one that may not be written, that another user made or can open, or that
-        has lost its contents, but not its ``-wal``.
+        has lost its contents, but not its ``-wal``; or something else than a file, as a pipe or a device.
         """
         # In this order: whoever makes the database just now writes into the file first and then into the -wal.
         wal_size, left_over = self._wal_size(), self.identity()
@@ -62,6 +62,8 @@ class DatabaseFiles:
             self._refuse_others()
             self._make()
             return
+        if not stat.S_ISREG(status.st_mode):
+            raise StoreUnusable(f"{self._path} is no file to keep anything in: write the path of a file, or of none yet")
         if status.st_size <= 1 and wal_size:
             raise StoreUnusable(
                 f"{self._path}: the file is empty, but its -wal file is not: restore the file, or remove both"

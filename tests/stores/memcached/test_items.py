@@ -162,7 +162,7 @@ def test_the_largest_record_that_is_allowed_fits() -> None:
         store = MemcachedStore(server.address)
         with pytest.raises(ConfigurationError, match="bytes"):
             store.create(a_key(), a_record(b"x" * 1024 * 1024))
-        value = secrets.token_bytes(store._max_bytes)
+        value = secrets.token_bytes(store.max_value)
 
         assert created(store, a_key(), a_record(value)).value == value
         store.close()
