@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from configparser import ConfigParser
 from datetime import timedelta
 from inspect import Parameter, signature
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, Union, get_args, get_origin
 
@@ -30,11 +29,12 @@ from session_middleware.integrations.moving import FromBeaker, FromDjango, FromF
 from session_middleware.stores.memcached import MemcachedStore
 from session_middleware.stores.redis import RedisStore
 from session_middleware.stores.sqlalchemy import SQLAlchemyStore
+from tests.book.pages import Block, Page
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "options.md").read_text()
+PAGE = Page("reference/options").text
 
 _ENTRY = re.compile(r"^`(\w+)`: `([^`]+)`(?:, default `([^`]+)`)?$", re.MULTILINE)
 _REFUSED = re.compile(r"Refused: (`(\w+)=([^`]*)`[^\n]*(?:\n  \S[^\n]*)*)")
@@ -152,24 +152,15 @@ def test_the_options_for_applications_of_beaker_are_there() -> None:
     assert options_of(BeakerMiddleware.from_config) == expected
 
 
-def examples() -> list[tuple[str, str, str, str]]:
-    return [
-        (heading, name, value, " ".join(text.split()))
-        for heading in SUBJECTS
-        for text, name, value in _REFUSED.findall(section(heading))
-    ]
-
-
-@pytest.mark.parametrize(("heading", "name", "value", "text"), examples())
-def test_what_is_refused_is_refused_in_these_words(
-    heading: str, name: str, value: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("heading", sorted(SUBJECTS))
+def test_what_is_refused_is_refused_in_these_words(heading: str) -> None:
     """When the object is made."""
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigurationError) as caught:
-        SUBJECTS[heading].make(**{name: eval(value)})
+    for example, name, value in _REFUSED.findall(section(heading)):
+        text = " ".join(example.split())
+        with pytest.raises(ConfigurationError) as caught:
+            SUBJECTS[heading].make(**{name: eval(value)})
 
-    assert str(caught.value) in (text.replace("`", ""), text.partition("`: ")[2])
+        assert str(caught.value) in (text.replace("`", ""), text.partition("`: ")[2])
 
 
 @pytest.mark.parametrize("heading", sorted(SUBJECTS))
@@ -186,9 +177,8 @@ def test_what_it_refuses_is_said_of_every_option(heading: str) -> None:
 
 
 @pytest.mark.parametrize("heading", STORES)
-def test_every_url_is_one_of_that_store(heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_url_is_one_of_that_store(heading: str) -> None:
     """With all of the store's options in its query; nothing is connected."""
-    monkeypatch.chdir(tmp_path)
     schemes = "memory:|sqlite:/|rediss?[:+]|unix:|postgresql:|mariadb:|mysql:|memcached:"
     urls = re.findall(rf"`((?:{schemes})[^`]*)`", _ENTRY.split(section(heading), maxsplit=1)[0])
     options = {
@@ -246,13 +236,11 @@ def test_a_slip_in_an_ini_file_is_refused_in_these_words() -> None:
     assert f"Refused: `session.stoer`{str(caught.value).removeprefix('session.stoer')}\n" in section("From an ini file")
 
 
-def test_the_ini_example_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ini_example_is_understood(claimed: list[Block]) -> None:
     """Every key of it is an option."""
-    monkeypatch.chdir(tmp_path)
-    example = re.search(r"^```ini\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    assert example
+    (example,) = claimed
     parser = ConfigParser()
-    parser.read_string(example[1])
+    parser.read_string(example.text)
     found = {key: value for key, value in parser["filter:session"].items() if key != "use"}
     application = SessionMiddleware.from_config(answer, found, "")
     store: Any = application.manager.store
