@@ -1,40 +1,61 @@
 # Every target sets itself up: it needs Python 3.11 or later and make, nothing else.
 
 PYTHON ?= python3
-VENV := .venv
+VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LAB_READY := $(VENV)/.ready-for-the-lab
 PYTEST := $(BIN)/python -m pytest --quiet --dist worksteal
 TIMED = $(shell grep -rl --include='test_*.py' 'mark\.timed' tests)
 
+# A file of all that is to be installed, with hashes; without one, what pyproject.toml asks for is taken as it is today.
+LOCK ?=
+LAB_EXTRAS := bottle,django,flask,pyramid
+EXTRAS := $(LAB_EXTRAS),mariadb,memcached,postgresql,redis
+
 # Whoever has asked for no bytecode would have all of it compiled anew by every process that a test starts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test others soak check docs bench instructions drawing screenshots clean
+.PHONY: help demo test test-lowest test-only others soak check docs sdist-test audit lock bench instructions drawing screenshots clean
 
 help:
-	@echo "make demo   serve the session lab on http://127.0.0.1:8000 (on another store: make demo STORE=redis://...)"
-	@echo "make test   check types and style, run the tests, measure coverage (6 minutes on two processors)"
-	@echo "make others run Django's own tests, and those of others, over our sessions (3 minutes; one of them: SUITE=otp)"
-	@echo "make soak   run the long tests (15 minutes on two processors)"
-	@echo "make check  check types and style only"
-	@echo "make docs   make the book, in build/docs; what is wrong in it is an error"
-	@echo "make bench  measure the speed against an application without sessions and stores used by hand"
-	@echo "make instructions  count the instructions of a request and compare them with the kept counts; it needs Valgrind"
-	@echo "make drawing  draw which module imports which, for the book; it needs Graphviz"
-	@echo "make screenshots  make the pictures in docs/ anew; it needs Chromium"
-	@echo "make clean  remove what these targets made"
+	@echo "On two processors; the first target also makes $(VENV), which takes a minute or more."
+	@echo
+	@echo "make demo           seconds      serve the session lab on http://127.0.0.1:8000; on another store: STORE=redis://..."
+	@echo "make check          1 minute     check types and style"
+	@echo "make docs           1 minute     make the book, in build/docs; what is wrong in it is an error"
+	@echo "make sdist-test     1 minute     make the packages, in build/dist, and run tests in the unpacked source package"
+	@echo "make audit          1 minute     look the packages of .ci/requirements.txt up among those with known holes"
+	@echo "make lock           1 minute     choose the packages that CI installs anew: .ci/requirements.txt and .ci/lowest.txt"
+	@echo "make drawing        1 minute     draw which module imports which, for the book; it needs Graphviz"
+	@echo "make screenshots    1 minute     make the pictures in docs/ anew; it needs Chromium and pngquant"
+	@echo "make instructions   1 minute     count the instructions of a request, compare with the kept counts; it needs Valgrind"
+	@echo "make others         3 minutes    run Django's own tests, and those of others, over our sessions; one: SUITE=otp"
+	@echo "make test-lowest    4 minutes    run the tests with the lowest versions that pyproject.toml allows, in .venv-lowest"
+	@echo "make test           6 minutes    make check, run the tests, measure coverage"
+	@echo "make bench          10 minutes   measure the speed against an application without sessions and stores used by hand"
+	@echo "make soak           15 minutes   run the long tests"
+	@echo "make clean          a second     remove what these targets made"
+	@echo
+	@echo "On another Python, in an environment of its own: make test PYTHON=python3.13"
 
 # What the lab needs on a store without a server is less, and sooner there.
-$(LAB_READY): EXTRA := examples
-$(READY): EXTRA := dev
-$(LAB_READY) $(READY): pyproject.toml setup.cfg
+$(LAB_READY): WHAT := --group examples --editable '.[$(LAB_EXTRAS)]'
+$(READY): WHAT := --group dev --editable '.[$(EXTRAS)]'
+$(LAB_READY) $(READY): PIP := $(BIN)/python -m pip --disable-pip-version-check
+$(LAB_READY) $(READY): pyproject.toml setup.cfg $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or later is needed; name it: make PYTHON=python3.11"; exit 1; }
 	@test -x $(BIN)/python || { echo "Making $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
 	@echo "Installing what is needed into $(VENV); the first time that takes a minute or more ..."
-	@$(BIN)/python -m pip install --disable-pip-version-check --editable '.[$(EXTRA)]'
+ifdef LOCK
+	@$(PIP) install --require-hashes --requirement $(LOCK)
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+else
+	@$(BIN)/python -c 'import pip, sys; sys.exit([*map(int, pip.__version__.split(".")[:2])] < [25, 1])' \
+		|| $(PIP) install --upgrade 'pip>=25.1'
+	@$(PIP) install $(WHAT)
+endif
 	@touch $@
 
 demo: $(if $(STORE),$(READY),$(LAB_READY))
@@ -60,6 +81,13 @@ test: check
 	@$(BIN)/coverage report --skip-covered --fail-under=95
 	@$(BIN)/coverage report --skip-covered --fail-under=100 --include=$(CORE)
 
+# What the package needs is old there, and what its tests need is not. The lab and the servers are tested with what is new.
+test-lowest:
+	@$(MAKE) --no-print-directory VENV=.venv-lowest LOCK=.ci/lowest.txt test-only
+
+test-only: $(READY)
+	@$(PYTEST) -n auto -m "not soak and not timed" --ignore tests/lab --ignore tests/others --ignore tests/package --ignore tests/servers
+
 others: $(READY)
 	@$(BIN)/python -m tests.others $(SUITE)
 
@@ -69,8 +97,32 @@ soak: $(READY)
 	@$(PYTEST) -n 3 -m "soak and timed" $(TIMED)
 
 docs: $(READY)
-	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
 	@echo "The book is in build/docs/index.html."
+
+# In the unpacked source package there is no git, and no file of this directory.
+sdist-test: $(READY)
+	@rm -rf build/dist build/sdist
+	@mkdir -p build/sdist
+	@$(BIN)/python -m build --no-isolation --outdir build/dist .
+	@tar --extract --file build/dist/*.tar.gz --directory build/sdist --strip-components 1
+	@echo "Testing in the unpacked source package ..."
+	@cd build/sdist && $(abspath $(BIN))/python -m pytest --quiet -p no:cacheprovider -n auto -m "not soak and not timed" $(IN_SDIST)
+	@cd build/sdist && $(abspath $(BIN))/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+
+audit: $(READY)
+	@$(BIN)/pip-audit --require-hashes --disable-pip --progress-spinner off --format json \
+		--requirement .ci/requirements.txt 2>/dev/null | $(BIN)/python .ci/audit.py
+
+lock: $(READY)
+	@mkdir -p build
+	@$(CHOOSE) --generate-hashes --universal --group dev --output-file .ci/requirements.txt
+	@$(CHOOSE) --resolution lowest-direct --output-file build/lowest.txt
+	@$(CHOOSE) --generate-hashes --constraint build/lowest.txt --group test --output-file .ci/lowest.txt
+
+CHOOSE := $(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --upgrade --quiet \
+	--no-annotate --custom-compile-command 'make lock'
+IN_SDIST := tests/package tests/wsgi tests/stores/test_memory.py tests/stores/test_sqlite.py tests/integrations/test_flask.py
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks
@@ -79,7 +131,7 @@ instructions: $(READY)
 	@$(BIN)/python -m benchmarks.instructions
 
 clean:
-	rm -rf $(VENV) .others demo build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv* .others demo build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 comma := ,
 empty :=

@@ -1,13 +1,14 @@
 """How Sphinx makes the book out of the pages in this directory."""
 
 import sys
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sphinx.util.nodes import make_refnode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from session_middleware import __version__  # noqa: E402
 
 if TYPE_CHECKING:
     from sphinx.addnodes import pending_xref
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 project = "session_middleware"
 copyright = "the authors of session_middleware"  # noqa: A001  # Sphinx wants this name
-version = release = version_of("session-middleware")
+version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]

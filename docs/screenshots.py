@@ -1,11 +1,13 @@
 """Make the pictures of the lab in ``docs/``: ``python -m docs.screenshots``, or ``make screenshots``.
 
-It needs Chromium and, for pictures that look the same everywhere, the fonts Inter, JetBrains Mono and Noto Sans CJK:
+It needs Chromium, pngquant, which makes them small, and, for pictures that look the same everywhere, the fonts Inter,
+JetBrains Mono and Noto Sans CJK:
 
-    apt-get install chromium fonts-inter fonts-jetbrains-mono fonts-noto-cjk
+    apt-get install chromium pngquant fonts-inter fonts-jetbrains-mono fonts-noto-cjk
 """
 
 import shutil
+import subprocess
 import sys
 import tempfile
 from contextlib import closing
@@ -30,8 +32,8 @@ PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "device_scal
 
 def main() -> None:
     executable = shutil.which("chromium")
-    if executable is None:
-        sys.exit("chromium is not installed: apt-get install chromium")
+    if executable is None or shutil.which("pngquant") is None:
+        sys.exit("chromium and pngquant are needed: apt-get install chromium pngquant")
     with (
         tempfile.TemporaryDirectory() as directory,
         Gunicorn(APPLICATION, *SETTINGS, cwd=Path(directory)) as server,
@@ -42,6 +44,7 @@ def main() -> None:
             lab(browser, server.url, scheme)
             phone(browser, server.url, scheme)
         attacks(browser, server.url)
+    subprocess.run(["pngquant", "--force", "--ext=.png", "--quality=80-98", "--speed=1", *HERE.glob("*.png")], check=True)
 
 
 def arrive(browser: "Browser", url: str, *, language: str = "en", **options: Any) -> Visitor:

@@ -26,6 +26,8 @@ from session_middleware.stores.memory import MemoryStore
 if TYPE_CHECKING:
     from session_middleware.stores.sqlite import SQLiteStore
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Batched",
     "Codec",

@@ -225,7 +225,7 @@ def test_no_fact_stands_in_both_files_of_settings() -> None:
     root = PACKAGE.parent
     sections = [line for line in (root / "setup.cfg").read_text().splitlines() if line.startswith("[")]
 
-    assert sections == ["[options]", "[options.packages.find]", "[options.package_data]"]
+    assert sections == ["[metadata]", "[options]", "[options.packages.find]", "[options.package_data]"]
     assert "[tool.setuptools" not in (root / "pyproject.toml").read_text()
 
 
