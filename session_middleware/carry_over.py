@@ -1,4 +1,4 @@
-"""What the middleware asks of whoever reads the sessions of another library, so that users stay signed in through a move."""
+"""What the middleware asks of whoever reads the sessions of another library, so a move signs nobody out. It reads none."""
 
 from typing import Any, NamedTuple, Protocol
 

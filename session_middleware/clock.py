@@ -1,4 +1,4 @@
-"""The clocks: the one that counts when no other is given, and one to wait by."""
+"""The clocks: the one that counts when no other is given, and one to wait by. What a time means is said elsewhere."""
 
 import time
 

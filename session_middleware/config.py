@@ -1,4 +1,4 @@
-"""Options written as text, as in an ini file, to those of :class:`SessionMiddleware`."""
+"""Options written as text, as in an ini file, to those of :class:`SessionMiddleware`. It opens no store."""
 
 import difflib
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""The session cookie: which attributes it has, how it is read and written. The only place that knows them.
+"""The session cookie: which attributes it has, how it is read and written. Nothing else knows them; it knows no session.
 
 Neither ``http.cookies`` nor ``str.strip()`` is used: the one drops a whole header over one odd cookie, the other takes
 characters for white space that browsers do not, and so lets one cookie pass for another.

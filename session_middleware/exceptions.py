@@ -1,4 +1,4 @@
-"""Every error that the package raises, in one tree."""
+"""Every error that the package raises, in one tree. It imports nothing of the package."""
 
 from collections.abc import Mapping
 from typing import TypeVar

@@ -1,5 +1,6 @@
-"""What options are made of: compared by value, hashable, and never changed. It stands in for ``dataclasses``, whose import
-would take a sixth of that of the whole package."""
+"""What options are made of: compared by value, hashable, and never changed. It knows no option.
+
+It stands in for ``dataclasses``, whose import would take a sixth of that of the whole package."""
 
 from typing import NoReturn, dataclass_transform
 

@@ -1,4 +1,4 @@
-"""What a response's headers say to caches, changed in place; and what no server can send."""
+"""What a response's headers say to caches, changed in place; and what no server can send. Cookies are not made here."""
 
 import re
 from typing import Final, TypeAlias

@@ -1,4 +1,4 @@
-"""JSONCodec: values that can be read by eye in the store."""
+"""JSONCodec: values that can be read by eye in the store. It knows no record and no session."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""MsgpackCodec: MessagePack, with extension types for what it lacks."""
+"""MsgpackCodec: MessagePack, with extension types for what it lacks. It knows no record and no session."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A session object of a framework as a view of ours: the mapping is the session's, and so is what the view lacks."""
+"""A session object of a framework as a view of ours: what it has and lacks is the session's. It knows no framework."""
 
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeVar

@@ -1,4 +1,4 @@
-"""Where sessions are kept. ``open_store`` makes a store from a URL; a driver is imported when it is asked for."""
+"""Where sessions are kept: ``open_store`` makes a store from a URL. No driver is imported before it is asked for."""
 
 from collections.abc import Callable
 from importlib import import_module

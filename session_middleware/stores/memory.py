@@ -1,4 +1,4 @@
-"""Sessions in the memory of one process: for tests, and for small sites that run as one process."""
+"""Sessions in the memory of one process: for tests, and for small sites that run as one process. Nothing outlives it."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""What the URLs of all stores have in common: options as a query, and errors that say what to write."""
+"""What the URLs of all stores have in common: options as a query, and errors that say what to write. It opens nothing."""
 
 from collections.abc import Collection
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""Beaker's settings to ours. What has no counterpart is an error that says what to write instead."""
+"""Beaker's settings to ours; it opens no store. What has no counterpart is an error that says what to write instead."""
 
 import difflib
 import warnings

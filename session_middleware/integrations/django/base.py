@@ -1,4 +1,4 @@
-"""``SessionBase`` as a view of our session: what the engine and ``request.session`` have in common."""
+"""``SessionBase`` as a view of our session: what the engine and ``request.session`` have in common. It stores nothing."""
 
 import math
 from collections.abc import Callable, Iterator

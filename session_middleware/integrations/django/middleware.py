@@ -1,4 +1,4 @@
-"""In place of Django's own middleware: ``request.session`` is the one of the WSGI middleware, or of a manager of its own."""
+"""In place of Django's own middleware: whose session ``request.session`` is, and when it is stored, not how."""
 
 import logging
 import sys

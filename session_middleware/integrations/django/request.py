@@ -1,4 +1,4 @@
-"""``request.session`` under our Django middleware: stored when the response starts, by whoever has opened it."""
+"""``request.session`` under our Django middleware. It does not store itself: whoever has opened it does, at the response."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the settings of a Django project say: the manager, and the cookie of requests that only Django serves."""
+"""What the settings of a Django project say: the manager, and the cookie where only Django serves. It answers no request."""
 
 import difflib
 import sys

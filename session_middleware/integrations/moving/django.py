@@ -1,4 +1,4 @@
-"""Reads the sessions of Django 4.2 and later: signed JSON, from the database, files and caches.
+"""Reads the sessions of Django 4.2 and later: signed JSON, from the database, files and caches. It needs no Django.
 
 ::
 

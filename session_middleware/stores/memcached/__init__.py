@@ -1,4 +1,4 @@
-"""Sessions in memcached: fast and shared by many machines, and gone when memcached restarts or needs the room."""
+"""Sessions in memcached, shared by machines, and gone when it restarts or needs the room. It opens no connection itself."""
 
 import logging
 import math

@@ -1,4 +1,4 @@
-"""Sessions in Redis or Valkey, shared by any number of machines: one server, one behind sentinels, or a cluster."""
+"""Sessions in Redis or Valkey, shared by any number of machines: the verbs. Which server has a key it does not know."""
 
 import logging
 import math

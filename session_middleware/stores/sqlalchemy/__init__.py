@@ -1,4 +1,4 @@
-"""Sessions in a table of PostgreSQL, or of MariaDB or MySQL, beside the application's own tables."""
+"""Sessions in a table of PostgreSQL, MariaDB or MySQL, beside the application's own: the verbs. It opens no connection."""
 
 import os
 import re

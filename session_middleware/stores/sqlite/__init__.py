@@ -1,4 +1,4 @@
-"""Sessions in a SQLite file: any number of processes on one machine, nothing to run beside the application."""
+"""Sessions in a SQLite file that any number of processes on one machine share: the verbs. It opens no connection itself."""
 
 import logging
 import os
