@@ -69,7 +69,7 @@ def draw(drawings: Mapping[str, tuple[str, str, str, str]] = _COLOURS) -> None:
     found = edges()
     for name, colours in drawings.items():
         svg = subprocess.run(
-            ["dot", "-Tsvg"],  # noqa: S607  # wherever it is installed
+            ["dot", "-Tsvg"],  # wherever it is installed
             input=source(found, colours),
             capture_output=True,
             text=True,

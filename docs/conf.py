@@ -8,7 +8,7 @@ from sphinx.util.nodes import make_refnode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from session_middleware import __version__  # noqa: E402
+from session_middleware import __version__
 
 if TYPE_CHECKING:
     from sphinx.addnodes import pending_xref

@@ -26,10 +26,10 @@ def a_bottle(**options: Any) -> bottle.Bottle:
     app = bottle.Bottle()
     app.install(SessionPlugin("memory:", **options))
 
-    @app.get("/")
+    @app.get("/")  # type: ignore[untyped-decorator]
     def home(session: Any) -> str:
         session["seen"] = True
-        return session.id
+        return str(session.id)
 
     return app
 
@@ -64,7 +64,8 @@ def test_a_bottle_stands_aside_for_the_one_around_it() -> None:
 
     def outer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         seen.append(get_session(environ).id)
-        return app(environ, start_response)
+        served: Iterable[bytes] = app(environ, start_response)
+        return served
 
     response = visit(SessionMiddleware(outer, "memory:"))
 

@@ -72,7 +72,7 @@ class Turnstile:
             )
             if not settled:
                 raise AssertionError(
-                    f"a request has neither ended nor called the store for {_PATIENCE:.0f} s: does it wait for the other one?"
+                    f"a request has neither ended nor called the store for {_PATIENCE:.0f} s: does it wait for the other?"
                 )
             ready = sorted(self._waiting)
             if ready:

@@ -92,7 +92,8 @@ class Backends:
             store = self._spare[kind].pop()
             store._database.ask(execute, f"DELETE FROM {store._database._table}", ())
         else:
-            store = self._stack.enter_context(closing(open_store(self.url(kind))))
+            made: Any = open_store(self.url(kind))
+            store = self._stack.enter_context(closing(made))
         yield store
         self._spare[kind].append(store)
 

@@ -19,7 +19,7 @@ from tests.backends.mariadb import MariaDBServer, SecretMariaDBServer
 from tests.backends.pgbouncer import PgBouncer
 from tests.backends.postgresql import PostgresServer, SecretPostgresServer
 from tests.backends.process import free_port
-from tests.test_browsers import a_site
+from tests.cookies.test_browsers import a_site
 
 LOOK = "look at the user, the password, the database and the options for TLS"
 

@@ -24,7 +24,7 @@ from session_middleware.stores.redis import RedisStore
 from session_middleware.testing import a_key, a_record, created
 from tests.backends.memcached import Memcached
 from tests.backends.redis import RedisCluster, RedisSentinels, RedisServer, SecretRedisServer
-from tests.test_browsers import a_site
+from tests.cookies.test_browsers import a_site
 
 RIGHTS = (
     *("~session:*", "+get", "+set", "+del", "+getrange", "+eval", "+evalsha"),
