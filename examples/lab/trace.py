@@ -19,7 +19,8 @@ from session_middleware.cookies import SessionCookie
 from session_middleware.middleware import ENVIRON_KEY
 from session_middleware.rules import Opens
 from session_middleware.session import Session
-from session_middleware.stores.base import Record, Scannable, Store, Stored, Sweepable, UserIndexed, Version
+from session_middleware.stores.around import StoreAround
+from session_middleware.stores.base import Record, Version
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -115,37 +116,19 @@ def untraced() -> Iterator[None]:
         CURRENT.reset(before)
 
 
-class TimedStore:
-    """A store around another that notes each call in the trace of the request. It can do what the other can."""
-
-    def __init__(self, store: Store) -> None:
-        self.inner = store
-        self.single_process: bool = getattr(store, "single_process", False)
-        # As attributes of the object, because that is where isinstance() looks from Python 3.12 on.
-        if isinstance(store, Sweepable):
-            self.sweep = lambda limit: _timed("sweep", "", partial(store.sweep, limit))
-        if isinstance(store, UserIndexed):
-            self.keys_of: Callable[[str], Iterator[str]] = lambda user_id: _timed_list("keys_of", store.keys_of(user_id))
-        if isinstance(store, Scannable):
-            self.keys = store.keys
-
-    def create(self, key: str, record: Record) -> bool:
-        return _timed("create", key, partial(self.inner.create, key, record))
-
-    def load(self, key: str) -> Stored | None:
-        return _timed("load", key, partial(self.inner.load, key))
+class TimedStore(StoreAround):
+    """A store around another that notes each call in the trace of the request."""
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:
         # What has expired already takes the place of a record that is to go: see the protocol.
         verb = "delete" if record.expires_at <= time.time() else "update"
-        return _timed(verb, key, partial(self.inner.update, key, record, version=version))
+        return self.around(verb, key, partial(self.inner.update, key, record, version=version))
 
-    def delete(self, key: str) -> bool:
-        return _timed("delete", key, partial(self.inner.delete, key))
+    def around(self, verb: str, key: str, call: Callable[[], T]) -> T:
+        return _timed(verb, key, call)
 
-    def close(self) -> None:
-        if close := getattr(self.inner, "close", None):
-            close()
+    def around_list(self, verb: str, key: str, keys: Iterable[str]) -> Iterator[str]:
+        return _timed_list(verb, iter(keys))
 
 
 def _timed(verb: str, key: str, call: Callable[[], T]) -> T:

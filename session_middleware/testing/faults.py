@@ -1,22 +1,12 @@
 """A store that notes its calls, and fails when a test says so. It keeps nothing itself: that does the store inside."""
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from threading import Lock
 from typing import TypeVar
 
 from session_middleware.exceptions import StoreUnavailable
-from session_middleware.stores.base import (
-    Batched,
-    Openable,
-    Record,
-    Scannable,
-    Store,
-    Stored,
-    Sweepable,
-    UserIndexed,
-    Version,
-)
+from session_middleware.stores.around import StoreAround
+from session_middleware.stores.base import Store
 
 T = TypeVar("T")
 
@@ -39,7 +29,7 @@ class _Plan:
         return True
 
 
-class FaultyStore:
+class FaultyStore(StoreAround):
     """A store around another that notes every call, and fails when told to.
 
     ``calls`` holds ``(verb, key)`` in their order (for ``keys_of`` the user id in place of the key, for ``sweep``, ``keys``
@@ -48,28 +38,10 @@ class FaultyStore:
     """
 
     def __init__(self, store: Store) -> None:
-        self.inner = store
+        super().__init__(store)
         self.calls: list[tuple[str, str]] = []
-        self.single_process: bool = getattr(store, "single_process", False)
         self._plans: list[_Plan] = []
         self._lock = Lock()
-        # As attributes of the object, because that is where isinstance() looks from Python 3.12 on.
-        if isinstance(store, Openable):
-            self.open = lambda: self._call("open", "", store.open)
-        if isinstance(store, Sweepable):
-            self.sweep = lambda limit: self._call("sweep", "", partial(store.sweep, limit))
-        if isinstance(store, UserIndexed):
-            self.keys_of: Callable[[str], Iterator[str]] = lambda user_id: self._list(
-                "keys_of", user_id, store.keys_of(user_id)
-            )
-        if isinstance(store, Scannable):
-            self.keys: Callable[[], Iterator[str]] = lambda: self._list("keys", "", store.keys())
-        if isinstance(store, Batched):
-            self.load_many = lambda keys: self._call("load_many", "", partial(store.load_many, keys))
-            self.delete_many = lambda keys: self._call("delete_many", "", partial(store.delete_many, keys))
-
-    def __repr__(self) -> str:
-        return f"FaultyStore({self.inner!r})"
 
     def fail(self, *verbs: str, at: int = 1, times: int | None = 1, applied: bool = False) -> None:
         """Let calls of *verbs* (of any, if none is named) raise :exc:`StoreUnavailable`, from the *at*-th of them on.
@@ -86,26 +58,14 @@ class FaultyStore:
         with self._lock:
             self._plans.clear()
 
-    def create(self, key: str, record: Record) -> bool:
-        return self._call("create", key, partial(self.inner.create, key, record))
-
-    def load(self, key: str) -> Stored | None:
-        return self._call("load", key, partial(self.inner.load, key))
-
-    def update(self, key: str, record: Record, *, version: Version) -> bool:
-        return self._call("update", key, partial(self.inner.update, key, record, version=version))
-
-    def delete(self, key: str) -> bool:
-        return self._call("delete", key, partial(self.inner.delete, key))
-
-    def _call(self, verb: str, key: str, call: Callable[[], T]) -> T:
+    def around(self, verb: str, key: str, call: Callable[[], T]) -> T:
         acknowledged = self._begin(verb, key)
         result = call()
         if not acknowledged:
             raise StoreUnavailable(f"{verb}: done, but not acknowledged, as the test asked")
         return result
 
-    def _list(self, verb: str, key: str, keys: Iterable[str]) -> Iterator[str]:
+    def around_list(self, verb: str, key: str, keys: Iterable[str]) -> Iterator[str]:
         whole = self._begin(verb, key)
         yield from keys
         if not whole:

@@ -198,12 +198,12 @@ class Mortal(FaultyStore):
     left: int | None = None
     """So many calls before that."""
 
-    def _call(self, verb: str, key: str, call: Callable[[], T]) -> T:
+    def around(self, verb: str, key: str, call: Callable[[], T]) -> T:
         if self.left is not None:
             if self.left == 0:
                 raise Crash
             self.left -= 1
-        return super()._call(verb, key, call)
+        return super().around(verb, key, call)
 
 
 @pytest.fixture
