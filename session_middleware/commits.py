@@ -6,7 +6,7 @@ is decided again, by the rules in :mod:`session_middleware.rules`.
 
 import logging
 from collections.abc import Callable, MutableMapping
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
 from session_middleware import rules
 from session_middleware.codecs import Codec
@@ -18,6 +18,9 @@ from session_middleware.rules import Opens
 from session_middleware.state import Found, Login, State
 from session_middleware.tokens import Proof, Token
 from session_middleware.values import Changes, Values
+
+if TYPE_CHECKING:
+    from session_middleware.events import Reason
 
 log = logging.getLogger("session_middleware")
 
@@ -42,6 +45,7 @@ class Committer:
         clock: Callable[[], float],
     ) -> None:
         self._sessions = sessions
+        self._teller = sessions.teller
         self._codec = codec
         self._proof_of = proof_of
         self._new = new
@@ -77,7 +81,7 @@ class Committer:
     def end(self, state: State) -> None:
         """End the sessions that a request has ended; in their order."""
         while state.ending:
-            self._end(state.ending[0])
+            self._end(state.ending[0], "signed_out")
             state.ending = state.ending[1:]
 
     def note(self, state: State) -> None:
@@ -140,10 +144,12 @@ class Committer:
                     return result
             envelope = rules.used(envelope, now)
             if self._sessions.replace(found, envelope, values):
+                if token is not None and token is not state.own and self._teller is not None:
+                    self._teller.new_secret(base.id, envelope, renewed=token is not state.token)
                 self._settle(state, base.id, None if alone else own, envelope, values, token)
                 return result
         if asked:
-            raise ConflictError(f"session {base.id} keeps changing")
+            raise self._conflict(base, f"session {base.id} keeps changing")
         return None
 
     def _next(self, state: State, before: Envelope, now: float, *, renews: bool) -> tuple[Envelope, Token | None]:
@@ -209,11 +215,13 @@ class Committer:
         envelope, values, token, result = signed_in
         if rules.revoked_since(self._sessions.mark(self._id_of_mark(login.user_id)), login.mark, token.id):
             log.info("session %s: its user was signed out everywhere while signing in", token.id)
-            self._remove(token.id, envelope)
+            self._sessions.delete(token.id, envelope, "signed_out_everywhere")
             self._drop_all(state)
             return result
+        if self._teller is not None:
+            self._teller.signed_in(token.id, envelope)
         for rival in state.rivals:
-            self._end(rival)
+            self._end(rival, "replaced")
         state.rivals = ()
         self._settle(state, token.id, own, envelope, values, token)
         return result
@@ -245,7 +253,7 @@ class Committer:
             envelope = rules.used(signed_in[0]._replace(**state.amended), now)
             if self._sessions.replace(found, envelope, values):
                 return envelope, values, token, result
-        raise ConflictError(f"session {base.id} keeps changing")
+        raise self._conflict(base, f"session {base.id} keeps changing")
 
     def _signed_in(
         self, state: State, base: Found, login: Login, found: Found, fresh: bytes, now: float
@@ -264,24 +272,17 @@ class Committer:
 
     # What becomes of a session
 
-    def _end(self, one: Found) -> None:
+    def _end(self, one: Found, reason: "Reason") -> None:
         """End a session that was opened. Who was signed in may end it in any case; an anonymous one is ended as long as
         nobody has signed in."""
         if one.envelope.user_id is not None:
-            self._remove(one.id, one.envelope)
+            self._sessions.delete(one.id, one.envelope, reason)
             return
         for number in TRIES:
             found = self._at(number, one, self._now())
-            if found is None or found.envelope.era != one.envelope.era or self._sessions.remove(found):
+            if found is None or found.envelope.era != one.envelope.era or self._sessions.remove(found, reason):
                 return
-        raise ConflictError(f"session {one.id} keeps changing and could not be ended")
-
-    def _remove(self, key: str, envelope: Envelope) -> None:
-        """End a session, whatever others make of it meanwhile."""
-        if envelope.carried:
-            self._sessions.end(key)
-        else:
-            self._sessions.delete(key)
+        raise self._conflict(one, f"session {one.id} keeps changing and could not be ended")
 
     def _settle(
         self, state: State, key: str, own: Changes | None, envelope: Envelope, values: Encoded, token: Token | None
@@ -311,12 +312,19 @@ class Committer:
     def _lose(self, state: State, found: Found | None, asked: bool, change: Change | None) -> Any:
         base = _found(state)
         self._drop_all(state)
+        if asked and self._teller is not None:
+            self._teller.conflict(base.id, base.envelope.user_id, "ended" if found is None else "signed in")
         if change is not None and found is not None:
             raise ConflictError(f"session {base.id}: {_SIGNED_IN_MEANWHILE}")
         why = "ended" if found is None else "was signed in to"
         level = logging.INFO if asked else logging.DEBUG
         log.log(level, "session %s %s while a request was using it; what the request changed is dropped", base.id, why)
         return None if change is None else change(Values({}, self._codec))
+
+    def _conflict(self, base: Found, text: str) -> ConflictError:
+        if self._teller is not None:
+            self._teller.conflict(base.id, base.envelope.user_id, "kept changing")
+        return ConflictError(text)
 
     def _drop_all(self, state: State) -> None:
         """What the request changes from now on has nowhere to go, and no token that it has made opens anything."""

@@ -152,6 +152,9 @@ class SessionCookie:
     :class:`CookiePolicy`.
     """
 
+    tell_of_many: Callable[[int], None] | None = None
+    """Who is called with the number of cookies of a request that has more of them than are looked at, if anybody is."""
+
     def __init__(
         self,
         name: str,
@@ -220,6 +223,8 @@ class SessionCookie:
         if len(distinct) > _MOST_CANDIDATES and time.monotonic() >= self._next_log:
             self._next_log = time.monotonic() + _LOG_INTERVAL
             log.warning("%d distinct cookies of one name in a request: %d are looked at", len(distinct), _MOST_CANDIDATES)
+        if len(distinct) > _MOST_CANDIDATES and self.tell_of_many is not None:
+            self.tell_of_many(len(distinct))
         return tuple([Token(text) for text in distinct[-_MOST_CANDIDATES:]])
 
     def is_in(self, header: object) -> bool:

@@ -2,8 +2,8 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from session_middleware import rules, tokens
 from session_middleware.carry_over import OldSession
@@ -24,6 +24,10 @@ from session_middleware.stores.base import Openable, Scannable, Store, UserIndex
 from session_middleware.takeover import RENEW, Takeover
 from session_middleware.tokens import FormerToken, Token
 from session_middleware.values import Values
+
+if TYPE_CHECKING:
+    from session_middleware.events import Observer
+    from session_middleware.telling import Teller
 
 log = logging.getLogger("session_middleware")
 
@@ -68,7 +72,7 @@ class SessionManager:
 
     ``store`` is a store, or a URL for :func:`open_store`; ``lifetime`` that of new sessions. ``namespace`` keeps apart the
     tokens of installations that share one store. ``max_bytes`` bounds what a session keeps. ``clock`` returns epoch
-    seconds.
+    seconds. ``observer``, one or several, is told what happens (:class:`~session_middleware.events.Observer`).
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class SessionManager:
         namespace: str = "session",
         max_bytes: int = MAX_BYTES,
         clock: Callable[[], float] = system_clock,
+        observer: "Observer | Iterable[Observer] | None" = None,
     ) -> None:
         if isinstance(store, str):
             store = open_store(store)
@@ -100,9 +105,12 @@ class SessionManager:
         self.namespace = namespace
         self.codec: Codec = MsgpackCodec() if codec is None else codec
         self.now = clock
-        self.outage = Outage(clock)
+        self.teller = None if observer is None else _teller(observer, clock)
+        """Who tells the observers, if there are any."""
+        self.outage = Outage(clock, self.teller)
+        self._asked = asked = store if self.teller is None else self.teller.around(store)
         self._proof_of = tokens.proof_function(namespace)
-        self._sessions = Repository(store, max_bytes, clock)
+        self._sessions = Repository(asked, max_bytes, clock, self.teller)
         self._committer = Committer(self._sessions, self.codec, self._proof_of, self.new, self._mark_id, clock)
         self._takeover = Takeover(self._sessions, self.codec, self._proof_of, namespace)
 
@@ -162,6 +170,8 @@ class SessionManager:
         opens = rules.opens(found.envelope, proof, self.now())
         if opens is Opens.SESSION:
             return State(Values(found.values, self.codec), found.envelope, found, opens, proof, token, has_cookie=True)
+        if opens is Opens.REPLAY and self.teller is not None:
+            self.teller.replayed(token.id, found.envelope)
         if opens is Opens.SNAPSHOT:
             values = Values(_unpacked(found.envelope.snapshot), self.codec)
             return State(values, self.new(), found, opens, proof, has_cookie=True)
@@ -287,7 +297,7 @@ class SessionManager:
 
     def revoke(self, session_id: str) -> bool:
         """End a session by its id (``session.id``), at once; return whether there was one."""
-        return tokens.well_formed_id(session_id) and self._sessions.end(session_id)
+        return tokens.well_formed_id(session_id) and self._sessions.end(session_id, "revoked")
 
     def revoke_all(self, user_id: str, *, keep: str | None = None) -> int:
         """End all sessions of a user, at once, but the one with the id *keep*; return how many were ended.
@@ -298,16 +308,17 @@ class SessionManager:
         index, user_id = self._index(), checked_user_id(user_id)
         kept = keep if tokens.well_formed_id(keep) else None
         self._sessions.leave_mark(self._mark_id(user_id), kept)
-        return self._sessions.end_all(key for key in index.keys_of(user_id) if key != keep)
+        keys = (key for key in index.keys_of(user_id) if key != keep)
+        return self._sessions.end_all(keys, "signed_out_everywhere")
 
     def revoke_everybody(self) -> int:
         """End all sessions, anonymous ones, too; return how many were ended. Sign-ins under way are not among them.
 
         Raise :exc:`ConfigurationError` if the store cannot list what it holds.
         """
-        if not isinstance(self.store, Scannable):
+        if not isinstance(self._asked, Scannable):
             raise ConfigurationError(f"{type(self.store).__name__} cannot list its sessions; use a store that can")
-        return self._sessions.end_all(self.store.keys())
+        return self._sessions.end_all(self._asked.keys(), "revoked_everybody")
 
     def mark_of(self, user_id: str) -> str | None:
         """Return what tells :meth:`Session.login` of a :meth:`revoke_all` since now; ``None`` if there was none lately.
@@ -322,9 +333,9 @@ class SessionManager:
         return tokens.id_of_mark(self.namespace, user_id)
 
     def _index(self) -> UserIndexed:
-        if not isinstance(self.store, UserIndexed):
+        if not isinstance(self._asked, UserIndexed):
             raise ConfigurationError(f"{type(self.store).__name__} keeps no index of users; use a store that does")
-        return self.store
+        return self._asked
 
     def _info(self, found: Found) -> SessionInfo:
         envelope = found.envelope
@@ -338,6 +349,12 @@ class SessionManager:
             envelope.persistent,
             Values(found.values, self.codec),
         )
+
+
+def _teller(observer: "Observer | Iterable[Observer]", clock: Callable[[], float]) -> "Teller":
+    from session_middleware.telling import Teller  # what nobody has asked for costs no import
+
+    return Teller(observer, clock)
 
 
 def _unpacked(snapshot: bytes) -> dict[str, bytes]:

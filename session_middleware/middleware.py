@@ -20,6 +20,8 @@ from session_middleware.stores.base import Store
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from session_middleware.events import Observer
+
 ENVIRON_KEY = "session_middleware.session"
 _ENVIRON_KEY = re.compile(r"(?!wsgi\.)\w[\w-]*(\.[\w-]+)+")
 
@@ -52,6 +54,7 @@ class SessionMiddleware:
     *unavailable*: a WSGI application that answers in place of a short 503 text when the session cannot be loaded or stored.
     It finds the :exc:`StoreError` or :exc:`ConflictError` in ``environ["session_middleware.error"]``, and no session.
     *check_store*: try the store at once (:meth:`SessionManager.check_store`), so that what can never work does not start.
+    *observer*, one or several: is told what happens (:class:`~session_middleware.events.Observer`).
 
     Raise :exc:`ConfigurationError` for options that cannot work. Attributes that it lacks are those of the application.
     """
@@ -71,6 +74,7 @@ class SessionMiddleware:
         carry_over: CarryOver | None = None,
         unavailable: "WSGIApplication | None" = None,
         check_store: bool = True,
+        observer: "Observer | Iterable[Observer] | None" = None,
     ) -> None:
         _refuse(app, cookie, namespace, environ_key, carry_over, unavailable)
         self.app = app
@@ -81,11 +85,14 @@ class SessionMiddleware:
             namespace=cookie.name if namespace is None else namespace,
             max_bytes=max_bytes,
             clock=clock,
+            observer=observer,
         )
         self.environ_key = environ_key
         self.carry_over = carry_over
         self.unavailable = unavailable
         self.http, self.https = cookie.for_scheme("http"), cookie.for_scheme("https")
+        if self.manager.teller is not None:
+            self.http.tell_of_many = self.https.tell_of_many = self.manager.teller.too_many_cookies
         self._by_http = self.http, reader(self.http, carry_over)
         self._by_https = self.https, reader(self.https, carry_over)
         self.advice = Advice(

@@ -2,9 +2,12 @@
 
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from session_middleware.exceptions import SessionError, StoreError
+
+if TYPE_CHECKING:
+    from session_middleware.telling import Teller
 
 log = logging.getLogger("session_middleware")
 
@@ -19,8 +22,9 @@ class Outage:
     Without locks: that two threads sometimes count one request does no harm.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], teller: "Teller | None" = None) -> None:
         self.is_on = False
+        self._teller = teller
         self._now = clock
         self._since = self._last = self._next_line = 0.0
         self._requests = 0
@@ -35,6 +39,8 @@ class Outage:
         if not self.is_on:
             self.is_on, self._since, self._requests, self._next_line = True, now, 0, now + _EVERY
             log.error("the session could not be loaded or stored: %s", error)
+            if self._teller is not None:
+                self._teller.store_failed(error)
         self._requests += 1
         self._last = now
         if now >= self._next_line:
@@ -45,4 +51,7 @@ class Outage:
         """The store has answered a request. It is over when nothing has failed for some seconds."""
         if self.is_on and self._now() - self._last >= _QUIET:
             self.is_on = False
-            log.warning("the store answers again; it failed %d requests in %.0f s", self._requests, self._last - self._since)
+            seconds = self._last - self._since
+            log.warning("the store answers again; it failed %d requests in %.0f s", self._requests, seconds)
+            if self._teller is not None:
+                self._teller.store_recovered(self._requests, seconds)

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count, islice
 from secrets import SystemRandom
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from session_middleware import rules
+from session_middleware.clock import steady_clock
 from session_middleware.exceptions import ConfigurationError, ConflictError, SessionTooLarge, StoreError, sizes
 from session_middleware.record import (
     LEAST,
@@ -28,6 +29,10 @@ from session_middleware.record import (
 from session_middleware.state import Found
 from session_middleware.stores.base import Batched, Record, Store, Stored, Sweepable, Version
 from session_middleware.tokens import new_id
+
+if TYPE_CHECKING:
+    from session_middleware.events import Reason
+    from session_middleware.telling import Teller
 
 log = logging.getLogger("session_middleware")
 
@@ -59,7 +64,7 @@ class Repository:
     Raise :exc:`ConfigurationError` if *store* says that it keeps none that is so long.
     """
 
-    def __init__(self, store: Store, max_bytes: int, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, max_bytes: int, clock: Callable[[], float], teller: "Teller | None" = None) -> None:
         longest: int | None = getattr(store, "max_value", None)
         if longest is not None and max_bytes + MORE > longest:
             raise ConfigurationError(
@@ -70,6 +75,7 @@ class Repository:
         self._max_bytes = max_bytes
         self._now = clock
         self._creations = count()
+        self.teller = teller
 
     def find(self, key: str) -> Found | None:
         """Return the live session with that key; ``None`` for absent, ended, expired or damaged."""
@@ -98,12 +104,25 @@ class Repository:
                 return unpacked if isinstance(unpacked, Ended) else None
             envelope, packed = unpacked
             if envelope.expires_at <= self._now():
+                if self.teller is not None:
+                    self._expire(key, envelope, version, self.teller)
                 return None
             # Half the time of Found(...), on every load.
             return tuple.__new__(Found, (key, version, envelope, unpack_values(packed)))
         except Damaged as error:
             log.error("session %s: the record is damaged and is left alone: %s", key, error)
+            if self.teller is not None:
+                self.teller.damaged(key, error)
             return None
+
+    def _expire(self, key: str, envelope: Envelope, version: Version, teller: "Teller") -> None:
+        """Remove a session whose time is over, so that whoever does it tells of its end."""
+        reason: Reason = "expired_absolute" if envelope.signed_in_at + envelope.absolute <= self._now() else "expired_idle"
+        try:
+            if self._put_end(key, envelope, version):
+                teller.ended(key, envelope.user_id, reason)
+        except StoreError as error:
+            log.warning("session %s: it could not be removed at its end: %s", key, error)
 
     def find_again(self, key: str, number: int) -> Found | None:
         """Return the session as it is now, for a compare-and-set that was refused *number* times; the next comes at once."""
@@ -113,55 +132,68 @@ class Repository:
     def create(self, key: str, envelope: Envelope, values: Encoded) -> bool:
         """Store a new session; return ``False`` if the key is taken. Now and then, remove some that have expired."""
         created = self._store.create(key, self._record(key, envelope, values))
+        if created and self.teller is not None:
+            self.teller.created(key, envelope)
         if next(self._creations) % _SWEEP_EVERY == 0 and isinstance(self._store, Sweepable):
             try:
-                self._store.sweep(_SWEEP_LIMIT)
+                self.sweep(self._store)
             except StoreError as error:
                 log.warning("could not remove expired sessions: %s", error)
         return created
+
+    def sweep(self, store: Sweepable, limit: int = _SWEEP_LIMIT) -> int:
+        """Remove at most *limit* records that have expired; return how many."""
+        started = steady_clock()
+        removed = store.sweep(limit)
+        if self.teller is not None:
+            self.teller.swept(removed, steady_clock() - started)
+        return len(removed)
 
     def replace(self, found: Found, envelope: Envelope, values: Encoded) -> bool:
         """Store a session over what was found; return ``False`` if that is not there or not known any more."""
         version, key = found.version, found.id
         return version is not None and self._store.update(key, self._record(key, envelope, values), version=version)
 
-    def remove(self, found: Found) -> bool:
+    def remove(self, found: Found, reason: "Reason") -> bool:
         """End the session if it is as it was found; return ``False`` if not."""
-        return found.version is not None and self._put_end(found.id, found.envelope, found.version)
+        if found.version is None or not self._put_end(found.id, found.envelope, found.version):
+            return False
+        if self.teller is not None:
+            self.teller.ended(found.id, found.envelope.user_id, reason)
+        return True
 
-    def delete(self, key: str) -> bool:
-        """Remove a session, as it may be; return whether it was there."""
-        return self._store.delete(key)
+    def delete(self, key: str, envelope: Envelope, reason: "Reason") -> None:
+        """End the session, which was found with that *envelope*, whatever others make of it meanwhile."""
+        if envelope.carried:
+            self.end(key, reason)
+        elif self._store.delete(key) and self.teller is not None:
+            self.teller.ended(key, envelope.user_id, reason)
 
-    def end_all(self, keys: Iterable[str]) -> int:
+    def end_all(self, keys: Iterable[str], reason: "Reason") -> int:
         """End the sessions, whatever others make of them meanwhile; return how many were there."""
         store, ended = self._store, 0
         if not isinstance(store, Batched):
-            return sum(map(self.end, keys))
+            return sum(self.end(key, reason) for key in keys)
         for some in _batches(keys):
-            ordinary, others = list[str](), list[str]()
+            ordinary, others = dict[str, str | None](), list[str]()
             for key, stored in store.load_many(some).items():
-                (ordinary if self._leaves_nothing(stored) else others).append(key)
-            ended += store.delete_many(ordinary) if ordinary else 0
-            ended += sum(map(self.end, others))
+                if (envelope := self._ordinary(stored)) is None:
+                    others.append(key)
+                else:
+                    ordinary[key] = envelope.user_id
+            removed = store.delete_many(list(ordinary)) if ordinary else ()
+            if self.teller is not None:
+                for key in removed:
+                    self.teller.ended(key, ordinary[key], reason)
+            ended += len(removed) + sum(self.end(key, reason) for key in others)
         return ended
 
-    def end(self, key: str) -> bool:
+    def end(self, key: str, reason: "Reason") -> bool:
         """End the session, whatever others make of it meanwhile; return whether it was there."""
-        for number in TRIES:
-            _pause(number)
-            stored = self._store.load(key)
-            if stored is None:
-                return False
-            try:
-                found = self._unpacked(stored)
-            except Damaged:
-                break
-            if isinstance(found, Ended | Mark):
-                return False
-            if self._put_end(key, found[0], stored.version):
-                return True
-        return self._store.delete(key)
+        ended, user_id = self._end(key)
+        if ended and self.teller is not None:
+            self.teller.ended(key, user_id, reason)
+        return ended
 
     def mark(self, key: str) -> Mark | None:
         """Return a user's mark; ``None`` if there is none."""
@@ -178,18 +210,37 @@ class Repository:
                 return
         raise ConflictError("the user is being signed out everywhere by too many requests at once")
 
+    def _end(self, key: str) -> tuple[bool, str | None]:
+        """End a session; return whether it was there, and whose it was, if that is known."""
+        user_id = None
+        for number in TRIES:
+            _pause(number)
+            stored = self._store.load(key)
+            if stored is None:
+                return False, None
+            try:
+                found = self._unpacked(stored)
+            except Damaged:
+                break
+            if isinstance(found, Ended | Mark):
+                return False, None
+            user_id = found[0].user_id
+            if self._put_end(key, found[0], stored.version):
+                return True, user_id
+        return self._store.delete(key), user_id
+
     def _load_all(self, keys: list[str]) -> Iterable[tuple[str, Stored | None]]:
         if isinstance(self._store, Batched):
             return self._store.load_many(keys).items()
         return ((key, self._store.load(key)) for key in keys)
 
-    def _leaves_nothing(self, stored: Stored) -> bool:
-        """Tell whether this is a session whose end is that there is nothing any more."""
+    def _ordinary(self, stored: Stored) -> Envelope | None:
+        """Return the envelope of a session whose end is that there is nothing any more; ``None`` for all else."""
         try:
             found = self._unpacked(stored)
         except Damaged:
-            return False
-        return isinstance(found, tuple) and not found[0].carried
+            return None
+        return found[0] if isinstance(found, tuple) and not found[0].carried else None
 
     def _put_end(self, key: str, envelope: Envelope, version: Version) -> bool:
         """Replace a session that ends if it is at *version*: by nothing, or by what keeps its id from being used again.

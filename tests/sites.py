@@ -8,7 +8,7 @@ from session_middleware import Lifetime, MemoryStore, MsgpackCodec, Record, Send
 from session_middleware.manager import MAX_BYTES, Verdict
 from session_middleware.record import Damaged, Mark, unpack
 from session_middleware.rules import Opens
-from session_middleware.stores.base import Stored, Sweepable, UserIndexed, Version
+from session_middleware.stores.base import Stored, Sweepable, Swept, UserIndexed, Version
 from session_middleware.testing import FakeClock, FaultyStore
 from session_middleware.tokens import Token
 
@@ -45,8 +45,8 @@ class AgedStore:
         self._age()
         return self._store.delete(key)
 
-    def sweep(self, limit: int) -> int:
-        return self._store.sweep(limit) if isinstance(self._store, Sweepable) else 0
+    def sweep(self, limit: int) -> Sequence[Swept]:
+        return self._store.sweep(limit) if isinstance(self._store, Sweepable) else ()
 
     def keys_of(self, user_id: str) -> list[str]:
         self._age()

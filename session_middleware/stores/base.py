@@ -1,6 +1,6 @@
 """What a store is: four verbs over bytes. No store knows a token, a codec, a lifetime or HTTP."""
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 Version: TypeAlias = Hashable
@@ -24,6 +24,13 @@ class Stored(NamedTuple):
 
     value: bytes
     version: Version
+
+
+class Swept(NamedTuple):
+    """What a sweep has removed."""
+
+    key: str
+    user_id: str | None
 
 
 class Store(Protocol):
@@ -66,8 +73,8 @@ class Store(Protocol):
 class Sweepable(Protocol):
     """A store that does not drop expired records by itself."""
 
-    def sweep(self, limit: int) -> int:
-        """Remove at most *limit* expired records, by an index; return how many."""
+    def sweep(self, limit: int) -> Sequence["Swept"]:
+        """Remove at most *limit* expired records, by an index; return which. Of those that race, one returns it."""
         ...
 
 
@@ -125,6 +132,6 @@ class Batched(Protocol):
         """Return what :meth:`Store.load` would for each of the keys, without those that have nothing."""
         ...
 
-    def delete_many(self, keys: Sequence[str]) -> int:
-        """Do as :meth:`Store.delete` with each of the keys; return how many were there."""
+    def delete_many(self, keys: Sequence[str]) -> Collection[str]:
+        """Do as :meth:`Store.delete` with each of the keys; return those that were there."""
         ...

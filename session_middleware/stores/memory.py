@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Self, TypeAlias
 
 from session_middleware.exceptions import ConfigurationError, StoreUnavailable
-from session_middleware.stores.base import Record, Stored, Version
+from session_middleware.stores.base import Record, Stored, Swept, Version
 from session_middleware.stores.forks import around_forks
 from session_middleware.stores.urls import number, options, path_alone, refuse_unknown, split
 
@@ -131,9 +131,9 @@ class MemoryStore:
         with self._lock:
             return self._live(key) is not None and self._remove(key)
 
-    def sweep(self, limit: int) -> int:
+    def sweep(self, limit: int) -> list[Swept]:
         with self._lock:
-            return sum(islice(self._expired(), limit))
+            return list(islice(self._expired(), limit))
 
     def keys_of(self, user_id: str) -> Iterator[str]:
         with self._lock:
@@ -232,7 +232,7 @@ class MemoryStore:
         heapify(heap)
         return heap
 
-    def _expired(self) -> Iterator[bool]:
+    def _expired(self) -> Iterator[Swept]:
         """Remove expired records, one a step. What lives on is looked at again at its end; what is gone is dropped."""
         self._mend()
         now = time.time()
@@ -244,7 +244,8 @@ class MemoryStore:
                 continue
             stored, end, user_id, _ = entry
             if end <= now:
-                yield self._remove(key)
+                self._remove(key)
+                yield Swept(key, user_id)
             else:
                 self._changing = True
                 self._entries[key] = (stored, end, user_id, end)
@@ -260,7 +261,7 @@ class MemoryStore:
 
     def _make_room(self, newest: str) -> None:
         expired = self._expired()
-        while self._full() and next(expired, False):
+        while self._full() and next(expired, None):
             pass
         while self._full():
             first = next(iter(self._anonymous), newest)

@@ -156,9 +156,9 @@ MUTANTS = {
     ),
     "revoke_gives_up_when_refused": Mutant(
         "revoke_and_writers",
-        Repository.end,
-        "return True\n    return",
-        "return True\n        return False\n    return",
+        Repository._end,
+        "return True, user_id\n    return",
+        "return True, user_id\n        return False, None\n    return",
         "revoke() does not try again",
     ),
     "snapshot_ends_too": Mutant(

@@ -241,16 +241,16 @@ class RedisStore:
                 records[key] = stored
         return records
 
-    def delete_many(self, keys: Sequence[str]) -> int:
+    def delete_many(self, keys: Sequence[str]) -> list[str]:
         if self._replicas:
-            return sum(map(self.delete, keys))
+            return list(filter(self.delete, keys))
         deadline, now = time.monotonic() + self._timeout, int(time.time())
         questions: dict[bytes, Command] = {}
         for key in keys:
             name = self._prefix + key.encode()
             questions[name] = ("EVALSHA", _DELETE, 1, name, now)
         answers, again = self._servers.ask_each(questions, deadline)
-        return len(keys) if again else sum(answers)
+        return [key for key, answer in zip(keys, answers, strict=True) if again or answer == 1]
 
     def keys_of(self, user_id: str) -> Iterator[str]:
         user = user_id.encode()

@@ -11,7 +11,7 @@ from typing import Any, Final, Self, TypeVar
 from sqlalchemy import URL, Engine
 
 from session_middleware.exceptions import ConfigurationError
-from session_middleware.stores.base import Record, Stored, Version
+from session_middleware.stores.base import Record, Stored, Swept, Version
 from session_middleware.stores.forks import around_forks
 from session_middleware.stores.sqlalchemy.connections import Connections, LentConnections, OwnConnections
 from session_middleware.stores.sqlalchemy.database import Database, Run, execute, fetch
@@ -152,14 +152,15 @@ class SQLAlchemyStore:
         rows, _ = self._ask_about(keys, fetch, self._sql.load_many)
         return {key: Stored(bytes(value), version) for key, value, version in rows}
 
-    def delete_many(self, keys: Sequence[str]) -> int:
-        count, unsure = self._ask_about(keys, execute, self._sql.delete_many)
-        return len(keys) if unsure else count
+    def delete_many(self, keys: Sequence[str]) -> list[str]:
+        rows, unsure = self._ask_about(keys, self._remove, self._sql.delete_many)
+        return list(keys) if unsure else [_text(key) for (key,) in rows]
 
-    def sweep(self, limit: int) -> int:
+    def sweep(self, limit: int) -> list[Swept]:
         self._budget.start()
-        run = self._execute_in_turn if self._sql.turn else execute
-        return self._ask(run, self._sql.sweep, (int(time.time()), limit))[0]
+        run = self._remove_in_turn if self._sql.turn else self._remove
+        rows, _ = self._ask(run, self._sql.sweep, (int(time.time()), limit))
+        return [Swept(_text(key), None if user_id is None else _text(user_id)) for key, user_id in rows]
 
     def keys_of(self, user_id: str) -> Iterator[str]:
         return self._list(self._sql.keys_of, self._sql.bound(_bytes(user_id)))
@@ -183,8 +184,7 @@ class SQLAlchemyStore:
             self._budget.start()
             rows, _ = self._ask(fetch, sql, (*parameters, last), may_be_late=True)
             now, count = time.time(), len(rows)
-            # Some connections give bytes for all text.
-            keys = [key if isinstance(key, str) else bytes(key).decode() for key, _ in rows]
+            keys = [_text(key) for key, _ in rows]
             yield from (key for key, (_, expires_at) in zip(keys, rows, strict=True) if expires_at > now)
             last = keys[-1] if keys else last
 
@@ -198,19 +198,36 @@ class SQLAlchemyStore:
             return True
         raise self._database.unavailable("the connection was lost, and it is not known whether the write was done")
 
-    def _execute_in_turn(self, cursor: Any, sql: str, parameters: tuple[object, ...]) -> int:
-        """Return how many rows the statement changed, which one connection at a time may run."""
+    def _remove(self, cursor: Any, sql: str, parameters: tuple[object, ...]) -> Any:
+        """Return the rows that the statement has removed."""
+        if not self._sql.remove_found:
+            return fetch(cursor, sql, parameters)
+        cursor.execute("START TRANSACTION")
+        rows = fetch(cursor, sql, parameters)
+        if rows:
+            found = ", ".join(["%s"] * len(rows))
+            cursor.execute(self._sql.remove_found.format(keys=found), tuple([row[0] for row in rows]))
+        cursor.execute("COMMIT")
+        return rows
+
+    def _remove_in_turn(self, cursor: Any, sql: str, parameters: tuple[object, ...]) -> Any:
+        """Return the rows that the statement has removed, which one connection at a time may run."""
         try:
             cursor.execute("SELECT GET_LOCK(%s, %s)", (self._sql.turn, self._budget.left() / 2))
             if cursor.fetchone()[0] != 1:
-                return 0
+                return ()
         except Exception as error:
             if error.args[:1] != (_NO_NAMED_LOCKS,):
                 raise
-            return execute(cursor, sql, parameters)
-        count = execute(cursor, sql, parameters)
+            return self._remove(cursor, sql, parameters)
+        rows = self._remove(cursor, sql, parameters)
         cursor.execute("DO RELEASE_LOCK(%s)", (self._sql.turn,))
-        return count
+        return rows
+
+
+def _text(found: Any) -> str:
+    # Some connections give bytes for all text.
+    return found if isinstance(found, str) else bytes(found).decode()
 
 
 def _nonce() -> int:

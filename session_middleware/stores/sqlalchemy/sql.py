@@ -54,19 +54,23 @@ _CLEAR: Final = "DELETE FROM {table} WHERE {key} = %s AND expires_at <= %s"
 # The array is made once; a plain subquery, with its lock and its limit, might be run once for each row.
 _POSTGRESQL_SWEEP: Final = """DELETE FROM {table} WHERE {key} = ANY (ARRAY(
     SELECT {key} FROM {table} WHERE (SELECT pg_advisory_xact_lock({number})) IS NOT NULL AND sweep_at <= %s
-    ORDER BY sweep_at LIMIT %s FOR UPDATE SKIP LOCKED))"""
-# Told how to go about it, or the planner would read, and lock, all rows of a small table. And told, each server in its own
-# way, that sql_safe_updates does not mean this: with a join it would refuse it.
-_MARIADB_SWEEP: Final = """/*M!100101 SET STATEMENT sql_safe_updates = 0 FOR */ DELETE /*+ SET_VAR(sql_safe_updates = 0) */
-    swept FROM (
-    SELECT {key} FROM {table} FORCE INDEX ({by_sweep_at}) WHERE sweep_at <= %s
-    ORDER BY sweep_at LIMIT %s FOR UPDATE SKIP LOCKED) AS expired
-    STRAIGHT_JOIN {table} AS swept FORCE INDEX (PRIMARY) ON swept.{key} = expired.{key}"""
+    ORDER BY sweep_at LIMIT %s FOR UPDATE SKIP LOCKED))
+    RETURNING {key}, user_id"""
+# Not all of them can tell what they delete: it is found, and locked, before. Told how to go about it, or the planner would
+# read, and lock, all rows of a small table.
+_MARIADB_SWEEP: Final = """SELECT {key}, user_id FROM {table} FORCE INDEX ({by_sweep_at}) WHERE sweep_at <= %s
+    ORDER BY sweep_at LIMIT %s FOR UPDATE SKIP LOCKED"""
+_MARIADB_DELETE_MANY: Final = """SELECT {key} FROM {table} FORCE INDEX (PRIMARY)
+    WHERE {key} IN ({{keys}}) AND expires_at > %s LIMIT {page} FOR UPDATE"""
+# And told, each server in its own way, that sql_safe_updates does not mean this: it might refuse it.
+_REMOVE_FOUND: Final = """/*M!100101 SET STATEMENT sql_safe_updates = 0 FOR */ DELETE /*+ SET_VAR(sql_safe_updates = 0) */
+    swept FROM (SELECT {key} FROM {table} FORCE INDEX (PRIMARY) WHERE {key} IN ({{keys}}) FOR UPDATE SKIP LOCKED) AS found
+    STRAIGHT_JOIN {table} AS swept FORCE INDEX (PRIMARY) ON swept.{key} = found.{key}"""
 _KEYS_OF: Final = "SELECT {key}, expires_at FROM {table} WHERE user_id = {bytes} AND {key} > %s ORDER BY {key} LIMIT {page}"
 # With a limit, or that of the connection would hold (sql_select_limit).
 _LOAD_MANY: Final = """SELECT {key}, value, version FROM {table}
     WHERE {key} IN ({{keys}}) AND expires_at > %s LIMIT {page}"""
-_DELETE_MANY: Final = "DELETE FROM {table} WHERE {key} IN ({{keys}}) AND expires_at > %s"
+_POSTGRESQL_DELETE_MANY: Final = "DELETE FROM {table} WHERE {key} IN ({{keys}}) AND expires_at > %s RETURNING {key}"
 _KEYS: Final = "SELECT {key}, expires_at FROM {table} WHERE {key} > %s ORDER BY {key} LIMIT {page}"
 
 
@@ -79,8 +83,9 @@ class Statements(NamedTuple):
 
     ``bound`` makes of bytes what stands for them among the parameters; of ``None``, ``None``.
     ``clear``, if it is not empty, is to be run when ``create`` finds the key taken, which is then an ``IntegrityError``.
-    ``turn``, if it is not empty, is the name of a lock to be held around ``sweep``; otherwise ``sweep`` sees to it. In the
-    place of ``{keys}`` stands a parameter for each key.
+    ``turn``, if it is not empty, is the name of a lock to be held around ``sweep``; otherwise ``sweep`` sees to it.
+    ``sweep`` and ``delete_many`` return what they remove; or, where ``remove_found`` is not empty, what that is to remove in
+    the same transaction. In the place of ``{keys}`` stands a parameter for each key.
     """
 
     bound: Callable[[bytes | None], bytes | str | None]
@@ -97,6 +102,7 @@ class Statements(NamedTuple):
     turn: str
     load_many: str
     delete_many: str
+    remove_found: str
     keys_of: str
     keys: str
 
@@ -129,7 +135,8 @@ def statements(*, postgresql: bool, table: str, schema: str | None) -> Statement
         "sweep": _POSTGRESQL_SWEEP if postgresql else _MARIADB_SWEEP,
         "turn": "" if postgresql else f"session_middleware.{digest.hex()[:32]}",
         "load_many": _LOAD_MANY,
-        "delete_many": _DELETE_MANY,
+        "delete_many": _POSTGRESQL_DELETE_MANY if postgresql else _MARIADB_DELETE_MANY,
+        "remove_found": "" if postgresql else _REMOVE_FOUND,
         "keys_of": _KEYS_OF,
         "keys": _KEYS,
     }

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Self
 
 from session_middleware.clock import steady_clock
 from session_middleware.exceptions import ConfigurationError, StoreUnavailable
-from session_middleware.stores.base import Record, Stored, Version
+from session_middleware.stores.base import Record, Stored, Swept, Version
 from session_middleware.stores.forks import around_forks
 from session_middleware.stores.sqlite.connections import Connections
 from session_middleware.stores.urls import number, options, path_alone, refuse_unknown, split
@@ -40,7 +40,7 @@ _UPDATE: Final = f"""UPDATE sessions SET value = ?1, version = version + 1, expi
 _REMOVE: Final = "DELETE FROM sessions WHERE id = ? AND key = ? AND version = ? AND expires_at > ?"
 _DELETE: Final = "DELETE FROM sessions WHERE id = ? AND key = ? AND expires_at > ?"
 _SWEEP: Final = """DELETE FROM sessions
-    WHERE id IN (SELECT id FROM sessions WHERE sweep_at <= ? ORDER BY sweep_at LIMIT ?)"""
+    WHERE id IN (SELECT id FROM sessions WHERE sweep_at <= ? ORDER BY sweep_at LIMIT ?) RETURNING key, user_id"""
 # First those that would end first, by an index that a mere use leaves alone.
 _INDEX_ANONYMOUS: Final = "CREATE INDEX IF NOT EXISTS sessions_anonymous ON sessions (sweep_at) WHERE user_id IS NULL"
 _DROP_ANONYMOUS: Final = """DELETE FROM sessions
@@ -183,8 +183,9 @@ class SQLiteStore:
     def delete(self, key: str) -> bool:
         return self._write(_DELETE, (row_of(key), key, time.time()), steady_clock()) == 1
 
-    def sweep(self, limit: int) -> int:
-        return self._write(_SWEEP, (time.time(), limit), steady_clock())
+    def sweep(self, limit: int) -> list[Swept]:
+        rows = self._in_turn(_SWEEP, (time.time(), limit), steady_clock(), writing=False)
+        return [Swept(*row) for row in rows if type(row[0]) is str]
 
     def keys_of(self, user_id: str) -> Iterator[str]:
         return self._list(_KEYS_OF, user_id)
@@ -220,13 +221,16 @@ class SQLiteStore:
 
     def _write(self, sql: str, parameters: tuple[object, ...], started: float) -> int:
         """Run one statement that writes; return how many rows it changed."""
+        count: int = self._in_turn(sql, parameters, started, writing=True)
+        return count
+
+    def _in_turn(self, sql: str, parameters: tuple[object, ...], started: float, *, writing: bool) -> Any:
         # SQLite's lock goes to whoever asks at the right moment: threads that queue here do not starve each other.
         turn = self._turn
         try:
             if not turn.acquire(False) and not turn.acquire(timeout=self._connections.left(started)):
                 raise self._connections.unavailable("other threads were writing, or waiting to write, all the time")
-            count: int = self._execute(sql, parameters, started, writing=True)
-            return count
+            return self._execute(sql, parameters, started, writing)
         finally:
             # Whether this thread has the turn the lock itself knows best: an exception from outside may come right after
             # it was acquired. It may come after any call, too, so the release is the first.

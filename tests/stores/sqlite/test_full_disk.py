@@ -101,7 +101,7 @@ verbs = {
     "update": lambda store, version: store.update("key", new, version=version),
     "remove": lambda store, version: store.update("key", Record(b"", 0, None), version=version),
     "delete": lambda store, version: store.delete("key"),
-    "sweep": lambda store, version: store.sweep(10) == 1,
+    "sweep": lambda store, version: len(store.sweep(10)) == 1,
 }
 
 def state(store):

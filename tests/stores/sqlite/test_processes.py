@@ -392,7 +392,7 @@ def test_sweeping_a_large_store_stalls_no_reader(sqlite: SQLiteStore) -> None:
         total = 0
         while True:
             started = time.perf_counter()
-            count = sqlite.sweep(100)
+            count = len(sqlite.sweep(100))
             swept.append(time.perf_counter() - started)
             total += count
             if not count:

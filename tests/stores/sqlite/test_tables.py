@@ -218,7 +218,7 @@ def test_sweeping_takes_the_longest_expired_first(sqlite: SQLiteStore) -> None:
         sqlite.create(key, a_record(expires_in=-age))
     left = []
     for _ in ages:
-        assert sqlite.sweep(1) == 1
+        assert len(sqlite.sweep(1)) == 1
         left.append(sqlite._connections.idle[-1].execute("SELECT count(*), min(expires_at) FROM sessions").fetchone())
 
     assert [count for count, _ in left] == [4, 3, 2, 1, 0]
