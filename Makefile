@@ -122,7 +122,7 @@ lock: $(READY)
 
 CHOOSE := $(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --upgrade --quiet \
 	--no-annotate --custom-compile-command 'make lock'
-IN_SDIST := tests/package tests/wsgi tests/stores/test_memory.py tests/stores/test_sqlite.py tests/integrations/test_flask.py
+IN_SDIST := tests/package tests/wsgi tests/stores/test_memory.py tests/stores/sqlite tests/integrations/flask
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks

@@ -1,4 +1,4 @@
-"""What the page about moving in says; tests/integrations/test_moving.py moves the sessions of the libraries themselves."""
+"""What the page about moving in says; `tests/integrations/moving` moves the sessions of the libraries themselves."""
 
 import inspect
 import re
