@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from wsgiref.util import FileWrapper
 
+from session_middleware import get_session
+
 Headers: TypeAlias = list[tuple[str, str]]
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 Act: TypeAlias = Callable[[WSGIEnvironment], object]
@@ -400,3 +402,31 @@ SHAPES: dict[str, Shape] = {
     "open_file": open_file_app,
     "iterator": iterator_app,
 }
+
+
+def a_site(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """A small site that calls every page of it public."""
+    headers = [("Content-Type", "text/plain"), ("Cache-Control", "public, max-age=3600")]
+    path = environ["PATH_INFO"]
+    if path == "/static":
+        start_response("200 OK", headers)
+        return [b"static"]
+    session = get_session(environ)
+    match path.split("/")[1:]:
+        case ["visit"]:
+            session["visits"] = session.get("visits", 0) + 1
+        case ["login", user]:
+            session.login(user)
+        case ["logout"]:
+            session.invalidate()
+        case ["token"]:
+            session.regenerate()
+        case ["remember"]:
+            session.set_lifetime(persistent=True)
+        case ["plain"]:
+            headers.pop()
+        case ["length"]:
+            start_response("200 OK", headers)
+            return [b"%d" % bool(len(session))]
+    start_response("200 OK", headers)
+    return [(session.user_id or "nobody").encode()]

@@ -23,8 +23,7 @@ from session_middleware import (
     get_session,
 )
 from session_middleware.testing import FakeClock, FaultyStore
-from tests.apps import SHAPES, Gateway, an_environ, some_headers, visit
-from tests.cookies.test_browsers import a_site
+from tests.apps import SHAPES, Gateway, a_site, an_environ, some_headers, visit
 from tests.sites import sent
 
 

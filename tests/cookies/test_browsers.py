@@ -8,9 +8,9 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import pytest
 
-from session_middleware import CookiePolicy, Lifetime, MemoryStore, SessionMiddleware, Store, get_session
+from session_middleware import CookiePolicy, Lifetime, MemoryStore, SessionMiddleware, Store
 from session_middleware.testing import FakeClock, FaultyStore
-from tests.apps import visit
+from tests.apps import a_site, visit
 from tests.clients import Browser, SharedCache
 
 
@@ -75,34 +75,6 @@ class TestBrowsers:
 
             assert browser.agent.header(f"{origin}/page") is None
             assert browser.agent.header(f"{origin}/visit") is not None
-
-
-def a_site(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """A small site that calls every page of it public."""
-    headers = [("Content-Type", "text/plain"), ("Cache-Control", "public, max-age=3600")]
-    path = environ["PATH_INFO"]
-    if path == "/static":
-        start_response("200 OK", headers)
-        return [b"static"]
-    session = get_session(environ)
-    match path.split("/")[1:]:
-        case ["visit"]:
-            session["visits"] = session.get("visits", 0) + 1
-        case ["login", user]:
-            session.login(user)
-        case ["logout"]:
-            session.invalidate()
-        case ["token"]:
-            session.regenerate()
-        case ["remember"]:
-            session.set_lifetime(persistent=True)
-        case ["plain"]:
-            headers.pop()
-        case ["length"]:
-            start_response("200 OK", headers)
-            return [b"%d" % bool(len(session))]
-    start_response("200 OK", headers)
-    return [(session.user_id or "nobody").encode()]
 
 
 def careless_site(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -15,11 +15,11 @@ from session_middleware import ConfigurationError, SessionMiddleware, StoreUnusa
 from session_middleware.stores.sqlalchemy import SQLAlchemyStore
 from session_middleware.stores.sqlalchemy.errors import Verdict, verdict
 from session_middleware.testing import a_key, created
+from tests.apps import a_site
 from tests.backends.mariadb import MariaDBServer, SecretMariaDBServer
 from tests.backends.pgbouncer import PgBouncer
 from tests.backends.postgresql import PostgresServer, SecretPostgresServer
 from tests.backends.process import free_port
-from tests.cookies.test_browsers import a_site
 
 LOOK = "look at the user, the password, the database and the options for TLS"
 

@@ -22,9 +22,9 @@ from session_middleware import (
 from session_middleware.stores.memcached import MemcachedStore
 from session_middleware.stores.redis import RedisStore
 from session_middleware.testing import a_key, a_record, created
+from tests.apps import a_site
 from tests.backends.memcached import Memcached
 from tests.backends.redis import RedisCluster, RedisSentinels, RedisServer, SecretRedisServer
-from tests.cookies.test_browsers import a_site
 
 RIGHTS = (
     *("~session:*", "+get", "+set", "+del", "+getrange", "+eval", "+evalsha"),

@@ -15,10 +15,10 @@ from session_middleware import ConfigurationError, MemoryStore, SessionMiddlewar
 from session_middleware.stores.base import Store
 from session_middleware.stores.sqlalchemy import SQLAlchemyStore
 from session_middleware.testing import FaultyStore, a_key, a_record, created
+from tests.apps import a_site
 from tests.backends.process import free_port
 from tests.backends.redis import until
 from tests.backends.running import EVERY, SERVED, Backends
-from tests.cookies.test_browsers import a_site
 from tests.stores.conftest import Script
 
 
