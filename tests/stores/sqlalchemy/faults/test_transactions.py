@@ -40,25 +40,36 @@ class TestOtherTransactions:
                 CREATE TABLE {table}_log (n INT);
                 INSERT INTO {table}_log VALUES (0);
                 CREATE FUNCTION {table}_note() RETURNS TRIGGER LANGUAGE plpgsql AS $$
-                    BEGIN PERFORM pg_sleep(0.2); UPDATE {table}_log SET n = n + 1; RETURN NULL; END $$;
+                    BEGIN
+                        PERFORM pg_advisory_xact_lock(1);
+                        PERFORM pg_sleep(0.2);
+                        UPDATE {table}_log SET n = n + 1;
+                        RETURN NULL;
+                    END $$;
                 CREATE TRIGGER note AFTER UPDATE OF value ON {table} FOR EACH ROW EXECUTE FUNCTION {table}_note()""")
-            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory'"
+            hold, release = "SELECT pg_advisory_lock(1)", "SELECT pg_advisory_unlock(1)"
         else:
             database.run(f"CREATE TABLE {table}_log (n INT) ENGINE=InnoDB")
             database.run(f"INSERT INTO {table}_log VALUES (0)")
             database.run(f"""CREATE TRIGGER {table}_note AFTER UPDATE ON {table} FOR EACH ROW
-                BEGIN IF NEW.version <> OLD.version THEN DO SLEEP(0.2); UPDATE {table}_log SET n = n + 1; END IF; END""")
-            waiting = "SELECT count(*) FROM information_schema.processlist WHERE state = 'User sleep'"
+                BEGIN IF NEW.version <> OLD.version THEN
+                    DO GET_LOCK('{table}', 10); DO RELEASE_LOCK('{table}'); UPDATE {table}_log SET n = n + 1;
+                END IF; END""")
+            waiting = "SELECT count(*) FROM information_schema.processlist WHERE state = 'User lock'"
+            hold, release = f"SELECT GET_LOCK('{table}', 0)", f"SELECT RELEASE_LOCK('{table}')"
         done: list[bool] = []
         with database.connect() as other, other.cursor() as cursor:
+            cursor.execute(hold)
             cursor.execute("BEGIN")
             cursor.execute(f"UPDATE {table}_log SET n = n + 10")
             cursor.execute(f"UPDATE {table}_log SET n = n + 10")
             ours = Thread(target=lambda: done.append(store.update(key, a_record(b"new"), version=version)))
             ours.start()
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + PATIENCE / 2
             while database.run(waiting) != [(1,)]:
                 assert time.monotonic() < deadline
+            cursor.execute(release)
             cursor.execute(f"UPDATE {table} SET sweep_at = sweep_at + 1")
             cursor.execute("COMMIT")
             ours.join(10)
