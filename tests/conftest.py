@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -48,13 +49,24 @@ def chromium() -> "Iterator[Browser]":
         yield browser
 
 
+@pytest.fixture
+def quick_directory(tmp_path: Path) -> Iterator[Path]:
+    """A directory in memory where there is such a thing, for tests that flush the disk often."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as directory:
+        yield Path(directory)
+
+
 @pytest.fixture(params=[*EMBEDDED, *(pytest.param(kind, marks=pytest.mark.unmeasured) for kind in SERVED)])
 def store(request: pytest.FixtureRequest, backends: Backends) -> Iterator[Any]:
     """A store of each kind, in which nothing has been stored yet.
 
     What a test covers of the rest does not depend on the kind, and to measure it takes as long as the test itself.
     """
-    directory = request.getfixturevalue("tmp_path") if request.param == "sqlite" else Path()
+    directory = request.getfixturevalue("quick_directory") if request.param == "sqlite" else Path()
     with a_store(request.param, directory, backends) as store:
         yield store
 

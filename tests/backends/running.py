@@ -90,6 +90,7 @@ class Backends:
             from session_middleware.stores.sqlalchemy.database import execute
 
             store = self._spare[kind].pop()
+            store._budget.start()
             store._database.ask(execute, f"DELETE FROM {store._database._table}", ())
         else:
             made: Any = open_store(self.url(kind))
@@ -181,9 +182,15 @@ def a_store(kind: str, directory: Path, backends: Backends) -> Iterator[Any]:
         yield MemoryStore()
         return
     if kind in TABLES:
-        with backends.lent(kind) as store:
-            yield store
+        with backends.lent(kind) as lent:
+            yield _tried(lent)
         return
     made: Any = SQLiteStore(directory / "sessions.sqlite3") if kind == "sqlite" else open_store(backends.url(kind))
-    with closing(Noting(made) if kind == "memcached" else made) as opened:
-        yield opened
+    with closing(Noting(made) if kind == "memcached" else _tried(made)) as store:
+        yield store
+
+
+def _tried(store: Any) -> Any:
+    """Return a store that no middleware tries anew, which would close its connections; that one does is tested elsewhere."""
+    store.open = lambda: None
+    return store

@@ -1,11 +1,9 @@
 """What the tests of the stores share."""
 
-import os
 import secrets
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,17 +15,6 @@ from tests.backends.postgresql import PostgresServer, SecretPostgresServer
 from tests.backends.redis import RedisCluster, RedisSentinels
 
 Script = Callable[..., str]
-
-
-@pytest.fixture
-def quick_directory(tmp_path: Path) -> Iterator[Path]:
-    """A directory in memory where there is such a thing, for tests that flush the disk thousands of times."""
-    memory = Path("/dev/shm")
-    if not os.access(memory, os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=memory) as directory:
-        yield Path(directory)
 
 
 @pytest.fixture
