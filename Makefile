@@ -118,7 +118,7 @@ lock: $(READY)
 	@mkdir -p build
 	@$(CHOOSE) --generate-hashes --universal --group dev --output-file .ci/requirements.txt
 	@$(CHOOSE) --resolution lowest-direct --output-file build/lowest.txt
-	@$(CHOOSE) --generate-hashes --constraint build/lowest.txt --group test --output-file .ci/lowest.txt
+	@$(CHOOSE) --generate-hashes --constraint build/lowest.txt --group lint --group test --output-file .ci/lowest.txt
 
 CHOOSE := $(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --upgrade --quiet \
 	--no-annotate --custom-compile-command 'make lock'
