@@ -36,15 +36,19 @@ myst_heading_anchors = 3
 
 autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 
 html_theme = "furo"
 html_title = "session_middleware"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["book.css"]
 
 
 def setup(app: "Sphinx") -> None:
     app.connect("missing-reference", _to_the_package)
+    app.connect("html-page-context", _say_the_language)
 
 
 def _to_the_package(app: "Sphinx", env: "BuildEnvironment", node: "pending_xref", content: Any) -> Any:
@@ -57,3 +61,9 @@ def _to_the_package(app: "Sphinx", env: "BuildEnvironment", node: "pending_xref"
         if found := domain.objects.get(f"session_middleware.{name}"):
             return make_refnode(app.builder, node["refdoc"], found.docname, found.node_id, content)
     return None
+
+
+def _say_the_language(app: "Sphinx", pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """A page whose name ends so is in Korean, for fonts, and for what reads it aloud."""
+    if pagename.endswith(".ko"):
+        context["language"] = "ko"

@@ -42,6 +42,8 @@ def main() -> None:
     ):
         for scheme in ("light", "dark"):
             lab(browser, server.url, scheme)
+            for language in LANGUAGES:
+                sign_in(browser, server.url, scheme, language)
             phone(browser, server.url, scheme)
         attacks(browser, server.url)
     subprocess.run(["pngquant", "--force", "--ext=.png", "--quality=80-98", "--speed=1", *HERE.glob("*.png")], check=True)
@@ -66,10 +68,16 @@ def lab(browser: "Browser", url: str, scheme: str) -> None:
     someone_at_work(visitor)
     visitor.page.evaluate("scrollTo(0, 0)")
     save(visitor, f"lab-{scheme}")
-    # How it works: the request that signed in, and the six steps.
+
+
+def sign_in(browser: "Browser", url: str, scheme: str, language: str) -> None:
+    """How it works: the request that signed in, and the six steps."""
+    visitor = arrive(browser, url, language=language, color_scheme=scheme, **DESKTOP)
+    someone_at_work(visitor)
     visitor.page.set_viewport_size({"width": 900, "height": 1000})
     visitor.page.evaluate("document.querySelectorAll('.bands > li').forEach((band, index) => band.hidden = index !== 1)")
-    visitor.page.locator(".drawing").screenshot(path=HERE / f"sign-in-{scheme}.png")
+    name = f"sign-in-{scheme}" if language == "en" else f"sign-in-{language}-{scheme}"
+    visitor.page.locator(".drawing").screenshot(path=HERE / f"{name}.png")
 
 
 def phone(browser: "Browser", url: str, scheme: str) -> None:
