@@ -17,7 +17,7 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,19 @@ class Block:
         assert done.returncode == 0, f"{self} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         return done.stdout
 
+    def type(self, url: str = "") -> int:
+        """Type what stands behind each `$`, compare what comes, and return how many commands there were.
+
+        *url* is where the site is that is at `http://127.0.0.1:8000` on the page; `...` stands for anything.
+        """
+        steps = re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", self.text, re.MULTILINE)
+        for command, expected in steps:
+            text = re.sub(r"^curl", "curl --silent --show-error", command.replace("http://127.0.0.1:8000", url))
+            printed = replace(self, language="sh", text=text).shell(no_proxy="*").replace("\r", "")
+            same = doctest.OutputChecker().check_output(expected, printed, doctest.ELLIPSIS)
+            assert same, f"{self}: {command} printed:\n{printed}"
+        return len(steps)
+
     def _compare(self, names: dict[str, Any]) -> None:
         runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
         said: list[str] = []
@@ -90,11 +103,11 @@ class Block:
 
 
 class Page:
-    """A page by its name: its path under docs/ without the `.md`, such as `how-to/flask`."""
+    """A page by its name: its path under docs/ without the `.md`, such as `how-to/flask`; or any text."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, text: str | None = None) -> None:
         self.name = name
-        self.text = (DOCS / f"{name}.md").read_text()
+        self.text = (DOCS / f"{name}.md").read_text() if text is None else text
 
     @property
     def blocks(self) -> list[Block]:

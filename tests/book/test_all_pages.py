@@ -79,8 +79,7 @@ c = 3
 Nothing.
 ```
 """
-    page = Page.__new__(Page)
-    page.name, page.text = "page", text
+    page = Page("page", text)
 
     assert page.blocks == [
         Block("page", 4, "python", "a = 1\n"),

@@ -1,7 +1,5 @@
 """The tutorials are followed step by step, with the real gunicorn and curl."""
 
-import doctest
-import re
 import shlex
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,19 +28,8 @@ def test_the_tutorial_is_followed(name: str, claimed: list[Block], tmp_path: Pat
                 server = stack.enter_context(Gunicorn(application, *arguments, cwd=tmp_path))
             elif block in claimed:
                 assert server is not None
-                commands += typed(block, server.url)
+                commands += block.type(server.url)
         assert server is not None
         assert "Traceback" not in server.log()
 
     assert commands == 12
-
-
-def typed(transcript: Block, url: str) -> int:
-    """Type what stands behind each `$`, compare what comes, and return how many commands there were."""
-    steps = re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", transcript.text, re.MULTILINE)
-    for command, expected in steps:
-        text = re.sub(r"^curl", "curl --silent --show-error", command.replace("http://127.0.0.1:8000", url))
-        printed = Block(transcript.page, transcript.line, "sh", text).shell(no_proxy="*").replace("\r", "")
-        same = doctest.OutputChecker().check_output(expected, printed, doctest.ELLIPSIS)
-        assert same, f"{transcript}: {command} printed:\n{printed}"
-    return len(steps)
