@@ -1,7 +1,11 @@
 """What the README says is executed; it is short, and leads on."""
 
+import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,11 +13,13 @@ from webtest import TestApp
 
 from session_middleware import SessionMiddleware
 from tests.backends.process import executable
+from tests.backends.redis import RedisServer
 from tests.book.pages import Block, Page
 from tests.servers.gunicorn import ROOT, Gunicorn
 
 TEXT = (ROOT / "README.md").read_text()
 README = Page("README", TEXT)
+PEERS = ["session_middleware", "Flask-Session", "Django", "Beaker", "pyramid_session_redis"]
 
 
 @pytest.fixture(autouse=True)
@@ -74,3 +80,30 @@ def test_every_command_is_a_target_of_make() -> None:
     named = set(re.findall(r"\bmake ([a-z]+)\b(?=[` ])", TEXT))
 
     assert {"demo", "test", "docs"} <= named <= rules
+
+
+def table() -> dict[str, dict[str, str]]:
+    """Return what the README says of each library, row by row."""
+    names, _, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in TEXT.splitlines() if line[:1] == "|"
+    ]
+    return {row[0]: dict(zip(names[1:], row[1:], strict=True)) for row in rows}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_what_the_table_says_of_a_library_is_what_it_does(name: str) -> None:
+    """Asked in a process of its own, over a server of its own."""
+    with RedisServer() as server:
+        asked = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "tests.book.peers", name, server.url],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert asked.returncode == 0, asked.stderr
+    found = json.loads(asked.stdout)
+    said = {row: cells[name] for row, cells in table().items() if row in found}
+
+    assert said.keys() == found.keys()
+    assert {row: fact for row, fact in found.items() if not said[row].startswith(fact)} == {}
