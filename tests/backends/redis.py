@@ -58,6 +58,8 @@ class RedisServer(Server):
         return f"redis://127.0.0.1:{self.port}/0"
 
     def answers(self) -> bool:
+        if not Path(self.socket).exists():
+            return False  # redis-py 5.0 leaves a socket open whose connection has failed
         try:
             with self.client() as client:
                 return bool(client.ping())
