@@ -183,7 +183,7 @@ class SessionCookie:
 
     def named(self, name: str) -> "SessionCookie":
         """Return the same cookie under *name*, for a framework whose settings say what the cookie is called."""
-        return self if name == self.name else SessionCookie(name, self._attributes)
+        return self if name == self.name else SessionCookie(name, self._attributes, former=self.former)
 
     def read(self, header: object) -> tuple[Token, ...]:
         """Return the distinct well-formed tokens in a ``Cookie`` header, the last eight of them.

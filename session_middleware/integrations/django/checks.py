@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
-from session_middleware.integrations.django.settings import cookie_of, find, kinds_of_middleware, setup
+from session_middleware.integrations.django.settings import check_options, cookie_of, find, kinds_of_middleware, setup
 from session_middleware.middleware import SessionMiddleware as WSGISessionMiddleware
 
 _OURS: Final = "session_middleware.integrations.django.SessionMiddleware"
@@ -44,6 +44,12 @@ def _of_middleware() -> Iterator[checks.CheckMessage]:
                 hint=f"Leave {_OURS!r} alone, in place of Django's own.",
                 id="session_middleware.E003",
             )
+        elif sum(getattr(find(name), "takes_tokens_alone", False) for name in settings.MIDDLEWARE) > 1:
+            yield checks.Error(
+                "MIDDLEWARE has our session middleware twice, so each request has two sessions, of which one is lost.",
+                hint=f"Leave one {_OURS!r}.",
+                id="session_middleware.E007",
+            )
     engine = settings.SESSION_ENGINE
     if engine == _ENGINE and not (ours or djangos):
         yield checks.Warning(
@@ -60,7 +66,7 @@ def _of_middleware() -> Iterator[checks.CheckMessage]:
 
 
 def _of_values() -> Iterator[checks.CheckMessage]:
-    for verify in (setup, lambda: cookie_of(https=True)):
+    for verify in (setup, lambda: cookie_of(https=True), check_options):
         try:
             verify()
         except ImproperlyConfigured as error:

@@ -4,10 +4,10 @@ from django.contrib.sessions.backends.base import CreateError, UpdateError
 
 from session_middleware.exceptions import ConflictError, StoreError, anew
 from session_middleware.integrations.django.base import BaseSession, UnservedSession
-from session_middleware.integrations.django.settings import ById, ids_open, setup
+from session_middleware.integrations.django.settings import ById, opens_by_id, setup
 from session_middleware.manager import Send, Verdict
 from session_middleware.state import Candidates, checked_user_id
-from session_middleware.tokens import Token, well_formed_id
+from session_middleware.tokens import Token
 from session_middleware.values import Changes
 
 
@@ -26,7 +26,7 @@ class SessionStore(BaseSession):
         manager, carry_over = setup()
         token = Token.read(session_key)
         old = None if carry_over is None or not session_key else carry_over.find(f"{carry_over.name}={session_key}")
-        if token is None and session_key is not None and well_formed_id(session_key) and ids_open():
+        if token is None and session_key is not None and opens_by_id(session_key):
             token = ById(session_key)
         self._candidates: Candidates = tuple(one for one in (token, old) if one is not None)
         self._given = session_key if self._candidates else None

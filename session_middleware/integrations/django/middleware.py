@@ -8,6 +8,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
+from django.core.signals import request_started
 from django.http import HttpResponse
 from django.http.response import ResponseHeaders
 from django.utils.cache import patch_vary_headers
@@ -21,7 +22,16 @@ from session_middleware.headers import forbid_shared_caching, refuse_unsendable
 from session_middleware.integrations.django.base import BaseSession, UnservedSession
 from session_middleware.integrations.django.engine import SessionStore
 from session_middleware.integrations.django.request import RequestSession
-from session_middleware.integrations.django.settings import check_store, cookie_of, environ_key, is_testing, setup
+from session_middleware.integrations.django.settings import (
+    check_options,
+    check_store,
+    cookie_of,
+    environ_key,
+    is_testing,
+    note_cookies,
+    setup,
+    unavailable_view,
+)
 from session_middleware.manager import Send, Verdict
 from session_middleware.session import Session
 from session_middleware.state import Candidates, Keeper
@@ -46,7 +56,9 @@ class SessionMiddleware(DjangoSessionMiddleware):  # type: ignore[misc]  # Djang
         self._environ_key = environ_key()
         self._warns_of_proxy = True
         setup(), cookie_of(https=True)  # what cannot work does not start
+        check_options()
         check_store()
+        request_started.connect(note_cookies, dispatch_uid="session_middleware")
         if not issubclass(self.SessionStore, SessionStore):
             log.warning(
                 "SESSION_ENGINE is %r, so Django's test client and clearsessions look elsewhere for sessions:"
@@ -62,6 +74,7 @@ class SessionMiddleware(DjangoSessionMiddleware):  # type: ignore[misc]  # Djang
         return self.process_response(request, response)
 
     def process_request(self, request: Any) -> None:
+        note_cookies(environ=request.META)  # under ASGI the signal sets it elsewhere
         environ = getattr(request, "environ", None)
         served = None if environ is None else environ.get(self._environ_key)
         if isinstance(served, Session) and not served.announced:
@@ -75,7 +88,7 @@ class SessionMiddleware(DjangoSessionMiddleware):  # type: ignore[misc]  # Djang
         if not isinstance(session, _ServedSession | _OwnSession):
             return response
         is_use = settings.SESSION_SAVE_EVERY_REQUEST and request.META.get("HTTP_COOKIE") and response.status_code < 500
-        answer = session.finish(response, is_use=bool(is_use))
+        answer = session.finish(request, response, is_use=bool(is_use))
         sent = answer.cookies.get(settings.SESSION_COOKIE_NAME)
         if sent is not None and sent.value and not sent["secure"] and self._warns_of_proxy and was_https(request.META):
             self._warns_of_proxy = False
@@ -95,13 +108,13 @@ class UnavailableMiddleware(MiddlewareMixin):  # type: ignore[misc]  # Django ha
     def process_response(self, request: Any, response: Any) -> Any:
         session = getattr(request, "session", None)
         fault = session.underlying.fault if isinstance(session, BaseSession) else None
-        return response if fault is None or response.status_code != 500 else _unavailable(response, fault)
+        return response if fault is None or response.status_code != 500 else _unavailable(request, response, fault)
 
 
 class _ServedSession(RequestSession):
     """The session of the WSGI middleware, which stores it and sends the cookie."""
 
-    def finish(self, response: Any, *, is_use: bool) -> Any:
+    def finish(self, request: Any, response: Any, *, is_use: bool) -> Any:
         """Let Django's own caches, which stand between us and the WSGI middleware, know what that will say."""
         session = self.underlying
         if is_use:
@@ -132,10 +145,12 @@ class _OwnSession(RequestSession):
     def __init__(self, cookie: SessionCookie, request: Any) -> None:
         manager, self._carry_over = setup()
         self._cookie = cookie
-        self._header = _cookies(request, cookie.name, *([] if self._carry_over is None else [self._carry_over.name]))
+        former = [one.name for one in cookie.former]
+        old = [] if self._carry_over is None else [self._carry_over.name]
+        self._header = _cookies(request, cookie.name, *former, *old)
         super().__init__(_Unserved(manager, reader(cookie, self._carry_over), self._header, cookie))
 
-    def finish(self, response: Any, *, is_use: bool) -> Any:
+    def finish(self, request: Any, response: Any, *, is_use: bool) -> Any:
         """Store what was changed and tell the browser; what a stream changes later is stored when it ends."""
         session = self.underlying
         failed = response.status_code >= 500
@@ -153,7 +168,7 @@ class _OwnSession(RequestSession):
                 self._tell(response, verdict)
         except (StoreError, ConflictError) as fault:
             session.announced = session.is_over = True
-            return _unavailable(response, fault)
+            return _unavailable(request, response, fault)
         session.announced = True
         if response.streaming and getattr(response, "file_to_stream", None) is None:
             blocks = response.streaming_content
@@ -187,6 +202,11 @@ class _OwnSession(RequestSession):
             response.cookies.load(self._cookie.header(verdict.token, max_age=verdict.max_age))
         elif verdict is not None:
             response.cookies.load(self._cookie.deletion_header())
+        if verdict is not None and self._cookie.former:
+            for number, header in enumerate(self._cookie.removals(self._header)):
+                # A response keeps its cookies by name, and a former one may have the name of ours.
+                for cookie in type(response.cookies)(header).values():
+                    response.cookies[f"{self._cookie.name} former {number}"] = cookie
         old = self._carry_over if verdict is not None else None
         if old is not None and old.name != self._cookie.name and old.find(self._header) is not None:
             response.cookies.load(old.deletion_header())
@@ -238,11 +258,18 @@ def _headers_of(response: Any) -> list[tuple[str, str]]:
     return [*response.items(), *(("Set-Cookie", cookie.OutputString()) for cookie in response.cookies.values())]
 
 
-def _unavailable(instead_of: Any, fault: SessionError) -> Any:
-    """Return a 503 (RFC 9110, 15.6.4) with none of the response that the application wanted to give."""
+def _unavailable(request: Any, instead_of: Any, fault: SessionError) -> Any:
+    """Return a 503 (RFC 9110, 15.6.4), or what the project has for it, with none of the response that it wanted to give."""
     setup().manager.outage.failed(fault)
-    headers = {"Cache-Control": "no-store", "Retry-After": "5", "Content-Type": "text/plain; charset=utf-8"}
-    response = HttpResponse(_UNAVAILABLE, status=503, headers=headers)
+    view = unavailable_view()
+    if view is None:
+        headers = {"Cache-Control": "no-store", "Retry-After": "5", "Content-Type": "text/plain; charset=utf-8"}
+        response = HttpResponse(_UNAVAILABLE, status=503, headers=headers)
+    else:
+        response = view(request, fault)
+        if not getattr(response, "is_rendered", True):
+            response = response.render()
+        _forbid_shared_caching(response)
     response._resource_closers.extend(instead_of._resource_closers)  # noqa: SLF001  # what close() calls
     return response
 

@@ -3,14 +3,17 @@
 import difflib
 import sys
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from datetime import timedelta
 from functools import lru_cache
+from inspect import iscoroutinefunction
 from threading import RLock
 from typing import Any, Final, NamedTuple, TypeVar
 
 from django.conf import UserSettingsHolder, global_settings, settings
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
 from django.core.exceptions import ImproperlyConfigured
+from django.http import parse_cookie
 from django.utils.module_loading import import_string
 
 from session_middleware.carry_over import CarryOver
@@ -18,13 +21,13 @@ from session_middleware.cookies import CookiePolicy, SessionCookie
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.lifetime import Lifetime
 from session_middleware.manager import SessionManager
-from session_middleware.middleware import ENVIRON_KEY
+from session_middleware.middleware import ENVIRON_KEY, refuse_collision, refuse_environ_key
 from session_middleware.record import Envelope, Kind
 from session_middleware.rules import Opens
 from session_middleware.state import Candidates, State
 from session_middleware.stores import open_store
 from session_middleware.stores.base import Store
-from session_middleware.tokens import Token
+from session_middleware.tokens import Token, well_formed_id
 from session_middleware.values import Values
 
 T = TypeVar("T")
@@ -40,10 +43,15 @@ _OPTIONS: Final = (
     "environ_key",
     "carry_over",
     "check_store",
+    "unavailable",
+    "former",
 )
 _SERIALIZER: Final = "django.contrib.sessions.serializers.JSONSerializer"
 _PREFIXES: Final = ("__Host-", "__Secure-")
 _LONGEST: Final = timedelta(days=30).total_seconds()
+
+
+_in_cookies: Final[ContextVar[frozenset[str]]] = ContextVar("ids in the cookies of the request", default=frozenset())
 
 
 class ById(Token):
@@ -114,13 +122,17 @@ class _Configured:
             store = self._opened(store, same=bool(self._known) and self._known[0] is given and self._known[2] == testing)
         else:
             self._store = None
-        options.pop("environ_key", None)
-        options.pop("check_store", None)
+        for name in ("environ_key", "check_store", "unavailable", "former"):
+            options.pop(name, None)
         options.setdefault("lifetime", Lifetime(idle=age, absolute=max(age, _LONGEST)))
         carry_over = options.pop("carry_over", None)
         manager = DjangoManager(store, **options)
         self._unfinished = Setup(manager, None)
-        return Setup(manager, carry_over() if callable(carry_over) else carry_over)
+        if callable(carry_over):
+            carry_over = carry_over()
+        if carry_over is not None:
+            refuse_collision(_policy(), carry_over)
+        return Setup(manager, carry_over)
 
     def _opened(self, url: str, *, same: bool) -> Store:
         if self._store is not None and not same:
@@ -161,6 +173,33 @@ def check_store() -> None:
     options = _options(getattr(settings, "SESSION_MIDDLEWARE", None))
     if "store" in options and options.get("check_store", True):
         _refusing(setup().manager.check_store)
+
+
+def check_options() -> None:
+    """Raise ``ImproperlyConfigured`` for what in ``SESSION_MIDDLEWARE`` is only needed later, and cannot work."""
+    options = _options(getattr(settings, "SESSION_MIDDLEWARE", None))
+    _refusing(refuse_environ_key, options.get("environ_key", ENVIRON_KEY))
+    if not isinstance(options.get("check_store", True), bool):
+        raise ImproperlyConfigured(f"SESSION_MIDDLEWARE['check_store']={options['check_store']!r}: write True or False")
+    test_store = options.get("test_store", "memory:")
+    _refusing(SessionManager, test_store)
+    unavailable_view()
+
+
+def unavailable_view() -> Callable[..., Any] | None:
+    """Return the view that answers when the store fails, called with the request and the error; ``None`` without one."""
+    view = found = _options(getattr(settings, "SESSION_MIDDLEWARE", None)).get("unavailable")
+    if isinstance(view, str):
+        try:
+            found = import_string(view)
+        except ImportError as error:
+            raise ImproperlyConfigured(f"SESSION_MIDDLEWARE['unavailable']={view!r}: {error}") from error
+    if found is not None and (not callable(found) or iscoroutinefunction(found)):
+        raise ImproperlyConfigured(
+            f"SESSION_MIDDLEWARE['unavailable']={view!r}: write a view that is no coroutine, or its name with dots; it is"
+            " called with the request and the error"
+        )
+    return found
 
 
 def is_testing() -> bool:
@@ -212,6 +251,18 @@ def ids_open() -> bool:
     return kinds_of_middleware() == (True, False) and "channels.sessions" not in sys.modules
 
 
+def note_cookies(*, environ: Mapping[str, Any] | None = None, **_: object) -> None:
+    """Note which public ids the cookies of a request hold: whoever opens one of these, such as a middleware that others have
+    written, has it from the browser."""
+    header = None if environ is None else environ.get("HTTP_COOKIE")
+    _in_cookies.set(frozenset(filter(well_formed_id, parse_cookie(header).values()) if header else ()))
+
+
+def opens_by_id(session_key: str) -> bool:
+    """Tell whether a key is a public id that trusted code has given."""
+    return well_formed_id(session_key) and ids_open() and session_key not in _in_cookies.get()
+
+
 def environ_key() -> str:
     """Return the name that a WSGI middleware around Django has for the session in the environ."""
     return str(_options(getattr(settings, "SESSION_MIDDLEWARE", None)).get("environ_key", ENVIRON_KEY))
@@ -223,22 +274,43 @@ def cookie_of(*, https: bool, plain: bool = False) -> SessionCookie:
     A Secure one has a prefix before ``SESSION_COOKIE_NAME``, so that no sibling host can set it, unless it is to be *plain*:
     Django's test client looks for that name. Raise ``ImproperlyConfigured`` for a cookie that no browser would take.
     """
-    return _cookie(
+    cookie = _cookie(_policy(), "https" if https else "http")
+    return cookie.named(settings.SESSION_COOKIE_NAME) if plain else cookie
+
+
+@lru_cache
+def _cookie(policy: CookiePolicy, scheme: str) -> SessionCookie:
+    return policy.for_scheme(scheme)
+
+
+def _policy() -> CookiePolicy:
+    given = getattr(settings, "SESSION_MIDDLEWARE", None)
+    former = given.get("former") or () if isinstance(given, Mapping) else ()
+    if not isinstance(former, tuple) or not all(isinstance(policy, CookiePolicy) for policy in former):
+        raise ImproperlyConfigured(
+            f"SESSION_MIDDLEWARE['former']={former!r}: write a tuple of all former ones, (CookiePolicy(...),)"
+        )
+    return _policy_of(
         settings.SESSION_COOKIE_NAME,
         bool(settings.SESSION_COOKIE_SECURE),
         bool(settings.SESSION_COOKIE_HTTPONLY),
         settings.SESSION_COOKIE_SAMESITE,
         settings.SESSION_COOKIE_PATH,
         settings.SESSION_COOKIE_DOMAIN,
-        "https" if https else "http",
-        plain,
+        former,
     )
 
 
 @lru_cache
-def _cookie(
-    name: str, secure: bool, httponly: bool, samesite: Any, path: str, domain: str | None, scheme: str, plain: bool
-) -> SessionCookie:
+def _policy_of(
+    name: str,
+    secure: bool,
+    httponly: bool,
+    samesite: Any,
+    path: str,
+    domain: str | None,
+    former: tuple[CookiePolicy, ...],
+) -> CookiePolicy:
     if not httponly:
         raise ImproperlyConfigured("SESSION_COOKIE_HTTPONLY=False: leave it out; the session cookie is always HttpOnly")
     if not samesite:
@@ -251,14 +323,14 @@ def _cookie(
         samesite=samesite,
         path=path,
         domain=domain,
+        former=former,
     )
     if prefix and (not secure or policy.for_scheme("https").name != name):
         raise ImproperlyConfigured(
             f"SESSION_COOKIE_NAME={name!r}: browsers want SESSION_COOKIE_SECURE=True for it, and for __Host- neither"
             " SESSION_COOKIE_DOMAIN nor SESSION_COOKIE_PATH (RFC 6265bis, 4.1.3)"
         )
-    cookie = policy.for_scheme(scheme)
-    return cookie.named(name) if plain else cookie
+    return policy
 
 
 def _options(given: object) -> dict[str, Any]:
