@@ -64,12 +64,15 @@ class BeakerMiddleware:
         max_bytes: int = MAX_BYTES,
         namespace: str | None = None,
         clock: Callable[[], float] = system_clock,
+        unavailable: "WSGIApplication | None" = None,
+        check_store: bool = True,
     ) -> "BeakerMiddleware":
         """Wrap *app* as Beaker's settings say: the keys of *config* that begin with ``session.`` or ``beaker.session.``.
 
         Without a *store*, sessions go where Beaker kept its own: ``type`` and ``url``; files become one SQLite file in
         ``data_dir``. *carry_over*: open the sessions that are there, once each; *user_key*, *plain_pickles* and
-        *carry_over_until* are those of :class:`~session_middleware.integrations.moving.FromBeaker`.
+        *carry_over_until* are those of :class:`~session_middleware.integrations.moving.FromBeaker`; what is left is as for
+        :class:`SessionMiddleware`.
 
         Raise :exc:`ConfigurationError` for a setting that does not exist or cannot be kept, saying what to write instead.
         """
@@ -86,6 +89,8 @@ class BeakerMiddleware:
             carry_over=settings.carry_over(user_key, plain_pickles=plain_pickles, carry_over_until=carry_over_until)
             if carry_over
             else None,
+            unavailable=unavailable,
+            check_store=check_store,
         )
         return cls(middleware, environ_key=environ_key, get_by_id=get_by_id)
 

@@ -50,8 +50,8 @@ class Sessions:
     """The extension: ``Sessions(app)``, or ``Sessions()`` and then ``init_app(app)``, makes ``flask.session`` ours.
 
     *store* and the options are those of :class:`SessionMiddleware`. Without *cookie*, the ``SESSION_COOKIE_...`` settings
-    of the application count, as they are by then; if they change later, that is logged, and not heeded. ``SECRET_KEY`` is
-    not needed.
+    of the application count, as they are by then; if they change later, that is logged, and not heeded. *former*: how the
+    cookie was before other settings, see :class:`CookiePolicy`. ``SECRET_KEY`` is not needed.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Sessions:
         *,
         lifetime: Lifetime = Lifetime.AAL2,
         cookie: CookiePolicy | None = None,
+        former: tuple[CookiePolicy, ...] = (),
         codec: Codec | None = None,
         max_bytes: int = MAX_BYTES,
         namespace: str | None = None,
@@ -72,6 +73,7 @@ class Sessions:
     ) -> None:
         self._store = store
         self._cookie = cookie
+        self._former = former
         self._options: dict[str, Any] = {
             "lifetime": lifetime,
             "codec": codec,
@@ -94,6 +96,7 @@ class Sessions:
         *,
         lifetime: Lifetime | None = None,
         cookie: CookiePolicy | None = None,
+        former: tuple[CookiePolicy, ...] | None = None,
         codec: Codec | None = None,
         max_bytes: int | None = None,
         namespace: str | None = None,
@@ -125,8 +128,11 @@ class Sessions:
         }
         options = self._options | {name: value for name, value in given.items() if value is not None}
         cookie, settings = cookie or self._cookie, None
+        former = self._former if former is None else former
         if cookie is None:
-            cookie = settings = _configured_cookie(app)
+            cookie = settings = _configured_cookie(app, former)
+        elif former:
+            raise ConfigurationError("cookie=... and former=...: write cookie=CookiePolicy(..., former=...)")
         store = self._store if store is None else store
         fix = _proxy_fix(app.wsgi_app)
         middleware = _Middleware(app.wsgi_app if fix is None else fix.app, store, cookie=cookie, **options)
@@ -303,12 +309,12 @@ def _headers_of(response: flask.Response) -> list[tuple[str, str]]:
 
 def _has_changed(app: flask.Flask, settings: CookiePolicy) -> bool:
     try:
-        return _configured_cookie(app) != settings
+        return _configured_cookie(app, settings.former) != settings
     except ConfigurationError:
         return True
 
 
-def _configured_cookie(app: flask.Flask) -> CookiePolicy:
+def _configured_cookie(app: flask.Flask, former: tuple[CookiePolicy, ...]) -> CookiePolicy:
     """Return the cookie that Flask's own settings ask for."""
     config = app.config
     if not config["SESSION_COOKIE_HTTPONLY"]:
@@ -320,4 +326,5 @@ def _configured_cookie(app: flask.Flask) -> CookiePolicy:
         path=config["SESSION_COOKIE_PATH"] or config["APPLICATION_ROOT"] or "/",
         domain=config["SESSION_COOKIE_DOMAIN"] or None,
         partitioned=config.get("SESSION_COOKIE_PARTITIONED", False),
+        former=former,
     )

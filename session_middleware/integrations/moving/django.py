@@ -148,6 +148,13 @@ class _Table:
     """The table of ``django.contrib.sessions``, by Django's own connection; *also* removes what a cache has of it."""
 
     def __init__(self, also: Callable[[str], object] = lambda key: None) -> None:
+        from django.apps import apps
+
+        if apps.apps_ready and not apps.is_installed("django.contrib.sessions"):
+            raise ConfigurationError(
+                "the table of the old sessions is that of 'django.contrib.sessions': leave it in INSTALLED_APPS until the"
+                " move is over"
+            )
         self._also = also
 
     def get(self, key: str, now: float) -> bytes | None:

@@ -36,6 +36,10 @@ class CachelibPlace(FilePlace):
     """The directory of cachelib's ``FileSystemCache``; *hash_name* is the hash that its files are named by."""
 
     def __init__(self, directory: str | os.PathLike[str], *, hash_name: str = "sha256") -> None:
+        try:
+            new_hash(hash_name).hexdigest()
+        except (TypeError, ValueError):  # one of no fixed length, too, which cachelib cannot use
+            raise ConfigurationError(f"hash_name={hash_name!r}: write the name of a hash, such as 'sha256'") from None
         super().__init__(directory, lambda key: new_hash(hash_name, key.encode()).hexdigest())
 
     def get(self, key: str, now: float) -> bytes | None:

@@ -121,6 +121,7 @@ class TablePlace:
                 poolclass=sqlalchemy.NullPool,
                 connect_args={name: seconds for name, seconds in patience.items() if name not in url.query},
             )
+        _refuse_absent_file(engine.url)
         self._engine = engine
         self._sql = sqlalchemy
         types = {key_column: sqlalchemy.String, value_column: sqlalchemy.LargeBinary}
@@ -142,6 +143,13 @@ class TablePlace:
     def remove(self, key: str) -> None:
         with _failing_as_unavailable("the database"), self._engine.begin() as connection:
             connection.execute(self._sql.delete(self._table).where(self._key == key))
+
+
+def _refuse_absent_file(url: Any) -> None:
+    """Raise :exc:`ConfigurationError` for a file of SQLite that is not there, for the driver would make an empty one."""
+    path = url.database if url.get_backend_name() == "sqlite" else None
+    if path and path != ":memory:" and not path.startswith("file:") and not Path(path).is_file():
+        raise ConfigurationError(f"{path!r}: there is no such file; write where the old sessions are")
 
 
 def _is_same(stored: str | bytes, key: str) -> bool:

@@ -52,6 +52,7 @@ class TestPlaces:
     def test_a_failure_does_not_tell_the_name_of_the_session(self, tmp_path: Path) -> None:
         """Promise 11: a framework logs the error with its causes, and the name opens the session there."""
         (tmp_path / "container_file/a/aa" / f"{'a' * 32}.cache").mkdir(parents=True)
+        (tmp_path / "empty").touch()
         for reader in (FromBeaker(tmp_path), FromFlaskSession(f"sqlite:///{tmp_path / 'empty'}")):
             old = reader.find(f"{reader.name}={'a' * 32}")
             assert old is not None
@@ -61,6 +62,7 @@ class TestPlaces:
                 assert "a" * 32 not in "".join(format_exception(raised.value))
 
     def test_a_table_that_is_not_there_is_a_failure(self, tmp_path: Path) -> None:
+        (tmp_path / "a.sqlite3").touch()
         place = TablePlace(f"sqlite:///{tmp_path}/a.sqlite3", "missing", key_column="k", value_column="v")
         for call in (partial(place.get, "a", NOW), partial(place.remove, "a")):
             with pytest.raises(StoreUnavailable, match="database") as caught:
