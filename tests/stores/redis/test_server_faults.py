@@ -1,6 +1,5 @@
 """RedisStore when the server is killed, loads, forgets scripts, is full, or forbids: F-N1, F-N3, F-N6, F-N7, F-S1."""
 
-import re
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -16,7 +15,6 @@ from session_middleware.stores.redis import RedisStore
 from session_middleware.testing import a_key, a_record, created, listed, loaded
 from tests.backends.process import free_port
 from tests.backends.redis import RedisServer, until
-from tests.servers.gunicorn import ROOT
 from tests.stopwatch import Stopwatch
 from tests.stores.redis.faults import fails, wait_until_back
 
@@ -199,27 +197,6 @@ def test_a_user_who_may_not_is_told_so(server: RedisServer, raw: Any) -> None:
         assert "nobody" not in text
     assert writer.update(key, a_record(b"new"), version=version)
     assert writer.delete(key)
-
-
-def test_the_permissions_that_the_readme_names_are_enough(server: RedisServer, raw: Any, prefix: str) -> None:
-    """F-N7: for every verb, with replicas to wait for too."""
-    paragraph = (ROOT / "README.md").read_text().partition("An ACL needs")[2].partition("- **")[0]
-    commands = re.findall(r"\+[a-z]+(?![a-z|])", paragraph)
-    assert {"+get", "+scan", "+wait", "+pexpire"} <= {*commands}
-    raw.execute_command("ACL", "SETUSER", "site", "reset", "on", ">s5word", "~session:*", *commands)
-    url = f"redis://site:s5word@127.0.0.1:{server.port}/0"
-    with RedisServer() as replica:
-        replica.follow(server)
-        for replicas in (0, 1):
-            store = RedisStore(url, prefix=f"session:{prefix}", wait_replicas=replicas, timeout=10)
-            keys = [a_key() for _ in range(3)]
-            versions = [created(store, key, a_record(user_id="alice")).version for key in keys]
-            assert store.update(keys[0], a_record(b"new", user_id="alice"), version=versions[0])
-            assert store.update(keys[1], Record(b"", 0, None), version=versions[1])
-            assert store.delete(keys[2])
-            assert listed(store, "alice") == list(store.keys()) == keys[:1]
-            assert store.delete(keys[0])
-            store.close()
 
 
 @pytest.mark.parametrize(
