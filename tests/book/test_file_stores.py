@@ -168,3 +168,13 @@ def test_room_is_used_again(site: SQLiteStore) -> None:
         sizes.append(Path("sessions.sqlite3").stat().st_size)
 
     assert sizes[1] == sizes[2]
+
+
+def test_a_url_and_a_store_are_the_same_file() -> None:
+    """A visitor of one is known to the other."""
+    page = Page("how-to/choosing-a-store").run()
+    browser = TestApp(page["application"])
+    assert browser.get("/").text == "visit number 1\n"
+    browser.app = page["the_same"]
+
+    assert browser.get("/").text == "visit number 2\n"

@@ -11,7 +11,7 @@ from webtest import TestApp
 
 from session_middleware import SessionManager, open_store
 from session_middleware.testing import a_key, created
-from tests.book.pages import Block
+from tests.book.pages import DOCS, Block
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_the_store_of_the_page_passes_the_contract(claimed: list[Block]) -> None
     for block in claimed:
         if block.caption:
             block.write()
-    said = command.shell(PYTEST_ADDOPTS="-p no:cacheprovider -q")
+    said = command.shell(PYTHONPATH=str(DOCS.parent), PYTEST_ADDOPTS="-p no:cacheprovider -q")
 
     assert " passed" in said
     assert "failed" not in said
