@@ -1,6 +1,8 @@
-"""For tests of stores and of applications: the suite that every store passes, a store that fails, a clock to set.
+"""For tests of stores and of applications: the suite that every store passes, and what a test does with sessions.
 
-It needs no test framework. A store's tests are a subclass with a ``store`` fixture that returns an empty store::
+It needs no test framework; for pytest there are fixtures besides, in :mod:`session_middleware.testing.plugin`.
+
+A store's tests are a subclass with a ``store`` fixture that returns an empty store::
 
     class TestMyStore(StoreContract, UserIndexContract):
         @pytest.fixture
@@ -20,8 +22,11 @@ from session_middleware.testing.abilities import (
     UserIndexContract,
     UserIndexedStore,
 )
-from session_middleware.testing.clock import FakeClock
+from session_middleware.testing.applications import faulty_store, manager_of, store_calls
+from session_middleware.testing.clients import expire, session_of, sign_in, signed_in_cookie
+from session_middleware.testing.clock import FakeClock, clock_in_hand
 from session_middleware.testing.contract import StoreContract
+from session_middleware.testing.explorer import Broken, Interleavings, interleavings
 from session_middleware.testing.faults import FaultyStore
 from session_middleware.testing.helpers import (
     a_key,
@@ -37,8 +42,10 @@ from session_middleware.testing.helpers import (
 __all__ = [
     "BatchedContract",
     "BatchedStore",
+    "Broken",
     "FakeClock",
     "FaultyStore",
+    "Interleavings",
     "ScannableContract",
     "ScannableStore",
     "StoreContract",
@@ -48,10 +55,19 @@ __all__ = [
     "UserIndexedStore",
     "a_key",
     "a_record",
+    "clock_in_hand",
     "created",
+    "expire",
+    "faulty_store",
     "filled",
+    "interleavings",
     "listed",
     "loaded",
+    "manager_of",
     "race",
+    "session_of",
+    "sign_in",
+    "signed_in_cookie",
+    "store_calls",
     "wait_until_absent",
 ]

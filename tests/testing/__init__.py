@@ -1,0 +1,1 @@
+"""What the package has for tests: of applications, and of stores."""
