@@ -11,7 +11,6 @@ from session_middleware.integrations.django import settings as django_settings
 from tests.backends.process import executable
 from tests.book.pages import Block
 from tests.book.test_frameworks import named, table
-from tests.book.test_tutorial import typed
 from tests.servers.gunicorn import ROOT, Gunicorn
 
 
@@ -52,7 +51,7 @@ def test_the_project_of_the_django_page_is_served(claimed: list[Block], tmp_path
     program, *arguments, application = shlex.split(serve.text)
     assert program == "gunicorn"
     with Gunicorn(application, *arguments, cwd=tmp_path) as server:
-        assert sum(typed(block, server.url) for block in claimed if block.language == "console") == 2
+        assert sum(block.type(server.url) for block in claimed if block.language == "console") == 2
         first, second = Visitor(server.url), Visitor(server.url)
         for visitor in (first, second):
             shown = visitor.post("/sign-in/", "/sign-in/", username="alice", password="wonderland")

@@ -20,7 +20,6 @@ from session_middleware.integrations.flask import Sessions
 from session_middleware.integrations.pyramid import _OBJECTS, manager_of
 from tests.backends.process import executable
 from tests.book.pages import Block, Page
-from tests.book.test_tutorial import typed
 from tests.servers.gunicorn import Gunicorn
 
 SERVED = ["flask", "pyramid", "bottle", "webob", "plain-wsgi", "several-applications"]
@@ -53,7 +52,7 @@ def test_the_application_of_a_page_is_served(name: str, claimed: list[Block], tm
             server = serve(block, servers, tmp_path)
         elif block in claimed:
             assert server is not None
-            commands += typed(block, server.url)
+            commands += block.type(server.url)
     assert server is not None
     assert "Traceback" not in server.log()
 

@@ -59,7 +59,7 @@ class TestSetup:
         manager_of(app).store.close()  # type: ignore[attr-defined]
 
     def test_the_options_are_those_of_the_middleware(self) -> None:
-        """None is missing, none but ``former`` is added, for it goes with Flask's settings, and the defaults are the same."""
+        """None is missing, none but ``former``, which goes with Flask's settings, is added; the defaults are the same."""
         theirs = dict(inspect.signature(SessionMiddleware).parameters)
         for method, ours in [
             ("Sessions", inspect.signature(Sessions).parameters),
