@@ -40,6 +40,7 @@ _OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "environ_key": ("", str, "a text"),
     "check_store": ("", _boolean, "true or false"),
     "unavailable": ("", _named, "the name of a WSGI application, such as shop.pages:unavailable"),
+    "observer": ("", _named, "the name of an observer, such as shop.pages:observer"),
     "lifetime.idle": ("lifetime", _idle, "seconds, or none"),
     "lifetime.absolute": ("lifetime", float, "seconds"),
     "lifetime.persistent": ("lifetime", _boolean, "true or false"),

@@ -27,6 +27,8 @@ from session_middleware.stores.base import Store
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from session_middleware.events import Observer
+
 
 log = logging.getLogger("session_middleware")
 
@@ -59,6 +61,7 @@ class SessionPlugin:
         carry_over: CarryOver | None = None,
         unavailable: "WSGIApplication | None" = None,
         check_store: bool = True,
+        observer: "Observer | Iterable[Observer] | None" = None,
     ) -> None:
         if not isinstance(keyword, str) or not keyword.isidentifier() or hasattr(bottle.BaseRequest, keyword):
             raise ConfigurationError(f"keyword={keyword!r}: write a name that an argument can have and Bottle does not use")
@@ -76,6 +79,7 @@ class SessionPlugin:
             carry_over=carry_over,
             unavailable=unavailable,
             check_store=check_store,
+            observer=observer,
         )
         self.manager = self._middleware.manager
         self._installed: list[Any] = []

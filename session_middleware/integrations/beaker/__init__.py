@@ -17,6 +17,8 @@ from session_middleware.stores.base import Store
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from session_middleware.events import Observer
+
 _FOREVER: Final = timedelta(days=400)  # what browsers keep a cookie for (RFC 6265bis, 5.6.2)
 
 _CREATED, _ACCESSED = "_creation_time", "_accessed_time"
@@ -66,6 +68,7 @@ class BeakerMiddleware:
         clock: Callable[[], float] = system_clock,
         unavailable: "WSGIApplication | None" = None,
         check_store: bool = True,
+        observer: "Observer | Iterable[Observer] | None" = None,
     ) -> "BeakerMiddleware":
         """Wrap *app* as Beaker's settings say: the keys of *config* that begin with ``session.`` or ``beaker.session.``.
 
@@ -91,6 +94,7 @@ class BeakerMiddleware:
             else None,
             unavailable=unavailable,
             check_store=check_store,
+            observer=observer,
         )
         return cls(middleware, environ_key=environ_key, get_by_id=get_by_id)
 

@@ -45,6 +45,7 @@ _OPTIONS: Final = (
     "check_store",
     "unavailable",
     "former",
+    "observer",
 )
 _SERIALIZER: Final = "django.contrib.sessions.serializers.JSONSerializer"
 _PREFIXES: Final = ("__Host-", "__Secure-")
@@ -125,6 +126,8 @@ class _Configured:
         for name in ("environ_key", "check_store", "unavailable", "former"):
             options.pop(name, None)
         options.setdefault("lifetime", Lifetime(idle=age, absolute=max(age, _LONGEST)))
+        if isinstance(options.get("observer"), str):
+            options["observer"] = _imported("observer", options["observer"])
         carry_over = options.pop("carry_over", None)
         manager = DjangoManager(store, **options)
         self._unfinished = Setup(manager, None)
@@ -190,16 +193,20 @@ def unavailable_view() -> Callable[..., Any] | None:
     """Return the view that answers when the store fails, called with the request and the error; ``None`` without one."""
     view = found = _options(getattr(settings, "SESSION_MIDDLEWARE", None)).get("unavailable")
     if isinstance(view, str):
-        try:
-            found = import_string(view)
-        except ImportError as error:
-            raise ImproperlyConfigured(f"SESSION_MIDDLEWARE['unavailable']={view!r}: {error}") from error
+        found = _imported("unavailable", view)
     if found is not None and (not callable(found) or iscoroutinefunction(found)):
         raise ImproperlyConfigured(
             f"SESSION_MIDDLEWARE['unavailable']={view!r}: write a view that is no coroutine, or its name with dots; it is"
             " called with the request and the error"
         )
     return found
+
+
+def _imported(option: str, name: str) -> Any:
+    try:
+        return import_string(name)
+    except ImportError as error:
+        raise ImproperlyConfigured(f"SESSION_MIDDLEWARE[{option!r}]={name!r}: {error}") from error
 
 
 def is_testing() -> bool:

@@ -8,7 +8,7 @@
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 try:
@@ -37,6 +37,8 @@ from session_middleware.stores.base import Store
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from session_middleware.events import Observer
 
 __all__ = ["FlaskSession", "FlaskSessions", "Sessions", "session"]
 
@@ -70,6 +72,7 @@ class Sessions:
         carry_over: CarryOver | None = None,
         unavailable: "WSGIApplication | None" = None,
         check_store: bool = True,
+        observer: "Observer | Iterable[Observer] | None" = None,
     ) -> None:
         self._store = store
         self._cookie = cookie
@@ -84,6 +87,7 @@ class Sessions:
             "carry_over": carry_over,
             "unavailable": unavailable,
             "check_store": check_store,
+            "observer": observer,
         }
         self._app = app
         if app is not None:
@@ -105,6 +109,7 @@ class Sessions:
         carry_over: CarryOver | None = None,
         unavailable: "WSGIApplication | None" = None,
         check_store: bool | None = None,
+        observer: "Observer | Iterable[Observer] | None" = None,
     ) -> None:
         """Set *app* up; what is left out is as it was given to the constructor.
 
@@ -125,29 +130,45 @@ class Sessions:
             "carry_over": carry_over,
             "unavailable": unavailable,
             "check_store": check_store,
+            "observer": observer,
         }
         options = self._options | {name: value for name, value in given.items() if value is not None}
-        cookie, settings = cookie or self._cookie, None
-        former = self._former if former is None else former
-        if cookie is None:
-            cookie = settings = _configured_cookie(app, former)
-        elif former:
-            raise ConfigurationError("cookie=... and former=...: write cookie=CookiePolicy(..., former=...)")
-        store = self._store if store is None else store
-        fix = _proxy_fix(app.wsgi_app)
-        middleware = _Middleware(app.wsgi_app if fix is None else fix.app, store, cookie=cookie, **options)
-        if fix is None:
-            app.wsgi_app = middleware  # type: ignore[method-assign]  # Flask's documented way
-        else:
-            fix.app = middleware
-        app.extensions[_EXTENSION], middleware.unchecked = middleware, app
-        app.session_interface = FlaskSessions(middleware, cookie, settings)
+        _set_up(
+            app,
+            self._store if store is None else store,
+            cookie or self._cookie,
+            self._former if former is None else former,
+            options,
+        )
 
     @property
     def manager(self) -> SessionManager:
         """The manager of the current application (``flask.current_app``), or else of the one given to the constructor."""
         app = flask.current_app if self._app is None or flask.has_app_context() else self._app
         return cast("_Middleware", app.extensions[_EXTENSION]).manager
+
+
+def _set_up(
+    app: flask.Flask,
+    store: Store | str,
+    cookie: CookiePolicy | None,
+    former: tuple[CookiePolicy, ...],
+    options: Mapping[str, Any],
+) -> None:
+    """Put the middleware inside of *app*, and our sessions in the place of Flask's."""
+    settings = None
+    if cookie is None:
+        cookie = settings = _configured_cookie(app, former)
+    elif former:
+        raise ConfigurationError("cookie=... and former=...: write cookie=CookiePolicy(..., former=...)")
+    fix = _proxy_fix(app.wsgi_app)
+    middleware = _Middleware(app.wsgi_app if fix is None else fix.app, store, cookie=cookie, **options)
+    if fix is None:
+        app.wsgi_app = middleware  # type: ignore[method-assign]  # Flask's documented way
+    else:
+        fix.app = middleware
+    app.extensions[_EXTENSION], middleware.unchecked = middleware, app
+    app.session_interface = FlaskSessions(middleware, cookie, settings)
 
 
 def _proxy_fix(layer: Any) -> ProxyFix | None:

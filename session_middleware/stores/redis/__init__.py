@@ -13,7 +13,7 @@ from typing import Any, Final, Self, cast
 from session_middleware.exceptions import ConfigurationError, StoreUnavailable
 from session_middleware.stores.base import Record, Stored, Version
 from session_middleware.stores.redis.connections import Command, Refusal
-from session_middleware.stores.redis.deployments import script
+from session_middleware.stores.redis.scripts import DELETE, DROP, INDEX, MARK, MARK_AGAIN, REMOVE, WRITE
 from session_middleware.stores.redis.settings import Client, deployment, without_own_options
 from session_middleware.stores.room import checked_bound
 from session_middleware.stores.trial import TRIAL, try_verbs
@@ -62,80 +62,6 @@ _PAGE: Final = 500
 
 _GLOB: Final = re.compile(rb"[]*?\\[]")
 _KEY: Final = re.compile(rb"[A-Za-z0-9_-]{12}")
-
-# Replaces what has the nonce; also what has the new one already, because then the answer to the first try was lost, and
-# whoever waits for replicas must have something to wait for.
-_WRITE: Final = script("""\
-local found = redis.call('GETRANGE', KEYS[1], '0', '7')
-if found ~= ARGV[1] and found ~= string.sub(ARGV[2], 1, 8) then return found == '' and 0 or -1 end
-redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
-return 1""")
-
-# Nothing but reading and DEL, so that it works when Redis is out of memory.
-_REMOVE: Final = script("""\
-local found = redis.call('GETRANGE', KEYS[1], '0', '7')
-if found ~= ARGV[1] then return found == '' and 0 or -1 end
-return redis.call('DEL', KEYS[1])""")
-
-# Tells a record that has expired from one that was there.
-_IS_OVER: Final = """\
-local function is_over(head, now)
-    if type(head) ~= 'string' or #head < 13 then return false end
-    local a, b, c, d, e = string.byte(head, 9, 13)
-    return (((a * 256 + b) * 256 + c) * 256 + d) * 256 + e <= tonumber(now)
-end
-"""
-_DELETE: Final = script(
-    _IS_OVER
-    + """\
-local head = redis.pcall('GETRANGE', KEYS[1], '0', '12')
-local there = redis.call('DEL', KEYS[1])
-return is_over(head, ARGV[1]) and 0 or there"""
-)
-
-# Puts the mark in place of a record; 2 if it is there already. For the mark Redis needs memory: if it has none, nothing is
-# left.
-_MARK: Final = script(
-    _IS_OVER
-    + """\
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-local head = redis.pcall('GETRANGE', KEYS[1], '0', '12')
-if is_over(head, ARGV[2]) then return 0 end
-local found = type(head) == 'string' and string.sub(head, 1, 8)
-if found == ARGV[1] then return 2 end
-if ARGV[3] and found ~= ARGV[3] then return found == '' and 0 or -1 end
-if redis.pcall('SET', KEYS[1], ARGV[1], 'KEEPTTL').err then redis.call('DEL', KEYS[1]) end
-return 1"""
-)
-
-# Writes the mark once more, so that there is something to wait for: the replicas get it after what was written before.
-# -1 if something else is there: this is a new master, to which the end has not come.
-_MARK_AGAIN: Final = script("""\
-local found = redis.call('GET', KEYS[1])
-if found ~= ARGV[1] then return found and -1 or 0 end
-local left = redis.call('PTTL', KEYS[1])
-return redis.call('PEXPIRE', KEYS[1], left < 0 and 86400000 or math.max(left, 1000))""")
-
-# Sent with its text: if it failed because the server does not know it, the record after it would be written without it.
-# A score only grows: whoever goes through the index by score meets every key that stays there. What has expired goes some
-# at a time, so that nobody waits for those of a user with very many.
-_INDEX: Final = """\
-local before = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or 0)
-local score = math.max(tonumber(ARGV[2]), math.floor(before)) + ARGV[3]
-if score < before then score = score + 1 end
-redis.call('ZADD', KEYS[1], string.format('%.17g', score), ARGV[1])
-local expired = redis.call('ZRANGE', KEYS[1], '-inf', ARGV[4], 'BYSCORE', 'LIMIT', 0, 50)
-if #expired > 0 then redis.call('ZREM', KEYS[1], unpack(expired)) end
-local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
-return redis.call('EXPIRE', KEYS[1], string.format('%.0f', math.ceil(tonumber(last)) - ARGV[5]))"""
-
-# Drops entries that have not changed; servers write one and the same score in more than one way.
-_DROP: Final = script("""\
-for number = 1, #ARGV, 2 do
-    if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[number]) or 0) == tonumber(ARGV[number + 1]) then
-        redis.call('ZREM', KEYS[1], ARGV[number])
-    end
-end""")
 
 
 class RedisStore:
@@ -197,7 +123,7 @@ class RedisStore:
         nonce = string[:_NONCE] if again else self._nonce_of_expired(name, deadline)
         if nonce is None:
             return False
-        write: Command = ("EVALSHA", _WRITE, 1, name, nonce, string, _kept_for(record))
+        write: Command = ("EVALSHA", WRITE, 1, name, nonce, string, _kept_for(record))
         return bool(self._settled(name, (write,), deadline)[0][0] == 1)
 
     def load(self, key: str) -> Stored | None:
@@ -219,7 +145,7 @@ class RedisStore:
             return self._remove(key, head[:_NONCE])
         deadline = time.monotonic() + self._timeout
         name, string, indexing = self._prepared(key, record, head, deadline)
-        write: Command = ("EVALSHA", _WRITE, 1, name, head[:_NONCE], string, _kept_for(record))
+        write: Command = ("EVALSHA", WRITE, 1, name, head[:_NONCE], string, _kept_for(record))
         answers, again = self._settled(name, (*indexing, write), deadline)
         found = answers[len(indexing)]
         if found < 0 and again:
@@ -229,7 +155,7 @@ class RedisStore:
 
     def delete(self, key: str) -> bool:
         name = self._prefix + key.encode()
-        return self._end(name, ("EVALSHA", _DELETE, 1, name, int(time.time())))
+        return self._end(name, ("EVALSHA", DELETE, 1, name, int(time.time())))
 
     def load_many(self, keys: Sequence[str]) -> dict[str, Stored]:
         deadline, names = time.monotonic() + self._timeout, [self._prefix + key.encode() for key in keys]
@@ -248,7 +174,7 @@ class RedisStore:
         questions: dict[bytes, Command] = {}
         for key in keys:
             name = self._prefix + key.encode()
-            questions[name] = ("EVALSHA", _DELETE, 1, name, now)
+            questions[name] = ("EVALSHA", DELETE, 1, name, now)
         answers, again = self._servers.ask_each(questions, deadline)
         return [key for key, answer in zip(keys, answers, strict=True) if again or answer == 1]
 
@@ -361,7 +287,7 @@ class RedisStore:
             if not _is_on_its_way(float(scores[key])):
                 gone += (key, scores[key])
         if gone:
-            self._ask(index, (("EVALSHA", _DROP, 1, index, *gone),), deadline, may_be_late=True)
+            self._ask(index, (("EVALSHA", DROP, 1, index, *gone),), deadline, may_be_late=True)
         return alive
 
     def _prepared(self, key: str, record: Record, head: bytes, deadline: float) -> tuple[bytes, bytes, tuple[Command, ...]]:
@@ -390,13 +316,13 @@ class RedisStore:
 
     def _remove(self, key: str, nonce: bytes) -> bool:
         name = self._prefix + key.encode()
-        return self._end(name, ("EVALSHA", _REMOVE, 1, name, nonce), nonce)
+        return self._end(name, ("EVALSHA", REMOVE, 1, name, nonce), nonce)
 
     def _end(self, name: bytes, remove: Command, *nonce: bytes) -> bool:
         """Remove a record; return ``True`` also if the answer to the first try was lost and the second finds nothing."""
         deadline = time.monotonic() + self._timeout
         if self._replicas:
-            remove = ("EVALSHA", _MARK, 1, name, _ENDED, int(time.time()), *nonce)
+            remove = ("EVALSHA", MARK, 1, name, _ENDED, int(time.time()), *nonce)
         (found, *_), again = self._settled(name, (remove,), deadline)
         if self._replicas and (found == 2 or (found == 0 and again)):
             self._confirm_end(name, deadline)
@@ -406,14 +332,14 @@ class RedisStore:
 
     def _confirm_end(self, name: bytes, deadline: float) -> None:
         """Return when as many replicas know that a record has ended as are to be waited for, if there is its mark."""
-        (found, *_), _ = self._settled(name, (("EVALSHA", _MARK_AGAIN, 1, name, _ENDED),), deadline)
+        (found, *_), _ = self._settled(name, (("EVALSHA", MARK_AGAIN, 1, name, _ENDED),), deadline)
         if found == -1:
             raise StoreUnavailable(f"{self._servers.name}: a session that had ended is there again, after a failover")
         self._unmark(name, deadline)
 
     def _unmark(self, name: bytes, deadline: float) -> None:
         with suppress(StoreUnavailable):  # then it goes when the session would have ended by itself
-            self._ask(name, (("EVALSHA", _REMOVE, 1, name, _ENDED),), deadline, may_be_late=True)
+            self._ask(name, (("EVALSHA", REMOVE, 1, name, _ENDED),), deadline, may_be_late=True)
 
     def _settled(self, name: bytes, commands: tuple[Command, ...], deadline: float) -> tuple[list[Any], bool]:
         """Ask for writes; return when as many replicas have them as are to be waited for."""
@@ -434,7 +360,7 @@ class RedisStore:
         """Return the command that lets the index of the user have *key* at least *until* then."""
         now = time.time()
         written = now % _PERIOD / _PERIOD
-        return ("EVAL", _INDEX, 1, self._index_of(user), key, until, f"{written:.17f}", int(now) - _ON_ITS_WAY, int(now))
+        return ("EVAL", INDEX, 1, self._index_of(user), key, until, f"{written:.17f}", int(now) - _ON_ITS_WAY, int(now))
 
 
 def _expires_at(head: bytes) -> float:

@@ -8,8 +8,9 @@ import redis
 from redis.sentinel import SentinelConnectionPool
 
 from session_middleware.exceptions import ConfigurationError
+from session_middleware.stores.redis.cluster import Cluster
 from session_middleware.stores.redis.connections import Connection, Server, Settings
-from session_middleware.stores.redis.deployments import Cluster, Deployment, Master, Replicated
+from session_middleware.stores.redis.deployments import Deployment, Master, Replicated
 from session_middleware.stores.urls import number, options, refuse_unknown, split
 
 Client: TypeAlias = redis.Redis | redis.RedisCluster

@@ -95,25 +95,46 @@ def psycopg_connect(driver: Any, budget: Budget) -> Connect:
     return connect
 
 
+class _Reader(io.RawIOBase):
+    """Reads from a socket for as long as there is time."""
+
+    def __init__(self, peer: socket.socket, budget: Budget) -> None:
+        self._peer, self._budget = peer, budget
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._peer.settimeout(self._budget.check())
+        return self._peer.recv_into(buffer)
+
+
+@cache
+def _any_tls() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def _reached(host: str, port: int, source: tuple[str, int] | None, budget: Budget) -> socket.socket:
+    """Connect to the first address of a host that answers; each has its share of the time that is left."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    error: OSError = ConnectionError("it has no address")
+    for number, (*_, (address, its_port, *_)) in enumerate(found):
+        try:
+            peer = socket.create_connection((str(address), its_port), budget.check() / (len(found) - number), source)
+        except OSError as failure:
+            error = failure
+            continue
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        peer.settimeout(None)
+        return peer
+    raise error
+
+
 def pymysql_connect(driver: Any, budget: Budget) -> Connect:
     """Return what connects like ``pymysql.connect``; *driver* is that module."""
-
-    class Reader(io.RawIOBase):
-        def __init__(self, peer: socket.socket) -> None:
-            self._peer = peer
-
-        def readable(self) -> bool:
-            return True
-
-        def readinto(self, buffer: Any) -> int:
-            self._peer.settimeout(budget.check())
-            return self._peer.recv_into(buffer)
-
-    @cache
-    def any_tls() -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return context
 
     class Connection(driver.connections.Connection):  # type: ignore[misc]  # known at run time only
         _rfile: Any
@@ -125,31 +146,19 @@ def pymysql_connect(driver: Any, budget: Budget) -> Connect:
 
         def _reach(self) -> socket.socket:
             source = None if self.bind_address is None else (self.bind_address, 0)
-            error: OSError | None = None
             try:
-                found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-                for number, (*_, (address, port, *_)) in enumerate(found):
-                    try:
-                        share = budget.check() / (len(found) - number)
-                        peer = socket.create_connection((str(address), port), share, source)
-                    except OSError as failure:
-                        error = failure
-                        continue
-                    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                    peer.settimeout(None)
-                    return peer
-            except OSError as failure:
-                error = failure
-            raise driver.err.OperationalError(2003, f"Can't connect to MySQL server on {self.host!r} ({error})") from error
+                return _reached(self.host, self.port, source, budget)
+            except OSError as error:
+                text = f"Can't connect to MySQL server on {self.host!r} ({error})"
+                raise driver.err.OperationalError(2003, text) from error
 
         def _create_ssl_ctx(self, sslp: Any) -> Any:
             # Where nothing is to be checked it would read all certificates of the system for each connection (25 ms).
-            return super()._create_ssl_ctx(sslp) if sslp else any_tls()
+            return super()._create_ssl_ctx(sslp) if sslp else _any_tls()
 
         def _read_bytes(self, num_bytes: int) -> Any:
             if self._rfile is not self._reader:
-                self._rfile = self._reader = io.BufferedReader(Reader(self._sock))
+                self._rfile = self._reader = io.BufferedReader(_Reader(self._sock, budget))
             return super()._read_bytes(num_bytes)
 
         def _write_bytes(self, data: bytes) -> None:

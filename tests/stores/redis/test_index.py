@@ -10,7 +10,7 @@ import pytest
 from session_middleware import Record, StoreUnavailable
 from session_middleware.stores import redis as module
 from session_middleware.stores.redis import RedisStore
-from session_middleware.stores.redis.deployments import Cluster
+from session_middleware.stores.redis.cluster import Cluster
 from session_middleware.testing import a_key, a_record, created, filled, listed, loaded
 from tests.backends.redis import RedisCluster
 from tests.stores.redis.patience import HOUR, PATIENT, end_of

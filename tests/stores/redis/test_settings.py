@@ -10,8 +10,7 @@ import redis
 from redis.sentinel import Sentinel
 
 from session_middleware import ConfigurationError, StoreUnavailable
-from session_middleware.stores import redis as module
-from session_middleware.stores.redis import RedisStore
+from session_middleware.stores.redis import RedisStore, scripts
 from session_middleware.stores.redis.settings import _tls
 from session_middleware.testing import a_key, a_record, created, listed
 from tests.backends.redis import RedisCluster, RedisSentinels, RedisServer, SecretRedisServer, until
@@ -182,5 +181,5 @@ def test_options_that_cannot_work_are_refused(options: dict[str, Any], message: 
 
 def test_the_lua_is_what_the_server_is_told() -> None:
     """What is sent by its digest can be sent in full."""
-    for name in (module._WRITE, module._REMOVE, module._MARK, module._MARK_AGAIN, module._DROP, module._DELETE):
+    for name in (scripts.WRITE, scripts.REMOVE, scripts.MARK, scripts.MARK_AGAIN, scripts.DROP, scripts.DELETE):
         assert len(name) == 40
