@@ -67,6 +67,13 @@ class OldZone(tzinfo):
         return "Old"
 
 
+def words_of_python(make: Callable[[], object]) -> str:
+    """Return what this Python says of something unhashable; each names more than the one before."""
+    with pytest.raises(TypeError, match="unhashable type: 'dict'") as caught:
+        make()
+    return str(caught.value)
+
+
 class TestWhatCannotBeKept:
     @pytest.mark.parametrize(
         ("value", "path", "reason"),
@@ -99,8 +106,8 @@ class TestWhatCannotBeKept:
             (timezone(timedelta(0), "\ud800"), "", "timezone"),
             ({10**5000: Foo()}, "[int]", "Foo"),
             ({Secretive(): 1}, ", a key", "Secretive"),
-            ({FrozenDict(): 1}, "", "unhashable type: 'dict'"),
-            ([{(1, FrozenDict())}], "[0]", "unhashable type: 'dict'"),
+            ({FrozenDict(): 1}, "", words_of_python(lambda: dict.fromkeys([{}]))),
+            ([{(1, FrozenDict())}], "[0]", words_of_python(lambda: set().union([(1, {})]))),
         ],
         ids=lambda value: value if isinstance(value, str) and value.isprintable() else "",
     )
