@@ -31,6 +31,8 @@ nitpick_ignore_regex = [
     ("py:class", r"session_middleware\..*\.(CarryOver|Default|[ST])"),  # in signatures; nobody makes one
 ]
 
+smartquotes = False  # messages are quoted as they are
+
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
