@@ -7,7 +7,6 @@ import pytest
 import webtest
 from django.contrib import auth
 from django.core.handlers.wsgi import WSGIHandler
-from django.db import connection
 from django.test import AsyncClient, Client, override_settings
 from django.test.utils import setup_test_environment, teardown_test_environment
 
@@ -24,17 +23,9 @@ from session_middleware.testing import (
     signed_in_cookie,
     store_calls,
 )
-from tests.integrations import django_site
 
 ALICE = {"name": "alice", "user": "1"}
 NOBODY = {"name": "", "user": None}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def users() -> Iterator[None]:
-    django_site.add_users()
-    yield
-    connection.close()
 
 
 @pytest.fixture(autouse=True)
