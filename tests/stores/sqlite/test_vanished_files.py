@@ -169,7 +169,7 @@ def test_a_path_that_cannot_be_opened_is_named(path: Path) -> None:
     store = SQLiteStore(path)
     path.mkdir()
     for _ in range(3):
-        with pytest.raises(StoreUnavailable, match=f"{path}: unable to open database file"):
+        with pytest.raises(StoreUnavailable, match=f"{path} is no file to keep anything in"):
             store.load(a_key())
     assert not store._connections.known
 
