@@ -26,7 +26,7 @@ from session_middleware.testing.applications import faulty_store, manager_of, st
 from session_middleware.testing.clients import expire, session_of, sign_in, signed_in_cookie
 from session_middleware.testing.clock import FakeClock, clock_in_hand
 from session_middleware.testing.contract import StoreContract
-from session_middleware.testing.explorer import Broken, Interleavings, interleavings
+from session_middleware.testing.explorer import Broken, Interleavings, RequestLike, interleavings
 from session_middleware.testing.faults import FaultyStore
 from session_middleware.testing.helpers import (
     a_key,
@@ -38,14 +38,17 @@ from session_middleware.testing.helpers import (
     race,
     wait_until_absent,
 )
+from session_middleware.testing.orders import Call
 
 __all__ = [
     "BatchedContract",
     "BatchedStore",
     "Broken",
+    "Call",
     "FakeClock",
     "FaultyStore",
     "Interleavings",
+    "RequestLike",
     "ScannableContract",
     "ScannableStore",
     "StoreContract",

@@ -1,8 +1,12 @@
-"""Fixtures of pytest for applications with sessions. They only hand out what :mod:`session_middleware.testing` has.
+"""Fixtures of pytest for applications with sessions. They only hand out what ``session_middleware.testing`` has.
 
 They are off unless asked for, by a line in ``conftest.py``, or by ``-p session_middleware.testing.plugin``::
 
     pytest_plugins = ["session_middleware.testing.plugin"]
+
+They are ``sign_in``, ``expire_session`` (:func:`~session_middleware.testing.expire`), ``session_clock`` (a
+:class:`~session_middleware.testing.FakeClock`), ``faulty_store`` and ``store_calls``. What they change is put back when
+the test ends.
 """
 
 from collections.abc import Callable, Iterator, Mapping
