@@ -25,6 +25,7 @@ USERS = {
     "django": ["integrations.django", "integrations.moving"],
     "pyramid": ["integrations.pyramid"],
     "bottle": ["integrations.bottle"],
+    "pytest": ["testing.plugin"],
 }
 
 

@@ -111,4 +111,6 @@ def kept_in(manager: SessionManager, store: S) -> Iterator[S]:
 
 def keep_in(manager: SessionManager, store: Store) -> None:
     """Let a manager keep its sessions in another store from now on."""
-    manager.store = manager._sessions._store = store  # noqa: SLF001  # no site changes its store, so nobody else may
+    asked = store if manager.teller is None else manager.teller.around(store)
+    # No site changes its store, so nobody else may.
+    manager.store, manager._asked, manager._sessions._store = store, asked, asked  # noqa: SLF001

@@ -108,17 +108,12 @@ def interleavings(
     def world() -> tuple[SteppedStore, list[Callable[[], Any]], SteppedStore]:
         if report.orders >= most or steady_clock() >= deadline:
             raise _Enough
-        store = _store_of(records)
-        keep_in(manager, store)
-        if begin is not None:
-            begin()
-        store.log.clear()
-        return store, requests, store
+        return (store := _begun(manager, records, begin)), requests, store
 
     with clock_in_hand(), kept_in(manager, manager.store), suppress(_Enough):
         for store, outcome in every_order(world):
-            report.orders += 1
             calls, (one, other) = [*store.log], outcome.results
+            report.orders += 1
             error = next(filter(None, outcome.errors), None) or _raised_by(check, one, other)
             if error is not None:
                 report.broken.append(Broken(calls, (one, other), error))
@@ -130,11 +125,17 @@ class _Enough(Exception):
     """No further order is to be run."""
 
 
-def _store_of(records: Mapping[str, Record]) -> SteppedStore:
+def _begun(manager: SessionManager, records: Mapping[str, Record], begin: Callable[[], object] | None) -> SteppedStore:
+    """Let the manager keep its sessions in a new store with these records, as *begin* leaves it; return that."""
     inside = MemoryStore()
     for key, record in records.items():
         inside.create(key, record)
-    return SteppedStore(inside, known=records)
+    store = SteppedStore(inside, known=records)
+    keep_in(manager, store)
+    if begin is not None:
+        begin()
+    store.log.clear()
+    return store
 
 
 def _records_of(manager: SessionManager) -> dict[str, Record]:

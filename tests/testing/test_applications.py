@@ -6,6 +6,7 @@ import pytest
 import webtest
 
 from session_middleware import Batched, Scannable, Sweepable, UserIndexed
+from session_middleware.events import Asked, Event
 from session_middleware.testing import faulty_store, manager_of, sign_in, store_calls
 from tests.testing import sites
 
@@ -80,3 +81,28 @@ def test_blocks_may_stand_in_each_other() -> None:
         client.get("/", status=503)
 
         assert [verb for verb, _ in calls] == ["load"] == [verb for verb, _ in store.calls]
+
+
+class Listener:
+    """Hears how often the store is asked."""
+
+    asked = 0
+
+    def on(self, event: Event) -> None:
+        self.asked += isinstance(event, Asked)
+
+
+@pytest.mark.parametrize("observer", [None, Listener()])
+def test_whatever_the_manager_asks_the_store_that_fails_is_asked(observer: Listener | None) -> None:
+    """Lists of sessions, too; and with an observer, who hears of the calls."""
+    site = sites.wsgi(observer=observer)
+    session_id = sign_in(webtest.TestApp(site), "alice")
+    before = observer.asked if observer else 0
+    with faulty_store(site) as store:
+        assert site.manager.revoke_all("alice") == 1
+        assert site.manager.revoke_everybody() == 0
+
+    assert ("keys_of", "alice") in store.calls
+    assert ("keys", "") in store.calls
+    assert observer is None or observer.asked - before == len(store.calls)
+    assert site.manager.find(session_id) is None

@@ -156,12 +156,16 @@ def test_requests_that_begin_sessions_are_ordered_too() -> None:
         session.login("alice")
         manager.commit(session)
 
-    def sign_out_everywhere() -> int:
-        return manager.revoke_all("alice") if manager.sessions_of("alice") else manager.revoke_everybody()
+    ended: list[int] = []
+
+    def sign_out_everywhere() -> None:
+        ended.append(manager.revoke_all("alice") if manager.sessions_of("alice") else manager.revoke_everybody())
 
     found = interleavings(app, sign_in_there, sign_out_everywhere)
     assert (found.complete, found.broken) == (True, [])
     assert found.orders > 3
+    assert {0, 1} <= set(ended)
+    assert manager.sessions_of("alice") == []
 
 
 def test_marks_and_what_cannot_be_read_are_copied(caplog: pytest.LogCaptureFixture) -> None:
