@@ -3,6 +3,8 @@
 import re
 import subprocess
 
+import pytest
+
 from tests.package.conftest import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -23,3 +25,10 @@ def test_help_lists_every_target_under_its_time() -> None:
 def test_each_command_is_a_target() -> None:
     named = set(re.findall(r"^make (\S+)|`make ([^` ]+)", CONTRIBUTING, re.MULTILINE))
     assert {one or other for one, other in named} <= SPOKEN_OF | {"help"}
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(re.findall(r"`((?:session_middleware|tests|docs|examples|benchmarks)/[^`]*)`", CONTRIBUTING)))
+)
+def test_each_place_is_there(path: str) -> None:
+    assert (ROOT / path).exists()
