@@ -115,11 +115,15 @@ def every_failure(store: FaultyStore) -> Iterator[Act]:
 class TestDjango:
     @pytest.fixture(autouse=True)
     def _mail(self) -> Iterator[None]:
+        from django import VERSION
         from django.core import mail
         from django.test import override_settings
 
         backend = "django.core.mail.backends.locmem.EmailBackend"
-        with override_settings(ADMINS=[("admin", "admin@example.com")], EMAIL_BACKEND=backend, DEBUG=False):
+        told: dict[str, Any] = {"EMAIL_BACKEND": backend, "ADMINS": [("admin", "admin@example.com")]}
+        if VERSION >= (6, 1):
+            told = {"MAILERS": {"default": {"BACKEND": backend}}, "ADMINS": ["admin@example.com"]}
+        with override_settings(DEBUG=False, **told):
             mail.outbox = []
             yield
             del mail.outbox
