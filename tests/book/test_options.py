@@ -1,5 +1,6 @@
 """The page of options names every option, with its type, its default, and what it refuses in what words."""
 
+import importlib
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -276,3 +277,11 @@ def test_the_json_codec_can_be_read_by_eye() -> None:
     assert JSONCodec().encode({"a": [1]}) == b'{"a":[1]}'
     with pytest.raises(Exception, match="tuple cannot be kept"):
         JSONCodec().encode((1,))
+
+
+def test_the_keys_of_the_setting_for_django_are_there() -> None:
+    """All that it takes; another one is an error."""
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", section("Django"), re.MULTILINE)
+    documented = set(re.findall(r"\w+", " ".join(rows)))
+
+    assert documented == set(importlib.import_module("session_middleware.integrations.django.settings")._OPTIONS)

@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 import session_middleware
+from session_middleware import events
 from session_middleware.stores import base
 from tests.book.pages import DOCS
 
@@ -64,6 +65,11 @@ def test_every_store_has_an_entry() -> None:
 
     assert len(stores) == 5
     assert {f"session_middleware.{name}" for name in stores | offered} <= set(entries())
+
+
+def test_every_event_has_an_entry() -> None:
+    """And who is told of them."""
+    assert {f"session_middleware.events.{name}" for name in own(events)} <= set(entries())
 
 
 def test_what_the_entries_describe_is_there() -> None:
