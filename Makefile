@@ -34,7 +34,7 @@ help:
 	@echo "make test-lowest    4 minutes    run the tests with the lowest versions that pyproject.toml allows, in .venv-lowest"
 	@echo "make test           6 minutes    make check, run the tests, measure coverage"
 	@echo "make bench          10 minutes   measure the speed against an application without sessions and stores used by hand"
-	@echo "make soak           15 minutes   run the long tests"
+	@echo "make soak           12 minutes   run the long tests"
 	@echo "make clean          a second     remove what these targets made"
 	@echo
 	@echo "On another Python, in an environment of its own: make test PYTHON=python3.13"
@@ -77,7 +77,7 @@ test: check
 	@echo "Testing ..."
 	@$(BIN)/coverage erase
 	@$(PYTEST) -n auto --cov --cov-report= -m "not soak and not timed"
-	@$(PYTEST) -n 3 --cov --cov-append --cov-report= -m "not soak and timed" $(TIMED)
+	@$(PYTEST) -n auto --cov --cov-append --cov-report= -m "not soak and timed" $(TIMED)
 	@$(BIN)/coverage report --skip-covered --fail-under=95
 	@$(BIN)/coverage report --skip-covered --fail-under=100 --include=$(CORE)
 
@@ -94,7 +94,7 @@ others: $(READY)
 soak: $(READY)
 	@echo "Testing at length ..."
 	@$(PYTEST) -n auto -m "soak and not timed"
-	@$(PYTEST) -n 3 -m "soak and timed" $(TIMED)
+	@$(PYTEST) -n auto -m "soak and timed" $(TIMED)
 
 docs: $(READY)
 	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs

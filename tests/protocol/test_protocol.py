@@ -133,7 +133,7 @@ def test_the_promises_hold_where_much_happens_at_once(seed: int) -> None:
         assert not problem, f"{number}: {problem}\n{told(world, way)}"
 
 
-@sizes("count", 10, 200, served=20)
+@sizes("count", 10, 50, served=20)
 def test_real_stores_and_threads_do_as_the_search_says(store: Store, count: int) -> None:
     """Every call, every result, every outcome and what is left in the store: of small scenarios at each end, of the others
     in some orders by chance."""
@@ -155,7 +155,7 @@ def ways_to_ends(world: World, most: int = 1000) -> list[tuple[Step, ...]]:
     return [found.way_to(end) for end in found.ends] if found.states < most else []
 
 
-@sizes("count", 20, 200)
+@sizes("count", 20, 100)
 def test_real_stores_and_threads_do_so_where_much_happens_at_once(store: Store, count: int) -> None:
     """The same of big scenarios by chance."""
     dice = Random(-count)

@@ -86,7 +86,7 @@ def assert_whole(path: Path) -> None:
                     MsgpackCodec().decode(encoded)
 
 
-@pytest.mark.parametrize("rounds", counts(2, 20))
+@pytest.mark.parametrize("rounds", counts(2, 10))
 @pytest.mark.parametrize("hold", [0, 5])
 def test_parallel_requests_lose_no_change(tmp_path: Path, url: str, hold: int, rounds: int) -> None:
     """Promise 3, G-7: 2 workers of 8 threads, 8 clients of 25 requests on one session: 200 of 200 keys in every round."""
@@ -145,7 +145,7 @@ class Writer(Thread):
                     self.lost += 1
 
 
-@pytest.mark.parametrize("kills", counts(5, 50))
+@pytest.mark.parametrize("kills", counts(5, 40))
 def test_a_killed_worker_takes_no_acknowledged_write_with_it(tmp_path: Path, url: str, kills: int) -> None:
     """Promise 6, F-P1, G-11: SIGKILL of workers under load: what was answered is stored, no record is torn, others serve."""
     stop = Event()

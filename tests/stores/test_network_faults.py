@@ -192,7 +192,7 @@ def wait(seconds: float) -> float:
 
 def until_right(crowd: Crowd, healed: float) -> float:
     """Return how long after *healed* every visitor has been served again."""
-    deadline = healed + 5
+    deadline = healed + 30
     while time.monotonic() < deadline:
         time.sleep(0.02)
         first: dict[str, float] = {}
@@ -201,7 +201,7 @@ def until_right(crowd: Crowd, healed: float) -> float:
                 first.setdefault(seen.visitor, seen.began + seen.took)
         if len(first) == THREADS:
             return max(first.values()) - healed
-    raise AssertionError("not right again after 5 s")
+    raise AssertionError("not right again after 30 s")
 
 
 FAULTS: dict[str, Callable[[FaultProxy], None]] = {
@@ -254,7 +254,7 @@ def test_a_failed_network_costs_the_budget_once_and_others_nothing(place: Place,
 
             # Of all of them, although the breaker lets so few wait that the 99th percentile would always be near 0.
             assert figures["slowest"] <= 1.1 * BUDGET + figures["machine"], (name, figures)
-            assert figures["others p95"] <= 2 * normal + 0.02, (name, figures)
+            assert figures["others p95"] <= 2 * normal + 0.02 + figures["machine"], (name, figures)
             assert figures["right again"] <= 1 + figures["machine"], (name, figures)
             # Followers fail at once: most of the time nobody waits.
             assert len(others) > THREADS * 2, (name, figures)
@@ -280,7 +280,7 @@ def test_a_network_that_comes_and_goes_loses_nothing(place: Place, rounds: int) 
 
 def recover(store: Any) -> None:
     """Ask until there is an answer."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while True:
         try:
             assert store.load(a_key()) is None
@@ -362,7 +362,7 @@ def test_a_server_that_is_killed_gives_no_wrong_answer(place: Place, times: int)
     forgets = place.kind in ("redis", "memcached")
     crowd = Crowd(place.site)
     for _ in range(times):
-        with crowd.at_work(may_be_forgotten=forgets):
+        with crowd.at_work(may_be_forgotten=forgets), Stopwatch() as watch:
             wait(0.2)
             place.server.kill()
             wait(0.2)
@@ -371,5 +371,5 @@ def test_a_server_that_is_killed_gives_no_wrong_answer(place: Place, times: int)
             again = until_right(crowd, started)
             print(place.kind, "right again", round(again, 3))  # noqa: T201 - for those who ask with -s
 
-            assert again <= 1
+            assert again <= 1 + watch.late(started, started + again)
         crowd.check(place.direct)

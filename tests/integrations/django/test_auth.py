@@ -214,7 +214,7 @@ class TestDoubleClicks:
         for click in two:
             assert answer(click, "show")["data"].keys() >= {"before", "a", "b"}
 
-    @pytest.mark.parametrize("rounds", [200, pytest.param(1000, marks=pytest.mark.soak)])
+    @pytest.mark.parametrize("rounds", [50, pytest.param(1000, marks=pytest.mark.soak)])
     def test_both_clicks_sign_in(
         self, browser: Browser, two: tuple[Browser, Browser], threads: Executor, rounds: int
     ) -> None:
