@@ -332,7 +332,7 @@ class TestTracebacks:
                 if token := getattr(verdict, "token", None):
                     secrets.add(token.reveal()) if token.reveal() not in secrets.all else None
             store.heal()
-        assert any("_call: call" in line for line in shown)
+        assert any("around: call" in line for line in shown)
         assert secrets.found_in("\n".join(shown)) == []
 
     def test_the_search_would_find_one(self, secrets: Secrets) -> None:
