@@ -59,9 +59,11 @@ MUTANTS = {
         "revoke_all_and_sign_ins",
         SessionManager.revoke_all,
         """    self._sessions.leave_mark(self._mark_id(user_id), kept)
-    return self._sessions.end_all(key for key in index.keys_of(user_id) if key != keep)
+    keys = (key for key in index.keys_of(user_id) if key != keep)
+    return self._sessions.end_all(keys, "signed_out_everywhere")
 """,
-        """    ended = self._sessions.end_all(key for key in index.keys_of(user_id) if key != keep)
+        """    keys = (key for key in index.keys_of(user_id) if key != keep)
+    ended = self._sessions.end_all(keys, "signed_out_everywhere")
     self._sessions.leave_mark(self._mark_id(user_id), kept)
     return ended
 """,
@@ -85,7 +87,7 @@ MUTANTS = {
         "double_click",
         Committer._sign_in_there,
         "    fresh = self._proof_of(token)\n",
-        "    self._sessions.delete(base.id); return None\n    fresh = self._proof_of(token)\n",
+        '    self._sessions.delete(base.id, base.envelope, "replaced"); return None\n    fresh = self._proof_of(token)\n',
         "login() deletes the old record and creates a new one",
     ),
     "renewed_is_good_forever": Mutant(
@@ -249,7 +251,7 @@ MUTANTS = {
     "a_revoked_sign_in_stays": Mutant(
         "revoke_all_and_sign_ins",
         Committer._sign_in,
-        "self._remove(token.id, envelope)",
+        'self._sessions.delete(token.id, envelope, "signed_out_everywhere")',
         "pass",
         "login() sends no cookie of a session that revoke_all() has named, and leaves it there",
     ),
