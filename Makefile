@@ -122,7 +122,7 @@ lock: $(READY)
 
 CHOOSE := $(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --upgrade --quiet \
 	--no-annotate --custom-compile-command 'make lock'
-IN_SDIST := tests/package tests/test_architecture.py tests/test_examples.py tests/stores/test_memory.py tests/wsgi/test_commit.py
+IN_SDIST := tests/package tests/test_examples.py tests/stores/test_memory.py tests/wsgi/test_commit.py
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks
