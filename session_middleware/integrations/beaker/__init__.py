@@ -74,12 +74,12 @@ class BeakerMiddleware:
 
         Without a *store*, sessions go where Beaker kept its own: ``type`` and ``url``; files become one SQLite file in
         ``data_dir``. *carry_over*: open the sessions that are there, once each; *user_key*, *plain_pickles* and
-        *carry_over_until* are those of :class:`~session_middleware.integrations.moving.FromBeaker`; what is left is as for
-        :class:`SessionMiddleware`.
-
-        Raise :exc:`ConfigurationError` for a setting that does not exist or cannot be kept, saying what to write instead.
+        *carry_over_until* are those of :class:`~session_middleware.integrations.moving.FromBeaker`. For the rest see
+        :class:`SessionMiddleware`. Raise :exc:`ConfigurationError` for a setting that does not exist or cannot be kept.
         """
-        settings = Settings(config)
+        settings, old = Settings(config), None
+        if carry_over:
+            old = settings.carry_over(user_key, plain_pickles=plain_pickles, carry_over_until=carry_over_until)
         middleware = SessionMiddleware(
             app,
             settings.store() if store is None else store,
@@ -89,9 +89,7 @@ class BeakerMiddleware:
             max_bytes=max_bytes,
             namespace=namespace,
             clock=clock,
-            carry_over=settings.carry_over(user_key, plain_pickles=plain_pickles, carry_over_until=carry_over_until)
-            if carry_over
-            else None,
+            carry_over=old,
             unavailable=unavailable,
             check_store=check_store,
             observer=observer,

@@ -133,13 +133,8 @@ class Sessions:
             "observer": observer,
         }
         options = self._options | {name: value for name, value in given.items() if value is not None}
-        _set_up(
-            app,
-            self._store if store is None else store,
-            cookie or self._cookie,
-            self._former if former is None else former,
-            options,
-        )
+        former = self._former if former is None else former
+        _set_up(app, self._store if store is None else store, cookie or self._cookie, former, options)
 
     @property
     def manager(self) -> SessionManager:
