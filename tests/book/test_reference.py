@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 import session_middleware
-from session_middleware import events
+from session_middleware import events, testing
 from session_middleware.stores import base
 from tests.book.pages import DOCS
 
@@ -70,6 +70,13 @@ def test_every_store_has_an_entry() -> None:
 def test_every_event_has_an_entry() -> None:
     """And who is told of them."""
     assert {f"session_middleware.events.{name}" for name in own(events)} <= set(entries())
+
+
+def test_every_help_for_tests_has_an_entry() -> None:
+    """But for what tells type checkers what a store can do."""
+    kinds = {"BatchedStore", "ScannableStore", "SweepableStore", "UserIndexedStore"}
+
+    assert {f"session_middleware.testing.{name}" for name in set(testing.__all__) - kinds} <= set(entries())
 
 
 def test_what_the_entries_describe_is_there() -> None:
