@@ -1,5 +1,6 @@
 """What every test module shares."""
 
+import asyncio
 import gc
 import os
 import sys
@@ -46,7 +47,25 @@ def backends() -> Iterator[Backends]:
 def chromium() -> "Iterator[Browser]":
     """A real browser; there can be one in a process."""
     with launched() as browser:
+        loop = asyncio._get_running_loop()
         yield browser
+        asyncio._set_running_loop(loop)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Put away the event loop of the browser, which runs as long as that is there, while a test runs that has no browser.
+
+    Django refuses to work where an event loop runs.
+    """
+    loop = asyncio._get_running_loop()
+    if loop is None or "chromium" in getattr(item, "fixturenames", ()):
+        return (yield)
+    asyncio._set_running_loop(None)
+    try:
+        return (yield)
+    finally:
+        asyncio._set_running_loop(loop)
 
 
 @pytest.fixture

@@ -78,11 +78,12 @@ class BeakerMiddleware:
         :class:`SessionMiddleware`. Raise :exc:`ConfigurationError` for a setting that does not exist or cannot be kept.
         """
         settings, old = Settings(config), None
+        store = settings.store() if store is None else store
         if carry_over:
             old = settings.carry_over(user_key, plain_pickles=plain_pickles, carry_over_until=carry_over_until)
         middleware = SessionMiddleware(
             app,
-            settings.store() if store is None else store,
+            store,
             lifetime=settings.lifetime(),
             cookie=settings.cookie(),
             codec=codec,
