@@ -74,8 +74,8 @@ class BeakerMiddleware:
 
         Without a *store*, sessions go where Beaker kept its own: ``type`` and ``url``; files become one SQLite file in
         ``data_dir``. *carry_over*: open the sessions that are there, once each; *user_key*, *plain_pickles* and
-        *carry_over_until* are those of :class:`~session_middleware.integrations.moving.FromBeaker`. For the rest see
-        :class:`SessionMiddleware`. Raise :exc:`ConfigurationError` for a setting that does not exist or cannot be kept.
+        *carry_over_until*: see :class:`~session_middleware.integrations.moving.FromBeaker`; the rest: :class:`SessionMiddleware`.
+        Raise :exc:`ConfigurationError` for a setting that does not exist or cannot be kept.
         """
         settings, old = Settings(config), None
         store = settings.store() if store is None else store
