@@ -73,9 +73,8 @@ class BeakerMiddleware:
         """Wrap *app* as Beaker's settings say: the keys of *config* that begin with ``session.`` or ``beaker.session.``.
 
         Without a *store*, sessions go where Beaker kept its own: ``type`` and ``url``; files become one SQLite file in
-        ``data_dir``. *carry_over*: open the sessions that are there, once each; *user_key*, *plain_pickles* and
-        *carry_over_until*: see :class:`~session_middleware.integrations.moving.FromBeaker`; the rest: :class:`SessionMiddleware`.
-        Raise :exc:`ConfigurationError` for a setting that does not exist or cannot be kept.
+        ``data_dir``. *carry_over*: open the sessions that are there, once each: see the class ``FromBeaker``. Raise
+        :exc:`ConfigurationError` for a setting that does not exist or cannot be kept.
         """
         settings, old = Settings(config), None
         store = settings.store() if store is None else store
