@@ -73,6 +73,7 @@ class Committer:
             result = self._write(state, late, change)
         elif state.opens is Opens.SNAPSHOT and not state.gone and _found(state).envelope.snapshot:
             # What is there to be taken once could be taken again and again.
+            self._dropped(_found(state))
             raise ConflictError(f"session {_found(state).id}: {_SIGNED_IN_MEANWHILE}")
         else:
             result = change(Values({}, self._codec) if state.gone else state.values)
@@ -81,7 +82,7 @@ class Committer:
     def end(self, state: State) -> None:
         """End the sessions that a request has ended; in their order."""
         while state.ending:
-            self._end(state.ending[0], "signed_out")
+            self._end(state.ending[0], "signed_out" if state.login is None else "replaced")
             state.ending = state.ending[1:]
 
     def note(self, state: State) -> None:
@@ -334,7 +335,12 @@ class Committer:
     def _drop(self, state: State) -> None:
         if state.opens is Opens.SNAPSHOT and not state.gone and (state.acted or state.values.differ()):
             log.info("a request came with a secret that has just been replaced; what it changed is dropped")
+            self._dropped(_found(state))
             state.acted, state.gone = False, True
+
+    def _dropped(self, base: Found) -> None:
+        if self._teller is not None:
+            self._teller.conflict(base.id, base.envelope.user_id, "signed in")
 
 
 def _found(state: State) -> Found:

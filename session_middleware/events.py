@@ -16,8 +16,9 @@ Reason: TypeAlias = Literal[
     "expired_idle",
     "expired_absolute",
 ]
-"""Why a session has ended: by ``invalidate()``; by a sign-in, of which the browser has another session; by ``revoke()``; by
-``revoke_all()``; by ``revoke_everybody()``; by its time, of which a sweep knows no more; unused for too long; at its end."""
+"""Why a session has ended: by ``invalidate()``; by a sign-in of the same request, in another session; by ``revoke()``; by
+``revoke_all()``; by ``revoke_everybody()``; by its time, of which a sweep knows no more; unused for too long; at its
+absolute end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,8 @@ class Renewed(Event):
 class Ended(Event):
     """The session is gone. It is told once, by whoever removed it from the store.
 
-    What a store removes by itself is told when it is noticed, and perhaps never: see the page on observers.
+    What a store removes by itself, to make room or because its time is over, is not told. Nor is an end if the answer of the
+    store was lost.
     """
 
     reason: Reason

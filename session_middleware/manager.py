@@ -15,12 +15,12 @@ from session_middleware.frozen import Frozen
 from session_middleware.lifetime import Lifetime, touch_interval
 from session_middleware.outage import Outage
 from session_middleware.record import Damaged, Envelope, unpack_values
-from session_middleware.repository import Repository
+from session_middleware.repository import SWEEP_LIMIT, Repository
 from session_middleware.rules import Opens
 from session_middleware.session import Session
 from session_middleware.state import Candidates, Found, State, checked_user_id
 from session_middleware.stores import open_store
-from session_middleware.stores.base import Openable, Scannable, Store, UserIndexed
+from session_middleware.stores.base import Openable, Scannable, Store, Sweepable, UserIndexed
 from session_middleware.takeover import RENEW, Takeover
 from session_middleware.tokens import FormerToken, Token
 from session_middleware.values import Values
@@ -121,8 +121,8 @@ class SessionManager:
         something. That it does not work just now, as a server that is away, is a line in the log.
         """
         try:
-            if isinstance(self.store, Openable):
-                self.store.open()
+            if isinstance(self._asked, Openable):
+                self._asked.open()
         except StoreUnusable:
             raise
         except StoreError as error:
@@ -319,6 +319,13 @@ class SessionManager:
         if not isinstance(self._asked, Scannable):
             raise ConfigurationError(f"{type(self.store).__name__} cannot list its sessions; use a store that can")
         return self._sessions.end_all(self._asked.keys(), "revoked_everybody")
+
+    def sweep(self, limit: int = SWEEP_LIMIT) -> int:
+        """Remove at most *limit* records that have expired; return how many. 0 if the store drops them by itself.
+
+        One in fifty new sessions does this, too.
+        """
+        return self._sessions.sweep(self._asked, limit) if isinstance(self._asked, Sweepable) else 0
 
     def mark_of(self, user_id: str) -> str | None:
         """Return what tells :meth:`Session.login` of a :meth:`revoke_all` since now; ``None`` if there was none lately.

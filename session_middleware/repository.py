@@ -47,7 +47,7 @@ _LONGEST_PAUSE = 0.09
 _random = SystemRandom()
 
 _SWEEP_EVERY = 50
-_SWEEP_LIMIT = 100
+SWEEP_LIMIT = 100
 
 # So many records are asked for at once: the largest of them together are sent in a few hundredths of a second.
 _BATCH = 100
@@ -117,12 +117,14 @@ class Repository:
 
     def _expire(self, key: str, envelope: Envelope, version: Version, teller: "Teller") -> None:
         """Remove a session whose time is over, so that whoever does it tells of its end."""
-        reason: Reason = "expired_absolute" if envelope.signed_in_at + envelope.absolute <= self._now() else "expired_idle"
         try:
             if self._put_end(key, envelope, version):
-                teller.ended(key, envelope.user_id, reason)
+                teller.ended(key, envelope.user_id, self._expiry(envelope))
         except StoreError as error:
             log.warning("session %s: it could not be removed at its end: %s", key, error)
+
+    def _expiry(self, envelope: Envelope) -> "Reason":
+        return "expired_absolute" if envelope.signed_in_at + envelope.absolute <= self._now() else "expired_idle"
 
     def find_again(self, key: str, number: int) -> Found | None:
         """Return the session as it is now, for a compare-and-set that was refused *number* times; the next comes at once."""
@@ -141,7 +143,7 @@ class Repository:
                 log.warning("could not remove expired sessions: %s", error)
         return created
 
-    def sweep(self, store: Sweepable, limit: int = _SWEEP_LIMIT) -> int:
+    def sweep(self, store: Sweepable, limit: int = SWEEP_LIMIT) -> int:
         """Remove at most *limit* records that have expired; return how many."""
         started = steady_clock()
         removed = store.sweep(limit)
@@ -152,7 +154,16 @@ class Repository:
     def replace(self, found: Found, envelope: Envelope, values: Encoded) -> bool:
         """Store a session over what was found; return ``False`` if that is not there or not known any more."""
         version, key = found.version, found.id
-        return version is not None and self._store.update(key, self._record(key, envelope, values), version=version)
+        if version is None:
+            return False
+        record = self._record(key, envelope, values)
+        if self.teller is None or envelope.expires_at > self._now():
+            return self._store.update(key, record, version=version)
+        # Its time is over, as after set_lifetime(): to store it is to remove it.
+        if not self._put_end(key, envelope, version):
+            return False
+        self.teller.ended(key, envelope.user_id, self._expiry(envelope))
+        return True
 
     def remove(self, found: Found, reason: "Reason") -> bool:
         """End the session if it is as it was found; return ``False`` if not."""

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from session_middleware import events
 from session_middleware.clock import steady_clock
@@ -27,10 +27,14 @@ class Teller:
     """
 
     def __init__(self, observers: "Observer | Iterable[Observer]", clock: Callable[[], float]) -> None:
-        found = observers if isinstance(observers, Iterable) else (observers,)
-        self._observers = tuple(found)
+        # One that can be iterated over is an observer all the same.
+        self._observers: tuple[Observer, ...]
+        if _observes(observers) or not isinstance(observers, Iterable):
+            self._observers = (cast("Observer", observers),)
+        else:
+            self._observers = tuple(observers)
         for observer in self._observers:
-            if isinstance(observer, type) or not callable(getattr(observer, "on", None)):
+            if not _observes(observer):
                 raise ConfigurationError(f"observer={observer!r}: write an object with a method on(event), or several")
         self._now = clock
         self._next_line = 0.0
@@ -86,6 +90,10 @@ class Teller:
             if user_id != "":
                 self.tell(events.Ended, key, user_id, reason="expired")
         self.tell(events.SweepDone, removed=len(removed), seconds=seconds)
+
+
+def _observes(thing: object) -> bool:
+    return not isinstance(thing, type) and callable(getattr(thing, "on", None))
 
 
 class AskedStore(StoreAround):

@@ -97,8 +97,7 @@ class MemoryStore:
                 return None
             stored, ends, user_id, _ = entry
             if ends <= time.time():
-                self._remove(key)
-                return None
+                return None  # a sweep removes it, and tells of it
             (self._anonymous if user_id is None else self._entries).move_to_end(key)
             return stored
 
@@ -162,10 +161,7 @@ class MemoryStore:
 
     def _live(self, key: str) -> _Entry | None:
         entry = self._entries.get(key)
-        if entry is not None and entry[1] <= time.time():
-            self._remove(key)
-            return None
-        return entry
+        return None if entry is None or entry[1] <= time.time() else entry
 
     def _put(self, key: str, record: Record, before: _Entry | None) -> None:
         """Put the record in the place of what is under the key, if anything is, expired or not."""

@@ -16,7 +16,6 @@ from session_middleware.lifetime import LONGEST
 from session_middleware.manager import SessionManager
 from session_middleware.session import Session
 from session_middleware.state import State
-from session_middleware.stores.base import Sweepable
 from session_middleware.values import Values
 
 # What django.contrib.auth calls SESSION_KEY: setting it is signing in.
@@ -233,10 +232,8 @@ class BaseSession(SessionBase):  # type: ignore[misc]  # Django has no types
     @classmethod
     def clear_expired(cls) -> None:
         """Remove all that has expired, a batch at a time, where the store does not do that by itself."""
-        store = configured.manager().store
-        if isinstance(store, Sweepable):
-            while store.sweep(_SWEEP_LIMIT):
-                pass
+        while configured.manager().sweep(_SWEEP_LIMIT):
+            pass
 
     @classmethod
     async def aclear_expired(cls) -> None:

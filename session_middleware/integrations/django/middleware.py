@@ -145,6 +145,7 @@ class _OwnSession(RequestSession):
     def __init__(self, cookie: SessionCookie, request: Any) -> None:
         manager, self._carry_over = setup()
         self._cookie = cookie
+        cookie.tell_of_many = None if manager.teller is None else manager.teller.too_many_cookies
         former = [one.name for one in cookie.former]
         old = [] if self._carry_over is None else [self._carry_over.name]
         self._header = _cookies(request, cookie.name, *former, *old)

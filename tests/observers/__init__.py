@@ -1,0 +1,1 @@
+"""Observers are told what happens to sessions, once, and change nothing."""
