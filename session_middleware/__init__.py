@@ -20,7 +20,18 @@ from session_middleware.manager import Forget, Send, SessionInfo, SessionManager
 from session_middleware.middleware import SessionMiddleware, get_session
 from session_middleware.session import Session
 from session_middleware.stores import open_store
-from session_middleware.stores.base import Batched, Record, Scannable, Store, Stored, Sweepable, UserIndexed
+from session_middleware.stores.base import (
+    Batched,
+    Checkable,
+    Finding,
+    Health,
+    Record,
+    Scannable,
+    Store,
+    Stored,
+    Sweepable,
+    UserIndexed,
+)
 from session_middleware.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -30,12 +41,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Batched",
+    "Checkable",
     "Codec",
     "ConfigurationError",
     "ConflictError",
     "CookiePolicy",
+    "Finding",
     "Forget",
     "HeadersAlreadySent",
+    "Health",
     "JSONCodec",
     "Lifetime",
     "MemoryStore",

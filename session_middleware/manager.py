@@ -20,7 +20,7 @@ from session_middleware.rules import Opens
 from session_middleware.session import Session
 from session_middleware.state import Candidates, Found, State, checked_user_id
 from session_middleware.stores import open_store
-from session_middleware.stores.base import Openable, Scannable, Store, Sweepable, UserIndexed
+from session_middleware.stores.base import Health, Openable, Scannable, Store, Sweepable, UserIndexed
 from session_middleware.takeover import RENEW, Takeover
 from session_middleware.tokens import FormerToken, Token
 from session_middleware.values import Values
@@ -129,6 +129,15 @@ class SessionManager:
             log.error("the store cannot be used now, and the site starts without it: %s", error)
         else:
             log.info("sessions are kept by %s", self.store)
+
+    def check(self) -> Health:
+        """Ask the store once how it is, and return what it tells, with what to do about it.
+
+        A store that fails is a finding, and raises nothing; nothing is written. See :class:`Health`.
+        """
+        from session_middleware.health import health_of  # which no request needs
+
+        return health_of(self._asked)
 
     # Opening
 

@@ -14,7 +14,7 @@ LINES = [
     ["tokens", "lifetime", "codecs", "headers", "carry_over"],
     ["record", "stores.base", "stores.around"],
     ["stores"],
-    ["telling"],
+    ["telling", "health"],
     ["values", "rules"],
     ["state"],
     ["session"],
@@ -24,8 +24,9 @@ LINES = [
     ["cookies"],
     ["config", "exchange"],
     ["middleware"],
+    ["cli"],
     ["testing", "integrations"],
-    [""],
+    ["", "__main__"],
 ]
 
 MODULES = {

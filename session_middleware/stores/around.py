@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from session_middleware.stores.base import (
     Batched,
+    Checkable,
     Openable,
     Record,
     Scannable,
@@ -32,6 +33,8 @@ class StoreAround:
         # As attributes of the object, because that is where isinstance() looks from Python 3.12 on.
         if isinstance(inner, Openable):
             self.open = lambda: self.around("open", "", inner.open)
+        if isinstance(inner, Checkable):
+            self.health = lambda: self.around("health", "", inner.health)
         if isinstance(inner, Sweepable):
             self.sweep = lambda limit: self.around("sweep", "", partial(inner.sweep, limit))
         if isinstance(inner, UserIndexed):

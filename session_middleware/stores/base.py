@@ -1,7 +1,7 @@
 """What a store is: four verbs over bytes. No store knows a token, a codec, a lifetime or HTTP."""
 
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 Version: TypeAlias = Hashable
 """Whatever a store tells two states of one record apart by; opaque to everyone else."""
@@ -31,6 +31,50 @@ class Swept(NamedTuple):
 
     key: str
     user_id: str | None
+
+
+class Finding(NamedTuple):
+    """Something about a store that somebody should know.
+
+    ``severity``: ``"error"``, it does not work as it should; ``"warning"``, it may come to that; ``"note"``, neither.
+    ``name`` is one word of a short list, for programs; ``what`` and ``to_do`` are sentences for people, without secrets.
+    """
+
+    severity: Literal["error", "warning", "note"]
+    name: str
+    what: str
+    to_do: str
+
+
+class Health(NamedTuple):
+    """What a store tells of itself; ``None`` is what it cannot tell, or what it has not.
+
+    ``kind`` is what it is called, such as ``"Redis"``; ``version`` that of the server, or of SQLite. ``latency`` (seconds)
+    is what one question took; ``None`` if there was no answer. ``role`` is what the server is to its replicas, in its own
+    words. ``eviction`` is what it drops when it is full, in its own words. ``tls``: whether what goes over a network is
+    encrypted. ``schema``: whether the tables are ``"complete"``, and else what is missing. ``clock_difference``: by how
+    many seconds its clock is ahead of ours. ``free_space`` and ``space`` (bytes) are what it can still keep, and in all.
+    ``records`` is about how many it has, those counted that have expired and are still there. Of several servers it is what
+    is worst.
+    """
+
+    kind: str
+    version: str | None = None
+    latency: float | None = None
+    role: str | None = None
+    eviction: str | None = None
+    tls: bool | None = None
+    schema: str | None = None
+    clock_difference: float | None = None
+    free_space: int | None = None
+    space: int | None = None
+    records: int | None = None
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no error among the findings."""
+        return all(finding.severity != "error" for finding in self.findings)
 
 
 class Store(Protocol):
@@ -87,6 +131,20 @@ class Openable(Protocol):
 
         Raise :exc:`~session_middleware.exceptions.StoreUnusable` if it will not work before somebody changes something,
         :exc:`~session_middleware.exceptions.StoreUnavailable` if it does not work just now.
+        """
+        ...
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """A store that tells how it is."""
+
+    def health(self) -> Health:
+        """Ask the server once, write nothing, and return what it tells; no findings of what follows from the rest.
+
+        Raise :exc:`~session_middleware.exceptions.StoreUnavailable` if it cannot be asked. What it is not allowed to tell
+        is ``None``. It has the time of a verb, for each server; that one takes longer is not taken for a sign that it is
+        away.
         """
         ...
 

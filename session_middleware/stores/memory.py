@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Self, TypeAlias
 
 from session_middleware.exceptions import ConfigurationError, StoreUnavailable
-from session_middleware.stores.base import Record, Stored, Swept, Version
+from session_middleware.stores.base import Health, Record, Stored, Swept, Version
 from session_middleware.stores.forks import around_forks
 from session_middleware.stores.urls import number, options, path_alone, refuse_unknown, split
 
@@ -133,6 +133,12 @@ class MemoryStore:
     def sweep(self, limit: int) -> list[Swept]:
         with self._lock:
             return list(islice(self._expired(), limit))
+
+    def health(self) -> Health:
+        with self._lock:
+            self._mend()
+            free, records = self._max_bytes - self._bytes, len(self._entries)
+        return Health("memory", eviction="lru", free_space=free, space=self._max_bytes, records=records)
 
     def keys_of(self, user_id: str) -> Iterator[str]:
         with self._lock:

@@ -15,6 +15,8 @@ With ``pytest.register_assert_rewrite("session_middleware.testing")`` in ``conft
 from session_middleware.testing.abilities import (
     BatchedContract,
     BatchedStore,
+    CheckableContract,
+    CheckableStore,
     ScannableContract,
     ScannableStore,
     SweepableContract,
@@ -45,6 +47,8 @@ __all__ = [
     "BatchedStore",
     "Broken",
     "Call",
+    "CheckableContract",
+    "CheckableStore",
     "FakeClock",
     "FaultyStore",
     "Interleavings",

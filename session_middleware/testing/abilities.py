@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Protocol
 
-from session_middleware.stores.base import Batched, Record, Scannable, Store, Sweepable, UserIndexed
+from session_middleware.stores.base import Batched, Checkable, Health, Record, Scannable, Store, Sweepable, UserIndexed
 from session_middleware.testing.helpers import (
     DAY,
     THREADS,
@@ -35,6 +35,31 @@ class ScannableStore(Store, Scannable, Protocol):
 
 class BatchedStore(Store, Batched, Protocol):
     """What :class:`BatchedContract` tests."""
+
+
+class CheckableStore(Store, Checkable, Protocol):
+    """What :class:`CheckableContract` tests."""
+
+
+class CheckableContract:
+    """What :class:`~session_middleware.Checkable` promises."""
+
+    def test_health_tells_what_it_is(self, store: CheckableStore) -> None:
+        """And of numbers those that can be: room is a part of what there is."""
+        health = store.health()
+
+        assert isinstance(health, Health)
+        assert health.kind
+        assert health.free_space is None or 0 <= health.free_space <= (health.space or 0)
+        assert health.clock_difference is None or abs(health.clock_difference) < DAY
+
+    def test_health_is_no_use_of_a_session(self, store: CheckableStore) -> None:
+        """What is there stays as it is, at the version that it had."""
+        key = a_key()
+        before = created(store, key)
+        store.health()
+
+        assert loaded(store, key) == before
 
 
 class SweepableContract:

@@ -15,6 +15,7 @@ import pytest
 from session_middleware import ConfigurationError, MemoryStore, Record, StoreUnavailable
 from session_middleware.stores import memory
 from session_middleware.testing import (
+    CheckableContract,
     FaultyStore,
     ScannableContract,
     StoreContract,
@@ -32,13 +33,13 @@ from tests.stores.forked import in_child, while_others_work
 KIB = 1024
 
 
-class TestMemoryStore(StoreContract, SweepableContract, UserIndexContract, ScannableContract):
+class TestMemoryStore(StoreContract, SweepableContract, UserIndexContract, ScannableContract, CheckableContract):
     @pytest.fixture
     def store(self) -> MemoryStore:
         return MemoryStore()
 
 
-class TestFaultyMemoryStore(StoreContract, SweepableContract, UserIndexContract, ScannableContract):
+class TestFaultyMemoryStore(StoreContract, SweepableContract, UserIndexContract, ScannableContract, CheckableContract):
     """A store that is told to fail, and has not been, keeps the contract of the store in it."""
 
     @pytest.fixture

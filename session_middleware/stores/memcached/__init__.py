@@ -12,10 +12,11 @@ from typing import Final, Self, cast
 from urllib.parse import unquote
 
 from session_middleware.exceptions import ConfigurationError, StoreUnusable
-from session_middleware.stores.base import Record, Stored, Version
+from session_middleware.stores.base import Health, Record, Stored, Version
 from session_middleware.stores.memcached.servers import Connection, Servers, is_plain
 from session_middleware.stores.room import checked_bound
-from session_middleware.stores.trial import try_verbs
+from session_middleware.stores.several import worst_of
+from session_middleware.stores.trial import TRIAL, try_verbs
 from session_middleware.stores.urls import number, options, refuse_unknown, split
 
 log = logging.getLogger("session_middleware")
@@ -194,6 +195,29 @@ class MemcachedStore:
             return connection.delete(name)
 
         return self._run(key, attempt)
+
+    def health(self) -> Health:
+        name = self._name(TRIAL)
+
+        def attempt(connection: Connection, again: bool) -> Health:
+            connection.gets(name)  # what a proxy knows, too
+            asked = time.time()
+            facts = connection.statistics()
+            half_way = (asked + time.time()) / 2
+            space = facts.get("limit_maxbytes")
+            return Health(
+                "memcached",
+                version=facts.get("version"),
+                eviction="lru",
+                tls=connection.server.tls,
+                # Of a clock that counts whole seconds, which are over by half of one in the mean.
+                clock_difference=facts["time"] + 0.5 - half_way if "time" in facts else None,
+                free_space=max(0, space - facts.get("bytes", 0)) if space else None,
+                space=space,
+                records=facts.get("curr_items"),
+            )
+
+        return worst_of(self._servers.run_on_each(attempt))
 
     def open(self) -> None:
         """Write a record, read, replace and remove it, and keep no connection open."""

@@ -22,6 +22,7 @@ from pymemcache.exceptions import (
 from session_middleware.exceptions import ConfigurationError, SessionError, StoreUnavailable
 from session_middleware.stores.breaker import Breaker
 from session_middleware.stores.room import Room, close_resting
+from session_middleware.stores.several import is_local
 
 T = TypeVar("T")
 
@@ -163,6 +164,17 @@ class Connection:
         """Remove the item; return whether there was one."""
         return self._done(b"delete %b\r\n" % name) is True
 
+    def statistics(self) -> dict[str, Any]:
+        """Return what the server counts, by name; nothing if it is none that tells, as a proxy."""
+        try:
+            found = self.client.stats()
+        except (OSError, MemcacheError):
+            self.client.close()
+            return {}
+        return {
+            str(name, "ascii"): str(value, "ascii") if isinstance(value, bytes) else value for name, value in found.items()
+        }
+
     def close(self) -> None:
         self.client.close()
 
@@ -213,6 +225,7 @@ class _Server:
         self.name = name
         self.timeout = timeout
         self.address = address
+        self.tls = None if is_local(address if isinstance(address, str) else address[0]) else False
         self.breaker = Breaker(f"memcached at {name}")
         self.idle: list[Connection] = []
         self.newest = 0.0
@@ -286,7 +299,13 @@ class Servers:
 
         *attempt* is told whether the try before it may have reached the server.
         """
-        server = self._only or self.server_of(key)
+        return self._run_on(self._only or self.server_of(key), attempt)
+
+    def run_on_each(self, attempt: Callable[[Connection, bool], T]) -> list[T]:
+        """Return what *attempt* returns for each of the servers; see :meth:`run`."""
+        return [self._run_on(server, attempt) for server in self._by_name.values()]
+
+    def _run_on(self, server: _Server, attempt: Callable[[Connection, bool], T]) -> T:
         # Who has a connection goes on: it was closed if anything was wrong with it.
         if server.breaker.is_open and not server.idle:
             server.breaker.check()

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from typing import Any, Final, Self, cast
 
 from session_middleware.exceptions import ConfigurationError, StoreUnavailable
-from session_middleware.stores.base import Record, Stored, Version
+from session_middleware.stores.base import Health, Record, Stored, Version
 from session_middleware.stores.redis.connections import Command, Refusal
+from session_middleware.stores.redis.health import health_of
 from session_middleware.stores.redis.scripts import DELETE, DROP, INDEX, MARK, MARK_AGAIN, REMOVE, WRITE
 from session_middleware.stores.redis.settings import Client, deployment, without_own_options
 from session_middleware.stores.room import checked_bound
@@ -211,6 +212,9 @@ class RedisStore:
                 for name, head in zip(questions, heads, strict=True):
                     if isinstance(head, Refusal) or (head and head != _ENDED and _expires_at(head) > now):
                         yield name[len(self._prefix) :].decode()
+
+    def health(self) -> Health:
+        return health_of(self._servers, self._timeout)
 
     def open(self) -> None:
         """Write a record and an entry in an index, read and remove them, and keep no connection open."""

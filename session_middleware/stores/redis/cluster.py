@@ -35,6 +35,7 @@ class Cluster(Deployment):
 
     def __init__(self, nodes: Sequence[Settings], timeout: float, max_connections: int | None) -> None:
         self.name = f"the cluster of {', '.join(node.name.partition('/')[0] for node in nodes)}"
+        self.tls = nodes[0].tls
         self._settings = nodes[0]
         self._timeout = timeout
         self._max_connections = max_connections

@@ -19,6 +19,7 @@ from redis.retry import Retry
 
 from session_middleware.stores.breaker import Breaker
 from session_middleware.stores.room import Room, close_resting
+from session_middleware.stores.several import is_local
 
 log = logging.getLogger("session_middleware")
 
@@ -108,6 +109,13 @@ class Settings(NamedTuple):
         found = self.arguments
         place = found.get("path") or f"{found.get('host', 'localhost')}:{found.get('port', 6379)}"
         return f"{place}/{found.get('db') or 0}"
+
+    @property
+    def tls(self) -> bool | None:
+        """Whether what is sent is encrypted; ``None`` where it does not leave this machine."""
+        if issubclass(self.kind, redis.SSLConnection):
+            return True
+        return None if "path" in self.arguments or is_local(self.arguments.get("host")) else False
 
     def at(self, host: str, port: int) -> "Settings":
         """Return the same for another server."""

@@ -49,8 +49,10 @@ class Deployment:
 
     has_all_keys_together = True
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, tls: bool | None) -> None:
         self.name = server.name
+        self.tls = tls
+        """Whether what is sent is encrypted; ``None`` where it does not leave this machine."""
         self._server = server
 
     def ask(
@@ -138,7 +140,7 @@ class Deployment:
             if not cursor:
                 made = server.made
             scan: Command = ("SCAN", cursor or b"0", "MATCH", pattern, "COUNT", count)
-            cursor, names = self._ask_at(server, scan, time.monotonic() + timeout)
+            ((cursor, names),) = self.ask_at(server, (scan,), time.monotonic() + timeout)
             if made != server.made:
                 cursor = b""
             yield names
@@ -170,19 +172,25 @@ class Deployment:
         """Close the connections that are not in use now."""
         self._server.close()
 
-    def _ask_at(self, server: Server, question: Command, deadline: float) -> Answer:
-        """Return what this server answers. It may be late."""
+    def ask_at(
+        self, server: Server, questions: Sequence[Command], deadline: float, *, may_refuse: bool = False
+    ) -> list[Answer]:
+        """Return what this server answers to questions that change nothing. It may be late.
+
+        *may_refuse*: an answer may be that the user may not ask: a :class:`Refusal`.
+        """
         was_broken = False
         while True:
             try:
-                (answer,) = server.exchange(pack([question]), 1, deadline)
+                answers = server.exchange(pack(questions), len(questions), deadline)
                 break
             except Broken as broken:
                 self._bear(server, broken, was_broken or deadline <= time.monotonic(), LATE)
                 was_broken = True
-        if isinstance(answer, Refusal):
-            raise failed(server.name, answer) from answer
-        return answer
+        for answer in answers:
+            if isinstance(answer, Refusal) and not (may_refuse and answer.code == "NOPERM"):
+                raise failed(server.name, answer) from answer
+        return answers
 
     def _bear(self, server: Server, broken: Broken, last: bool, innocent: tuple[type[Exception], ...]) -> None:
         """Go on, or raise if it was the *last* try. What is *innocent* is no sign of the server being away."""
@@ -208,6 +216,8 @@ class Master:
         self._service = service
         self._sentinels = list(sentinels)
         self._settings = settings
+        # Where the sentinels are, the master is as a rule: nobody knows it before they are asked.
+        self.tls = settings.tls or (None if sentinels[0].tls is None else False)
         self._timeout = timeout
         self._address: tuple[str, int] | None = None
         self._is_sure = False
@@ -268,7 +278,7 @@ class Replicated(Deployment):
     """The master of a service, of whom sentinels say who it is."""
 
     def __init__(self, master: Master, max_connections: int | None) -> None:
-        super().__init__(Server(master.name, master.connect, max_connections))
+        super().__init__(Server(master.name, master.connect, max_connections), master.tls)
         self._master = master
 
     def failed(self, server: Server) -> None:

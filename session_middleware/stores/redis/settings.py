@@ -67,7 +67,7 @@ def deployment(server: str | Client, timeout: float, bound: int | None) -> Deplo
 
 
 def _alone(settings: Settings, timeout: float, bound: int | None) -> Deployment:
-    return Deployment(Server(settings.name, lambda deadline: Connection(settings, deadline, timeout), bound))
+    return Deployment(Server(settings.name, lambda deadline: Connection(settings, deadline, timeout), bound), settings.tls)
 
 
 # Clients

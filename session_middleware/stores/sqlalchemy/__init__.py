@@ -11,12 +11,13 @@ from typing import Any, Final, Self, TypeVar
 from sqlalchemy import URL, Engine
 
 from session_middleware.exceptions import ConfigurationError
-from session_middleware.stores.base import Record, Stored, Swept, Version
+from session_middleware.stores.base import Health, Record, Stored, Swept, Version
 from session_middleware.stores.forks import around_forks
 from session_middleware.stores.sqlalchemy.connections import Connections, LentConnections, OwnConnections
 from session_middleware.stores.sqlalchemy.database import Database, Run, execute, fetch
 from session_middleware.stores.sqlalchemy.drivers import Budget
 from session_middleware.stores.sqlalchemy.engines import fit_engine, own_engine, server_of, url_of, without_options
+from session_middleware.stores.sqlalchemy.health import Place, told
 from session_middleware.stores.sqlalchemy.sql import BEFORE_ALL, PAGE, SLACK, statements
 from session_middleware.stores.trial import try_verbs
 from session_middleware.stores.urls import number
@@ -73,6 +74,7 @@ class SQLAlchemyStore:
             table=f"{schema}.{table}" if schema else table,
             create_schema=self._sql.create_schema,
         )
+        self._place = Place(engine.dialect.name == "postgresql", engine.url.host, schema, table)
         self._ask = partial(self._database.ask, make_table=create)
         around_forks(self._database, in_child=Database.forget)
 
@@ -161,6 +163,11 @@ class SQLAlchemyStore:
         run = self._remove_in_turn if self._sql.turn else self._remove
         rows, _ = self._ask(run, self._sql.sweep, (int(time.time()), limit))
         return [Swept(_text(key), None if user_id is None else _text(user_id)) for key, user_id in rows]
+
+    def health(self) -> Health:
+        self._budget.start()
+        health, _ = self._database.ask(lambda cursor, *_: told(cursor, self._place), "", (), may_be_late=True)
+        return health
 
     def keys_of(self, user_id: str) -> Iterator[str]:
         return self._list(self._sql.keys_of, self._sql.bound(_bytes(user_id)))

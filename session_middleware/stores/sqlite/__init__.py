@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Self
 
 from session_middleware.clock import steady_clock
 from session_middleware.exceptions import ConfigurationError, StoreUnavailable
-from session_middleware.stores.base import Record, Stored, Swept, Version
+from session_middleware.stores.base import Health, Record, Stored, Swept, Version
 from session_middleware.stores.forks import around_forks
 from session_middleware.stores.sqlite.connections import Connections
 from session_middleware.stores.urls import number, options, path_alone, refuse_unknown, split
@@ -56,6 +56,9 @@ _PAGE: Final = 1000
 _LIST: Final = "SELECT id, CASE WHEN expires_at > ? THEN key END FROM sessions"
 _KEYS_OF: Final = f"{_LIST} WHERE user_id = ? AND id > ? ORDER BY id LIMIT {_PAGE}"
 _KEYS: Final = f"{_LIST} WHERE id > ? ORDER BY id LIMIT {_PAGE}"
+
+_MADE: Final = ("sessions", "sessions_by_sweep_at", "sessions_by_user_id")
+_SCHEMA_OBJECTS: Final = f"SELECT count(*) FROM sqlite_master WHERE name IN {_MADE}"  # noqa: S608 - constants
 
 # The largest prime that a row's number has room for.
 _ROWS: Final = 2**63 - 25
@@ -186,6 +189,18 @@ class SQLiteStore:
     def sweep(self, limit: int) -> list[Swept]:
         rows = self._in_turn(_SWEEP, (time.time(), limit), steady_clock(), writing=False)
         return [Swept(*row) for row in rows if type(row[0]) is str]
+
+    def health(self) -> Health:
+        # Opening has looked at the tables; this is for a connection that was open before.
+        rows = self._execute(_SCHEMA_OBJECTS, (), steady_clock())
+        free, space = self._connections.room()
+        return Health(
+            "SQLite",
+            version=sqlite3.sqlite_version,
+            schema="complete" if rows[0][0] == len(_MADE) else "an index is missing",
+            free_space=free,
+            space=space,
+        )
 
     def keys_of(self, user_id: str) -> Iterator[str]:
         return self._list(_KEYS_OF, user_id)

@@ -189,6 +189,11 @@ class Connections:
         time.sleep(min(left, _random.uniform(0.0002, _LONGEST_PAUSE)))
         return True
 
+    def room(self) -> tuple[int, int]:
+        """Return how many bytes are free where the file is, and how many there are in all."""
+        found = os.statvfs(self._path.parent)
+        return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
     def left(self, started: float) -> float:
         """Return how many seconds of the timeout are left, 0 if none are."""
         return max(0.0, started + self.timeout - steady_clock())

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from session_middleware.stores.memcached import MemcachedStore
-from session_middleware.testing import StoreContract
+from session_middleware.testing import CheckableContract, StoreContract
 from tests.backends.memcached import MAX_ITEM_SIZE, Memcached
 from tests.backends.twemproxy import Twemproxy
 from tests.stores.memcached.opening import open_at
@@ -23,13 +23,13 @@ def twemproxy(server: Memcached, other_server: Memcached) -> Iterator[Twemproxy]
         yield proxy
 
 
-class TestMemcachedStore(StoreContract):
+class TestMemcachedStore(StoreContract, CheckableContract):
     @pytest.fixture
     def store(self, memcached: MemcachedStore) -> MemcachedStore:
         return memcached
 
 
-class TestMemcachedStoreOnTwoServers(StoreContract):
+class TestMemcachedStoreOnTwoServers(StoreContract, CheckableContract):
     @pytest.fixture
     def store(self, server: Memcached, other_server: Memcached) -> Iterator[MemcachedStore]:
         store = open_at(server, other_server)
@@ -37,7 +37,7 @@ class TestMemcachedStoreOnTwoServers(StoreContract):
         store.close()
 
 
-class TestMemcachedStoreOnAUnixSocket(StoreContract):
+class TestMemcachedStoreOnAUnixSocket(StoreContract, CheckableContract):
     @pytest.fixture
     def store(self, unix_server: Memcached) -> Iterator[MemcachedStore]:
         store = open_at(unix_server)
@@ -45,7 +45,7 @@ class TestMemcachedStoreOnAUnixSocket(StoreContract):
         store.close()
 
 
-class TestMemcachedStoreByTwemproxy(StoreContract):
+class TestMemcachedStoreByTwemproxy(StoreContract, CheckableContract):
     """A proxy that speaks the old text protocol alone, and closes the connection at anything else."""
 
     @pytest.fixture

@@ -6,12 +6,18 @@ import pytest
 import redis
 
 from session_middleware.stores.redis import RedisStore
-from session_middleware.testing import BatchedContract, ScannableContract, StoreContract, UserIndexContract
+from session_middleware.testing import (
+    BatchedContract,
+    CheckableContract,
+    ScannableContract,
+    StoreContract,
+    UserIndexContract,
+)
 from tests.backends.redis import RedisCluster, RedisSentinels, RedisServer, SecretRedisServer
 from tests.stores.redis.patience import PATIENT
 
 
-class TestRedisStore(StoreContract, UserIndexContract, ScannableContract, BatchedContract):
+class TestRedisStore(StoreContract, UserIndexContract, ScannableContract, BatchedContract, CheckableContract):
     @pytest.fixture
     def store(self, redis_store: RedisStore) -> RedisStore:
         return redis_store
@@ -25,7 +31,7 @@ class TestRedisStoreByUnixSocket(StoreContract):
 
 
 @pytest.mark.soak
-class TestRedisStoreByTLS(StoreContract, UserIndexContract, ScannableContract, BatchedContract):
+class TestRedisStoreByTLS(StoreContract, UserIndexContract, ScannableContract, BatchedContract, CheckableContract):
     @pytest.fixture
     def store(self, secret_server: SecretRedisServer, prefix: str) -> Iterator[RedisStore]:
         store = RedisStore(secret_server.url, prefix=prefix, timeout=PATIENT)
@@ -33,7 +39,7 @@ class TestRedisStoreByTLS(StoreContract, UserIndexContract, ScannableContract, B
         store.close()
 
 
-class TestRedisStoreInCluster(StoreContract, UserIndexContract, ScannableContract, BatchedContract):
+class TestRedisStoreInCluster(StoreContract, UserIndexContract, ScannableContract, BatchedContract, CheckableContract):
     @pytest.fixture
     def store(self, cluster: RedisCluster, prefix: str) -> Iterator[RedisStore]:
         store = RedisStore(cluster.url, prefix=prefix, wait_replicas=1, timeout=PATIENT)
@@ -41,7 +47,7 @@ class TestRedisStoreInCluster(StoreContract, UserIndexContract, ScannableContrac
         store.close()
 
 
-class TestRedisStoreBySentinels(StoreContract, UserIndexContract, ScannableContract, BatchedContract):
+class TestRedisStoreBySentinels(StoreContract, UserIndexContract, ScannableContract, BatchedContract, CheckableContract):
     @pytest.fixture
     def store(self, sentinels: RedisSentinels, prefix: str) -> Iterator[RedisStore]:
         store = RedisStore(sentinels.url, prefix=prefix, wait_replicas=1, timeout=PATIENT)
@@ -50,7 +56,7 @@ class TestRedisStoreBySentinels(StoreContract, UserIndexContract, ScannableContr
 
 
 @pytest.mark.soak
-class TestRedisStoreOfAClient(StoreContract, UserIndexContract, ScannableContract, BatchedContract):
+class TestRedisStoreOfAClient(StoreContract, UserIndexContract, ScannableContract, BatchedContract, CheckableContract):
     @pytest.fixture
     def store(self, server: RedisServer, prefix: str) -> Iterator[RedisStore]:
         store = RedisStore(redis.Redis(port=server.port, protocol=3, client_name="sessions"), prefix=prefix, timeout=PATIENT)

@@ -9,6 +9,7 @@ from sqlalchemy import create_engine
 from session_middleware.stores.sqlalchemy import SQLAlchemyStore
 from session_middleware.testing import (
     BatchedContract,
+    CheckableContract,
     ScannableContract,
     StoreContract,
     SweepableContract,
@@ -18,7 +19,7 @@ from tests.backends.postgresql import PostgresServer
 from tests.stores.sqlalchemy.databases import PATIENCE
 
 
-class Contract(StoreContract, SweepableContract, UserIndexContract, ScannableContract, BatchedContract):
+class Contract(StoreContract, SweepableContract, UserIndexContract, ScannableContract, BatchedContract, CheckableContract):
     """What every store of this kind passes; ``server`` is the fixture of what it is on."""
 
     server: ClassVar[str]

@@ -7,11 +7,17 @@ from typing import Any
 import pytest
 
 from session_middleware import SQLiteStore
-from session_middleware.testing import ScannableContract, StoreContract, SweepableContract, UserIndexContract
+from session_middleware.testing import (
+    CheckableContract,
+    ScannableContract,
+    StoreContract,
+    SweepableContract,
+    UserIndexContract,
+)
 from tests.stores.sqlite.asking import PATIENCE
 
 
-class TestSQLiteStore(StoreContract, SweepableContract, UserIndexContract, ScannableContract):
+class TestSQLiteStore(StoreContract, SweepableContract, UserIndexContract, ScannableContract, CheckableContract):
     @pytest.fixture
     def store(self, path: Path) -> Iterator[SQLiteStore]:
         store = SQLiteStore(path, timeout=PATIENCE)
