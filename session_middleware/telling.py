@@ -50,6 +50,11 @@ class Teller:
                     self._next_line = now + _EVERY
                     log.exception("an observer failed at %s, and nobody else notices: %s", event.name, type(error).__name__)
 
+    @property
+    def observers(self) -> tuple[Observer, ...]:
+        """Who is told."""
+        return self._observers
+
     def around(self, store: Store) -> "AskedStore":
         """Return the store with its calls told of."""
         return AskedStore(store, self)

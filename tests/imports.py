@@ -26,7 +26,7 @@ LINES = [
     ["middleware"],
     ["cli"],
     ["testing", "integrations"],
-    ["", "__main__"],
+    ["", "__main__", "integrations.django.management"],
 ]
 
 MODULES = {

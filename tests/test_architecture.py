@@ -25,6 +25,8 @@ USERS = {
     "django": ["integrations.django", "integrations.moving"],
     "pyramid": ["integrations.pyramid"],
     "bottle": ["integrations.bottle"],
+    "click": ["cli"],
+    "rich": ["cli"],
     "pytest": ["testing.plugin"],
 }
 

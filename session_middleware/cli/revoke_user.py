@@ -1,0 +1,24 @@
+"""``revoke-user``: all sessions of a user."""
+
+import click
+
+from session_middleware.cli.ending import end_many
+from session_middleware.cli.terminal import confirm, json_option, safe, yes_option
+from session_middleware.manager import SessionManager
+from session_middleware.stores.base import UserIndexed
+
+
+@click.command("revoke-user")
+@click.argument("user")
+@click.option("--keep", metavar="ID", help="But not this one.")
+@yes_option
+@json_option
+def command(user: str, keep: str | None, yes: bool, as_json: bool) -> None:
+    """End all sessions of a user, at once, and sign-ins that are under way. Run it again after Ctrl-C: it goes on."""
+    confirm(f"End all sessions of {safe(user)!r}{f' but {safe(keep)}' if keep else ''}?", yes)
+    end_many(lambda manager: manager.revoke_all(user, keep=keep), as_json, total=lambda manager: _number(manager, user))
+
+
+def _number(manager: SessionManager, user: str) -> int | None:
+    store = manager.store
+    return sum(1 for _ in store.keys_of(user)) if isinstance(store, UserIndexed) else None

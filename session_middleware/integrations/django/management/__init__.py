@@ -1,0 +1,1 @@
+"""What ``manage.py`` finds where ``"session_middleware.integrations.django"`` is in ``INSTALLED_APPS``."""
