@@ -1,6 +1,7 @@
 """What the package is made of, and what it must not be."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -36,6 +37,20 @@ def test_every_module_has_its_line() -> None:
     assert all(line_of(module) >= 0 for module in MODULES)
     assert {name for line in LINES for name in line} <= MODULES.keys()
     assert {user for users in USERS.values() for user in users} <= MODULES.keys()
+
+
+def test_the_page_says_where_everything_is() -> None:
+    """Whoever looks for a rule finds its module on the page, and no module there that has gone."""
+    folder, named = PACKAGE, set()
+    table = (DOCS / "architecture.md").read_text().partition("## Where each thing lives")[2].partition("\n## ")[0]
+    for row in table.splitlines():
+        names = re.findall("`([a-z_/]+(?:[.]py|/))`", row)
+        if row.startswith("| **"):
+            folder = PACKAGE.joinpath(*names)
+        elif row.startswith("|"):
+            named |= {path for name in names for path in [folder / name, *(folder / name).glob("*.py")]}
+    assert {path for path in named if not path.exists()} == set()
+    assert {path for path in MODULES.values() if path.name != "__init__.py"} - named == set()
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
