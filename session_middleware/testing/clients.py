@@ -28,16 +28,17 @@ def sign_in(client: Any, user: Any, data: Mapping[str, Any] | None = None, *, ba
     Where the application has Flask-Login, the user is who that loads for the text.
 
     *base_url*: where requests will go, if not to the client's own: ``"https://localhost"`` for the cookie of https. Raise
-    :exc:`ConfigurationError` for a client that is none of these, :exc:`StoreError` if the store fails.
+    :exc:`ConfigurationError` for a client that is none of these, ``TypeError`` for another *user*, :exc:`StoreError` if the
+    store fails.
     """
     jar = _jar_of(client, base_url)
-    if isinstance(user, str):
+    if _is_of_django(client) and not isinstance(user, str):
+        client.force_login(user)
+        session = jar.manager.open(_token_in(jar))
+    else:
         session = jar.manager.open(_token_in(jar))
         session.login(user)
         session.update(_noted_by_frameworks(client, user))
-    else:
-        client.force_login(user)
-        session = jar.manager.open(_token_in(jar))
     session.update(data or {})
     told = _stored(jar.manager, session)
     if told is not None:

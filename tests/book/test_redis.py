@@ -155,17 +155,18 @@ class _Restored(RedisServer):
         shutil.copy(self._backup, self.directory / "dump.rdb")
 
 
-def test_a_backup_of_redis_is_restored(claimed: list[Block], server: RedisServer) -> None:
-    """By the line of the page, with the server's own port; what ended since is back until everybody is signed out."""
-    (block,) = claimed
-    store, prefix = RedisStore(server.url, prefix="backup:"), "?prefix=backup:&timeout=10"
-    before = created(store, key := a_key(), a_record(user_id="alice"))
-    assert "-p 6379" in block.text
-    Block(block.page, block.line, "sh", block.text.replace("6379", str(server.port))).shell()
-    store.delete(key)
+def test_a_backup_of_redis_is_restored(claimed: list[Block]) -> None:
+    """By the lines of the page, with the server's own port; what ended since is back until everybody is signed out."""
+    *files, block = claimed
+    with _AsOnThePage(files) as server:
+        store = RedisStore(f"redis://shop:{server.password}@127.0.0.1:{server.port}/0", prefix="shop:", timeout=10)
+        before = created(store, key := a_key(), a_record(user_id="alice"))
+        assert "-p 6379" in block.text
+        Block(block.page, block.line, "sh", block.text.replace("6379", str(server.port))).shell()
+        store.delete(key)
+        store.close()
     with _Restored(Path("backup.rdb")) as restored:
-        with server.client():
-            again = RedisStore.from_url(restored.url + prefix)
+        again = RedisStore.from_url(f"{restored.url}?prefix=shop:&timeout=10")
         assert again.load(key) == before
         with restored.client() as client:
             client.config_set("appendonly", "yes")

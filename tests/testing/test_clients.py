@@ -172,6 +172,12 @@ def test_an_unknown_client_is_refused() -> None:
         sign_in(sites.wsgi(), "alice")
 
 
+def test_a_number_is_no_user(make_client: Callable[[Any], Any]) -> None:
+    """As in the application's own login(): it is said what to write."""
+    with pytest.raises(TypeError, match=r"write str\(...\)"):
+        sign_in(make_client(sites.wsgi()), 17)
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_cookie_header_opens_the_session(scheme: str) -> None:
     """For what keeps no cookies: a request that is written by hand, or another program."""

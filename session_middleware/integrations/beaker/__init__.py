@@ -9,6 +9,7 @@ from session_middleware.clock import system_clock
 from session_middleware.codecs import Codec
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.integrations.beaker.settings import Settings
+from session_middleware.integrations.moving.reading import checked_choice
 from session_middleware.manager import MAX_BYTES, SessionInfo, SessionManager
 from session_middleware.middleware import SessionMiddleware, get_session
 from session_middleware.session import READ_NOW, Default, Session
@@ -78,7 +79,7 @@ class BeakerMiddleware:
         """
         settings, old = Settings(config), None
         store = settings.store() if store is None else store
-        if carry_over:
+        if checked_choice("carry_over", carry_over):
             old = settings.carry_over(user_key, plain_pickles=plain_pickles, carry_over_until=carry_over_until)
         middleware = SessionMiddleware(
             app,

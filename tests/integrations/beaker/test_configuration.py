@@ -11,6 +11,7 @@ import pytest
 from session_middleware import ConfigurationError, JSONCodec, Lifetime, SessionMiddleware, SQLiteStore
 from session_middleware.integrations.beaker import BeakerMiddleware
 from session_middleware.integrations.beaker.settings import Settings
+from session_middleware.integrations.moving import FromBeaker
 from session_middleware.testing import FakeClock
 from tests.apps import visit
 from tests.integrations.beaker.application import application, browser
@@ -172,3 +173,10 @@ class TestConfiguration:
         assert found.name == "beaker.session.id"
         app = BeakerMiddleware.from_config(application, {"session.data_dir": str(tmp_path)}, carry_over=False)
         assert app.middleware.carry_over is None
+
+    def test_what_reads_old_sessions_is_made_from_the_settings(self, tmp_path: Path) -> None:
+        """Promise 15: one that was made by hand is not dropped without a word, nor its options."""
+        (tmp_path / "container_file").mkdir()
+        by_hand = FromBeaker(tmp_path, user_key="user")
+        with pytest.raises(ConfigurationError, match="carry_over=.*write True or False"):
+            BeakerMiddleware.from_config(application, {}, carry_over=by_hand)  # type: ignore[arg-type]
