@@ -12,6 +12,7 @@ from webob.dec import wsgify
 from webob.exc import HTTPBadRequest, HTTPForbidden, HTTPMethodNotAllowed, HTTPNotFound, WSGIHTTPException
 
 from examples.lab import web
+from examples.lab.book import Book
 from examples.lab.experiments import Experiments
 from examples.lab.notebook import Notebook
 from examples.lab.probes import Probes
@@ -42,11 +43,12 @@ class Site:
     experiments: Experiments
     views: Views
 
-    def __init__(self, users: Users, notebook: Notebook, store: TimedStore, cookie: CookiePolicy) -> None:
+    def __init__(self, users: Users, notebook: Notebook, store: TimedStore, cookie: CookiePolicy, book: Book | None) -> None:
         self.users = users
         self.notebook = notebook
         self.store = store
         self.cookie = cookie
+        self.book = book
         probes = Probes(notebook)
         self._routes: dict[str, Mapping[str, Handler]] = {
             "/": {"GET": self.lab},
@@ -74,7 +76,7 @@ class Site:
         """Take the manager, which is made around this application."""
         self.manager = manager
         victim = next(reversed(DEMO_USERS.items()))
-        self.views = Views(self.notebook, self.store, self.cookie, manager)
+        self.views = Views(self.notebook, self.store, self.cookie, manager, self.book)
         self.experiments = Experiments(Trial(manager, self.notebook, self.users, victim), self.cookie)
         self._routes |= {path: {"POST": self.experiments.run} for path in self.experiments.paths}
 

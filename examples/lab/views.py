@@ -13,6 +13,7 @@ from markupsafe import Markup
 from webob import Request
 
 from examples.lab import web
+from examples.lab.book import Book
 from examples.lab.drawing import ACTORS, PLACES, bands
 from examples.lab.notebook import Notebook
 from examples.lab.texts import Texts
@@ -53,11 +54,14 @@ class Secret(NamedTuple):
 class Views:
     """Looks into the store behind the back of the request, so that what it shows is what is there."""
 
-    def __init__(self, notebook: Notebook, store: TimedStore, cookie: CookiePolicy, manager: SessionManager) -> None:
+    def __init__(
+        self, notebook: Notebook, store: TimedStore, cookie: CookiePolicy, manager: SessionManager, book: Book | None
+    ) -> None:
         self._notebook = notebook
         self._store = store
         self._cookie = cookie
         self._manager = manager
+        self._book = book
         self._proof_of = proof_function(manager.namespace)
 
     def both_sides(self, request: Request, session: Session, t: Texts) -> str:
@@ -132,7 +136,10 @@ class Views:
             entries += self._notebook.traces(request.environ["lab.visitor"])
         shown = bands(entries, t, most=_SHOWN_BANDS)
         return web.ENVIRONMENT.get_template("drawing.html").render(
-            t=t, bands=shown, actors=list(zip(ACTORS, PLACES, strict=True))
+            t=t,
+            bands=shown,
+            actors=list(zip(ACTORS, PLACES, strict=True)),
+            lesson=[self._book.step(t.language, number) if self._book else "" for number in range(1, 7)],
         )
 
     def results(self, request: Request, t: Texts) -> dict[str, Any]:
