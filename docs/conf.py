@@ -43,6 +43,7 @@ autodoc_typehints_format = "short"
 
 html_theme = "furo"
 html_title = "session_middleware"
+html_favicon = "../examples/lab/static/icon.svg"
 html_copy_source = False
 html_static_path = ["_static"]
 html_css_files = ["book.css"]
