@@ -282,8 +282,13 @@ def test_a_fork_can_ask(faulty: FaultyStore) -> None:
     with app._lock:
         pid = os.fork()
         if pid == 0:
-            status = []
-            app({"REQUEST_METHOD": "GET"}, lambda line, headers: status.append(line) or (lambda data: None))
+            status: list[str] = []
+
+            def start_response(line: str, headers: object, exc_info: object = None) -> Callable[[bytes], object]:
+                status.append(line)
+                return lambda data: None
+
+            app({"REQUEST_METHOD": "GET"}, start_response)
             os._exit(0 if status == ["200 OK"] else 1)
     assert os.waitpid(pid, 0)[1] == 0
 

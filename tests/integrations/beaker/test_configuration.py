@@ -178,5 +178,5 @@ class TestConfiguration:
         """Promise 15: one that was made by hand is not dropped without a word, nor its options."""
         (tmp_path / "container_file").mkdir()
         by_hand = FromBeaker(tmp_path, user_key="user")
-        with pytest.raises(ConfigurationError, match="carry_over=.*write True or False"):
+        with pytest.raises(ConfigurationError, match=r"carry_over=.*write True or False"):
             BeakerMiddleware.from_config(application, {}, carry_over=by_hand)  # type: ignore[arg-type]
