@@ -132,6 +132,7 @@ class Site:
             flashes=flashes,
             notice="notice.ended" if came and session.is_new else "notice.replaced" if session.is_gone else "",
             ends_in=None if session.is_gone else session.expires_at - time.time(),
+            ends="absolute" if session.state is not None and session.state.envelope.idle is None else "idle",
             visits=session.get("visits", 0),
             cart=dict(session["cart"]) if "cart" in session else {},
             users=DEMO_USERS,

@@ -136,12 +136,14 @@ def test_being_remembered_and_forgotten_again(arrive: Arrive) -> None:
     assert 29.9 * 86400 < left < 30.1 * 86400
     assert visitor.text("#persistent code") == "Max-Age=2592000"
     assert "Max-Age=" in visitor.newest("POST /remember").inner_text()
+    assert re.fullmatch("Ends in any case: (30 days|29 days 23 hours)", visitor.text("#lifetime p:has(.countdown)"))
 
     visitor.page.locator("#remember button").last.click()
     visitor.page.wait_for_selector("#persistent", state="detached")
     cookie = visitor.cookie()
     assert cookie is not None
     assert cookie["expires"] == -1
+    assert visitor.text("#lifetime p:has(.countdown)").startswith("Ends if unused: ")
 
 
 def test_being_remembered_at_sign_in(arrive: Arrive) -> None:
