@@ -36,7 +36,7 @@ def main() -> None:
         sys.exit("chromium and pngquant are needed: apt-get install chromium pngquant")
     with (
         tempfile.TemporaryDirectory() as directory,
-        Gunicorn(APPLICATION, *SETTINGS, cwd=Path(directory)) as server,
+        Gunicorn(APPLICATION, *SETTINGS, cwd=Path(directory), env={"LAB_BOOK": "none"}) as server,
         sync_playwright() as playwright,
         closing(playwright.chromium.launch(executable_path=executable, args=FLAGS)) as browser,
     ):

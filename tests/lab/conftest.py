@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from examples.lab.book import LESSONS
 from tests.backends.certificates import certify
 from tests.browser import Browser, Transport, over_http
 from tests.lab.visitor import LANGUAGES, Arrive, Visitor
@@ -42,8 +43,13 @@ SETTINGS = ("--config", str(ROOT / "examples" / "gunicorn.conf.py"), "--preload"
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
-    """The lab as ``make demo`` serves it."""
-    with Gunicorn(APPLICATION, *SETTINGS, cwd=tmp_path_factory.mktemp("lab")) as server:
+    """The lab as ``make demo`` serves it, beside a book that has the lesson, and in it nothing."""
+    directory = tmp_path_factory.mktemp("lab")
+    for lesson in LESSONS.values():
+        page = directory / "book" / lesson
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text("<!DOCTYPE html>")
+    with Gunicorn(APPLICATION, *SETTINGS, cwd=directory, env={"LAB_BOOK": "book"}) as server:
         yield server
         assert "Traceback" not in server.log()
 
