@@ -21,6 +21,7 @@ class Visitor:
         self.context.set_default_timeout(30_000)  # one experiment takes ten seconds by itself
         self.complaints: list[str] = []
         self.page = context.new_page()
+        self._size = self.page.viewport_size
         self.page.on("console", lambda message: self._hear(message.type, message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
@@ -33,6 +34,8 @@ class Visitor:
     def leave(self) -> None:
         """Leave nothing in the browser."""
         self.page.goto("about:blank")
+        if self._size:
+            self.page.set_viewport_size(self._size)
         self.context.clear_cookies()
 
     def go(self, path: str) -> None:
