@@ -11,7 +11,7 @@ TIMED = $(shell grep -rl --include='test_*.py' 'mark\.timed' tests)
 # A file of all that is to be installed, with hashes; without one, what pyproject.toml asks for is taken as it is today.
 LOCK ?=
 LAB_EXTRAS := bottle,django,flask,pyramid
-EXTRAS := $(LAB_EXTRAS),cli,mariadb,memcached,postgresql,redis
+EXTRAS := $(LAB_EXTRAS),cli,mariadb,memcached,opentelemetry,postgresql,prometheus,redis
 
 # Whoever has asked for no bytecode would have all of it compiled anew by every process that a test starts.
 unexport PYTHONDONTWRITEBYTECODE

@@ -54,7 +54,7 @@ def source(found: set[tuple[str, str]], colours: tuple[str, str, str, str]) -> s
         f'edge [color="{line}", arrowsize=0.55];',
     ]
     for box in boxes():
-        fill = outside if box.split(".")[0] in ("stores", "integrations", "testing") else inside
+        fill = outside if box.split(".")[0] in ("stores", "integrations", "observers", "testing") else inside
         parts.append(f'"{box}" [fillcolor="{fill}", label="{label_of(box)}"];')
     parts += [f'"{above}" -> "{below}";' for above, below in sorted(found)]
     return "\n".join([*parts, "}"])

@@ -41,7 +41,10 @@ class Teller:
 
     def tell(self, kind: type[Event], session_id: str | None = None, user_id: str | None = None, **rest: Any) -> None:
         """Make an event of that kind, and tell of it."""
-        event = kind(at=self._now(), session_id=session_id, user_id=user_id or None, **rest)
+        self.hand_on(kind(at=self._now(), session_id=session_id, user_id=user_id or None, **rest))
+
+    def hand_on(self, event: Event) -> None:
+        """Tell of an event."""
         for observer in self._observers:
             try:
                 observer.on(event)

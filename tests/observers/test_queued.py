@@ -1,0 +1,138 @@
+"""The queue before a slow observer."""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from threading import Event as Gate
+
+import pytest
+
+from session_middleware import ConfigurationError
+from session_middleware.events import Created, Event
+from session_middleware.observers import Queued
+from tests.observers.notes import Notes
+
+
+def events(count: int) -> list[Event]:
+    return [Created(at=float(number)) for number in range(count)]
+
+
+class Slow(Notes):
+    """An observer that waits at each event until it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.waits = Gate(), Gate()
+
+    def on(self, event: Event) -> None:
+        self.waits.set()
+        assert self.gate.wait(20)
+        super().on(event)
+
+
+def test_events_are_told_in_their_order_by_another_thread() -> None:
+    """There is none before the first event."""
+    told: list[tuple[Event, str]] = []
+
+    class Where:
+        def on(self, event: Event) -> None:
+            told.append((event, threading.current_thread().name))
+
+    queued = Queued(Where())
+    assert "session_middleware observer" not in {thread.name for thread in threading.enumerate()}
+    for event in events(100):
+        queued.on(event)
+    assert queued.flush()
+
+    assert [event for event, _ in told] == events(100)
+    assert {name for _, name in told} == {"session_middleware observer"}
+    assert queued.close()
+    assert "session_middleware observer" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_no_request_waits_for_a_slow_observer_and_what_is_too_much_is_counted() -> None:
+    slow = Slow()
+    queued = Queued(slow, most=3)
+    for event in events(10):
+        queued.on(event)
+
+    assert (queued.dropped, queued.waiting) == (7, 3)
+    assert not queued.flush(0)
+    assert not queued.close(0)
+    slow.gate.set()
+    assert queued.close()
+    assert slow.events == events(3)
+
+
+def test_what_comes_after_the_end_is_dropped() -> None:
+    """And one that was never used has nothing to end."""
+    notes = Notes()
+    queued = Queued([notes])
+    assert queued.close()
+    queued.on(events(1)[0])
+
+    assert (queued.dropped, notes.events) == (1, [])
+
+
+def test_an_observer_that_fails_is_logged_and_told_the_next_event(caplog: pytest.LogCaptureFixture) -> None:
+    class Fails(Notes):
+        def on(self, event: Event) -> None:
+            super().on(event)
+            raise RuntimeError("no")
+
+    observer = Fails()
+    queued = Queued(observer)
+    for event in events(5):
+        queued.on(event)
+    assert queued.close()
+
+    assert len(observer.events) == 5
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+@pytest.mark.parametrize(
+    ("observer", "most", "said"), [(5, 1, "observer=5"), (Notes(), 0, "most=0"), (Notes(), True, "most")]
+)
+def test_what_cannot_work_is_refused(observer: object, most: int, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        Queued(observer, most)  # type: ignore[arg-type]
+
+
+def test_a_child_has_a_thread_of_its_own() -> None:
+    """What waits when a process forks is told by the parent alone; the child tells its own, though the fork came while the
+    thread of the parent was at work."""
+    slow = Slow()
+    queued = Queued(slow)
+    first, second = events(2)
+    queued.on(first)
+    assert slow.waits.wait(20)
+    child = os.fork()
+    if child == 0:
+        slow.gate = Gate()
+        slow.gate.set()
+        queued.on(second)
+        os._exit(0 if queued.close(20) and slow.events == [second] else 1)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    slow.gate.set()
+    assert queued.close()
+    assert slow.events == [first]
+
+
+def test_what_waits_is_told_before_the_process_ends() -> None:
+    program = """
+import time
+from session_middleware.events import Created
+from session_middleware.observers import Queued
+class Slow:
+    def on(self, event):
+        time.sleep(0.01)
+        print(event.at, flush=True)
+queued = Queued(Slow())
+for number in range(20):
+    queued.on(Created(at=number))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout.split(), done.stderr) == ([str(number) for number in range(20)], "")
