@@ -1,7 +1,6 @@
 """The queue before a slow observer."""
 
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ from session_middleware import ConfigurationError
 from session_middleware.events import Created, Event
 from session_middleware.observers import Queued
 from tests.observers.notes import Notes
+from tests.stores.forked import in_child, while_others_work
 
 
 def events(count: int) -> list[Event]:
@@ -100,6 +100,8 @@ def test_what_cannot_work_is_refused(observer: object, most: int, said: str) -> 
         Queued(observer, most)  # type: ignore[arg-type]
 
 
+@while_others_work
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_child_has_a_thread_of_its_own() -> None:
     """What waits when a process forks is told by the parent alone; the child tells its own, though the fork came while the
     thread of the parent was at work."""
@@ -108,14 +110,15 @@ def test_a_child_has_a_thread_of_its_own() -> None:
     first, second = events(2)
     queued.on(first)
     assert slow.waits.wait(20)
-    child = os.fork()
-    if child == 0:
+
+    def work() -> None:
         slow.gate = Gate()
         slow.gate.set()
         queued.on(second)
-        os._exit(0 if queued.close(20) and slow.events == [second] else 1)
+        assert queued.close(20)
+        assert slow.events == [second]
 
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert in_child(work, timeout=60) == 0
     slow.gate.set()
     assert queued.close()
     assert slow.events == [first]
