@@ -14,12 +14,8 @@ LINES = [
     ["tokens", "lifetime", "codecs", "headers", "carry_over"],
     ["record", "stores.base", "stores.around"],
     ["stores"],
-<<<<<<< HEAD
     ["telling", "health"],
-=======
-    ["telling"],
     ["observers"],
->>>>>>> a2c72b5 (Ready observers: an audit log, a queue, Prometheus, OpenTelemetry)
     ["values", "rules"],
     ["state"],
     ["session"],

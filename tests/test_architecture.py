@@ -26,14 +26,11 @@ USERS = {
     "django": ["integrations.django", "integrations.moving"],
     "pyramid": ["integrations.pyramid"],
     "bottle": ["integrations.bottle"],
-<<<<<<< HEAD
     "click": ["cli"],
     "rich": ["cli"],
     "pytest": ["testing.plugin"],
-=======
     "prometheus_client": ["observers.prometheus"],
     "opentelemetry": ["observers.opentelemetry"],
->>>>>>> a2c72b5 (Ready observers: an audit log, a queue, Prometheus, OpenTelemetry)
 }
 
 
