@@ -9,6 +9,7 @@ from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
 from session_middleware import rules
+from session_middleware.aliases import Aliases
 from session_middleware.codecs import Codec
 from session_middleware.exceptions import ConflictError, SessionTooLarge, StoreError
 from session_middleware.lifetime import touch_interval
@@ -30,6 +31,7 @@ _SignedIn: TypeAlias = tuple[Envelope, Encoded, Token, Any]
 
 _SIGNED_IN_MEANWHILE: Final = "someone signed in meanwhile; what they have is not for this request"
 _UNCHANGED: Final = Changes({}, {}, frozenset())
+_WHERE: Final[dict[str, str]] = {"signed_out_everywhere": "everywhere", "revoked": "by an alias"}
 
 
 class Committer:
@@ -42,6 +44,7 @@ class Committer:
         proof_of: Proof,
         new: Callable[[], Envelope],
         id_of_mark: Callable[[str], str],
+        aliases: Aliases,
         clock: Callable[[], float],
     ) -> None:
         self._sessions = sessions
@@ -50,6 +53,7 @@ class Committer:
         self._proof_of = proof_of
         self._new = new
         self._id_of_mark = id_of_mark
+        self._aliases = aliases
         self._now = clock
 
     def store(self, state: State, *, late: bool) -> None:
@@ -144,6 +148,8 @@ class Committer:
                     self._settle(state, base.id, own, before, found.values, token)
                     return result
             envelope = rules.used(envelope, now)
+            if state.amended:
+                self._aliases.note(base.id, envelope)
             if self._sessions.replace(found, envelope, values):
                 if token is not None and token is not state.own and self._teller is not None:
                     self._teller.new_secret(base.id, envelope, renewed=token is not state.token)
@@ -200,6 +206,7 @@ class Committer:
         while True:
             state.proof = self._proof_of(token)
             started = envelope._replace(current=(state.proof,), **state.amended)
+            self._aliases.note(token.id, started)
             if self._sessions.create(token.id, started, values):
                 state.opens = Opens.SESSION
                 return started, token
@@ -214,9 +221,9 @@ class Committer:
         if signed_in is None:
             signed_in = self._sign_in_anew(state, login, change)
         envelope, values, token, result = signed_in
-        if rules.revoked_since(self._sessions.mark(self._id_of_mark(login.user_id)), login.mark, token.id):
-            log.info("session %s: its user was signed out everywhere while signing in", token.id)
-            self._sessions.delete(token.id, envelope, "signed_out_everywhere")
+        if why := self._revoked_meanwhile(login, token.id):
+            log.info("session %s: its user was signed out %s while signing in", token.id, _WHERE[why])
+            self._sessions.delete(token.id, envelope, why)
             self._drop_all(state)
             return result
         if self._teller is not None:
@@ -227,12 +234,18 @@ class Committer:
         self._settle(state, token.id, own, envelope, values, token)
         return result
 
+    def _revoked_meanwhile(self, login: Login, key: str) -> "Reason | None":
+        """Return why a sign-in that is stored has to end; ``None`` if it may go on."""
+        if rules.revoked_since(self._sessions.mark(self._id_of_mark(login.user_id)), login.mark, key):
+            return "signed_out_everywhere"
+        return "revoked" if self._aliases.has_revoked(login, key) else None
+
     def _sign_in_anew(self, state: State, login: Login, change: Change | None) -> _SignedIn:
         """Sign in as a new session, which holds what this request has set, and nothing that it has read."""
         if state.found is not None:
             state.found, state.token = None, Token.new()
         values, result = self._changed(state.values.assigned(), change)
-        envelope = self._new()._replace(user_id=login.user_id, mark=login.mark, era=1)
+        envelope = self._new()._replace(user_id=login.user_id, mark=login.stamp, era=1, aliases=login.alias_ids)
         envelope, token = self._begin(state, envelope, values)
         return envelope, values, token, result
 
@@ -252,6 +265,7 @@ class Committer:
                 return None
             values, result = self._changed(own.over(signed_in[1]), change)
             envelope = rules.used(signed_in[0]._replace(**state.amended), now)
+            self._aliases.note(base.id, envelope)
             if self._sessions.replace(found, envelope, values):
                 return envelope, values, token, result
         raise self._conflict(base, f"session {base.id} keeps changing")
@@ -260,13 +274,14 @@ class Committer:
         self, state: State, base: Found, login: Login, found: Found, fresh: bytes, now: float
     ) -> tuple[Envelope, Encoded] | None:
         """Return what a sign-in makes of the session as it was found, and which of its values go on; ``None`` if nothing."""
-        theirs, user, mark = found.envelope, login.user_id, login.mark
+        theirs, user, mark = found.envelope, login.user_id, login.stamp
         if state.opens is Opens.SESSION and theirs.era == base.envelope.era and theirs.user_id in (None, user):
+            named = rules.named(theirs, login.alias_ids)
             if theirs.user_id == user:
-                return rules.signed_in(theirs, user, mark, fresh, now, b""), found.values
+                return rules.signed_in(named, user, mark, fresh, now, b""), found.values
             snapshot = pack_values(found.values) if found.values else b""
             kept = {key: value for key, value in found.values.items() if login.keep is None or key in login.keep}
-            return rules.signed_in(theirs, user, mark, fresh, now, snapshot), kept
+            return rules.signed_in(named, user, mark, fresh, now, snapshot), kept
         if rules.is_second_click(theirs, user, mark, state.proof):
             return rules.joined(theirs, fresh), found.values
         return None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from session_middleware import rules, tokens
+from session_middleware.aliases import Aliases
 from session_middleware.carry_over import OldSession
 from session_middleware.clock import system_clock
 from session_middleware.codecs import Codec, MsgpackCodec
@@ -18,7 +19,7 @@ from session_middleware.record import Damaged, Envelope, unpack_values
 from session_middleware.repository import SWEEP_LIMIT, Repository
 from session_middleware.rules import Opens
 from session_middleware.session import Session
-from session_middleware.state import Candidates, Found, State, checked_user_id
+from session_middleware.state import Candidates, Found, State, checked_alias, checked_user_id
 from session_middleware.stores import open_store
 from session_middleware.stores.base import Health, Openable, Scannable, Store, Sweepable, UserIndexed
 from session_middleware.takeover import RENEW, Takeover
@@ -111,7 +112,10 @@ class SessionManager:
         self._asked = asked = store if self.teller is None else self.teller.around(store)
         self._proof_of = tokens.proof_function(namespace)
         self._sessions = Repository(asked, max_bytes, clock, self.teller)
-        self._committer = Committer(self._sessions, self.codec, self._proof_of, self.new, self._mark_id, clock)
+        self._aliases = Aliases(self._sessions, namespace, clock)
+        self.read_aliases = self._aliases.read
+        known = self._mark_id, self._aliases
+        self._committer = Committer(self._sessions, self.codec, self._proof_of, self.new, *known, clock)
         self._takeover = Takeover(self._sessions, self.codec, self._proof_of, namespace)
 
     def check_store(self) -> None:
@@ -213,7 +217,7 @@ class SessionManager:
     def new(self) -> Envelope:
         """Return the envelope of a session that begins now."""
         now, usual = self.now(), self.lifetime
-        fields = (None, now, now, now, usual.idle, usual.absolute, usual.persistent, 0, (), now, (), None, b"", False)
+        fields = (None, now, now, now, usual.idle, usual.absolute, usual.persistent, 0, (), now, (), None, b"", False, ())
         return tuple.__new__(Envelope, fields)
 
     def empty(self) -> Values:
@@ -296,8 +300,15 @@ class SessionManager:
         Raise :exc:`ConfigurationError` if the store keeps no index of users, :exc:`StoreUnavailable` if it fails.
         """
         keys = dict.fromkeys(self._index().keys_of(checked_user_id(user_id)))
-        own = [self._info(found) for found in self._sessions.find_all(keys) if found.envelope.user_id == user_id]
-        return sorted(own, key=lambda info: info.last_seen_at, reverse=True)
+        return self._listed(found for found in self._sessions.find_all(keys) if found.envelope.user_id == user_id)
+
+    def sessions_with(self, alias: str) -> list[SessionInfo]:
+        """Return the live sessions that have signed in with an alias (:meth:`Session.login`), the one last used first.
+
+        It works on every store. Raise ``TypeError`` or ``ValueError`` for what is no alias, :exc:`StoreUnavailable` if the
+        store fails.
+        """
+        return self._listed(self._aliases.find(checked_alias(alias)))
 
     def find(self, session_id: str) -> SessionInfo | None:
         """Return what is known of a session by its id (``session.id``); ``None`` if it does not live."""
@@ -319,6 +330,14 @@ class SessionManager:
         self._sessions.leave_mark(self._mark_id(user_id), kept)
         keys = (key for key in index.keys_of(user_id) if key != keep)
         return self._sessions.end_all(keys, "signed_out_everywhere")
+
+    def revoke_alias(self, alias: str) -> int:
+        """End all sessions that have signed in with an alias, at once; return how many were ended.
+
+        A sign-in with it that is under way ends, too, if :meth:`Session.login` was called before. It works on every store.
+        If it raises :exc:`StoreUnavailable`, call it again: what is left is ended then.
+        """
+        return self._aliases.revoke(checked_alias(alias))
 
     def revoke_everybody(self) -> int:
         """End all sessions, anonymous ones, too; return how many were ended. Sign-ins under way are not among them.
@@ -352,6 +371,9 @@ class SessionManager:
         if not isinstance(self._asked, UserIndexed):
             raise ConfigurationError(f"{type(self.store).__name__} keeps no index of users; use a store that does")
         return self._asked
+
+    def _listed(self, found: Iterable[Found]) -> list[SessionInfo]:
+        return sorted(map(self._info, found), key=lambda info: info.last_seen_at, reverse=True)
 
     def _info(self, found: Found) -> SessionInfo:
         envelope = found.envelope

@@ -5,15 +5,17 @@
     value     = format(1) check(4) body
     format    = 0x01
     check     = CRC-32 of body, so that damage is seen; the proofs bind the record to its id
-    body      = session | ended | mark
+    body      = session | ended | mark | alias
     session   = 0x01 flags(1) created_at(8) signed_in_at(8) last_seen_at(8) issued_at(8) idle(8) absolute(8) era(4)
-                c(1) p(1) u(1) s(4)  current(16 c)  previous(25 p)  user_id(u)  mark(12)?  snapshot(s)  values
-    flags     = 1 persistent + 2 has a mark + 4 was carried over
-    c, p, u   = at most 4, 3 and 255; 0 for nobody              idle = 0 for none
+                c(1) p(1) u(1) s(4)  current(16 c)  previous(25 p)  user_id(u)  mark(12)?  aliases(12 a)
+                snapshot(s)  values
+    flags     = 1 persistent + 2 has a mark + 4 was carried over + 8 a
+    c, p, u, a = at most 4, 3, 255 and 8; 0 for nobody             idle = 0 for none
     previous  = proof(16) kind(1) at(8, -1 for none)
     snapshot, values = a MessagePack map from key (str) to encoded value (bin); an empty snapshot has no bytes
     ended     = 0x02
     mark      = 0x03 expires_at(8) entry+                      entry = nonce(12) kept id (12, or 12 times "." for none)
+    alias     = 0x04 expires_at(8) nonce (12, or 12 times "." for none) id(12)*     at most 50 ids, each once
 
 Numbers are big-endian; times are IEEE doubles, epoch seconds or seconds. What nobody would write is no record, though its
 check matches: whatever is read can be written again, to every store.
@@ -35,25 +37,27 @@ from session_middleware.tokens import well_formed_id
 MOST_CURRENT: Final = 4
 MOST_PREVIOUS: Final = 3
 MOST_ENTRIES: Final = 4
+MOST_ALIASES: Final = 8
+MOST_NAMED: Final = 50
 
 _FORMAT = 1
-_SESSION, _ENDED, _MARK = 1, 2, 3
-_PERSISTENT, _HAS_MARK, _CARRIED = 1, 2, 4
+_SESSION, _ENDED, _MARK, _ALIAS = 1, 2, 3, 4
+_PERSISTENT, _HAS_MARK, _CARRIED, _ONE_ALIAS = 1, 2, 4, 8
 
 _PREFIX = struct.Struct(">BI")
 _SESSION_HEAD = struct.Struct(">BBddddddIBBBI")
 _WHOLE_HEAD = struct.Struct(">BIBBddddddIBBBI")
 _PREVIOUS = struct.Struct(">16sBd")
-_MARK_HEAD = struct.Struct(">Bd")
+_NOTE_HEAD = struct.Struct(">Bd")
 _BODY = _PREFIX.size
 _START = _WHOLE_HEAD.size
-_ALL_FLAGS = _PERSISTENT | _HAS_MARK | _CARRIED
+_ALL_FLAGS = _PERSISTENT + _HAS_MARK + _CARRIED + _ONE_ALIAS * MOST_ALIASES
 _PROOF, _ID = 16, 12
 LEAST = _START + _PROOF
 """The bytes that a session takes beside its values."""
 
 MORE = 512
-"""So many more it takes at most, a snapshot not counted: for a user id, and for the proofs of other secrets."""
+"""So many more it takes at most, a snapshot not counted: for a user id, for aliases, and for the proofs of other secrets."""
 
 # Of two such times the sum, which is when a session ends, has room in the five bytes that it gets in an index, with slack.
 _LATEST = 5e11
@@ -62,6 +66,7 @@ ERAS: Final = 2**32
 
 _NO_ID = "." * _ID
 _ENTRY = re.compile(rb"([A-Za-z0-9_-]{12})([A-Za-z0-9_-]{12}|\.{12})")
+_NAMED = re.compile(rb"([A-Za-z0-9_-]{12}|\.{12})((?:[A-Za-z0-9_-]{12})*)").fullmatch
 
 Encoded = dict[str, bytes]
 """A session's values by key, each as the codec has encoded it."""
@@ -105,10 +110,13 @@ class Envelope(NamedTuple):
     issued_at: float
     previous: tuple[Previous, ...] = ()
     mark: str | None = None
-    """The nonce of the user's mark as it was when ``login()`` was called."""
+    """What the two sign-ins of a double click have in common: the nonce of the user's mark as it was when ``login()`` was
+    called, or what is made of that and of the aliases' nonces."""
     snapshot: bytes = b""
     carried: bool = False
     """Whether the session comes from another library, so that its id is made of a secret that others may have."""
+    aliases: tuple[str, ...] = ()
+    """The ids of the records of the aliases that it has signed in with, the newest last."""
 
     @property
     def expires_at(self) -> float:
@@ -132,6 +140,18 @@ class Mark(Frozen):
         vars(self).update(entries=entries, expires_at=expires_at)
 
 
+class Alias(Frozen):
+    """Which sessions have signed in with an alias: their ids, the newest last. ``revoked`` is the nonce of the latest end of
+    all of them, ``None`` if there was none."""
+
+    ids: tuple[str, ...]
+    revoked: str | None
+    expires_at: float
+
+    def __init__(self, ids: tuple[str, ...], revoked: str | None, expires_at: float) -> None:
+        vars(self).update(ids=ids, revoked=revoked, expires_at=expires_at)
+
+
 class Damaged(ValueError):
     """The bytes are not a value that was written in this format."""
 
@@ -139,15 +159,19 @@ class Damaged(ValueError):
 def pack(envelope: Envelope, values: bytes) -> bytes:
     """Return the value of a session."""
     user_id, created, signed_in, seen, idle, absolute, persistent, era, current, issued = envelope[:10]
-    previous, mark, snapshot, carried = envelope[10:]
+    previous, mark, snapshot, carried, aliases = envelope[10:]
     user = b"" if user_id is None else user_id.encode()
     flags = (_PERSISTENT if persistent else 0) | (0 if mark is None else _HAS_MARK) | (_CARRIED if carried else 0)
+    named = b"" if mark is None else mark.encode()
+    if aliases:
+        flags += _ONE_ALIAS * len(aliases)
+        named += "".join(aliases).encode()
     head = _SESSION_HEAD.pack(
         _SESSION, flags, created, signed_in, seen, issued, idle or 0.0, absolute, era,
         len(current), len(previous), len(user), len(snapshot),
     )  # fmt: skip
     before = [_PREVIOUS.pack(proof, kind, -1.0 if at is None else at) for proof, kind, at in previous] if previous else ()
-    return _sealed(b"".join((head, *current, *before, user, b"" if mark is None else mark.encode(), snapshot, values)))
+    return _sealed(b"".join((head, *current, *before, user, named, snapshot, values)))
 
 
 def pack_ended() -> bytes:
@@ -158,10 +182,16 @@ def pack_ended() -> bytes:
 def pack_mark(mark: Mark) -> bytes:
     """Return the value of a user's mark."""
     entries = "".join([nonce + (keep or _NO_ID) for nonce, keep in mark.entries])
-    return _sealed(_MARK_HEAD.pack(_MARK, mark.expires_at) + entries.encode())
+    return _sealed(_NOTE_HEAD.pack(_MARK, mark.expires_at) + entries.encode())
 
 
-def unpack(value: bytes) -> tuple[Envelope, bytes] | Ended | Mark:
+def pack_alias(alias: Alias) -> bytes:
+    """Return the value of an alias."""
+    named = "".join((alias.revoked or _NO_ID, *alias.ids))
+    return _sealed(_NOTE_HEAD.pack(_ALIAS, alias.expires_at) + named.encode())
+
+
+def unpack(value: bytes) -> tuple[Envelope, bytes] | Ended | Mark | Alias:
     """Return the envelope and the packed values, or what else it is; raise :exc:`Damaged` for anything else."""
     try:
         head = _WHOLE_HEAD.unpack_from(value)
@@ -188,18 +218,16 @@ def unpack(value: bytes) -> tuple[Envelope, bytes] | Ended | Mark:
     if u:
         user_id = _text(value[at : at + u])
         at += u
-    if flags & _HAS_MARK:
-        mark = _text(value[at : at + _ID])
-        if not well_formed_id(mark):
-            raise Damaged("not a mark")
-        at += _ID
+    aliases: tuple[str, ...] = ()
+    if flags & _HAS_MARK or flags >= _ONE_ALIAS:
+        mark, aliases, at = _unpack_ids(value, at, flags)
     snapshot = value[at : at + s] if s else b""
     at += s
     if at > len(value):
         raise Damaged("too short")
     fields = (
         user_id, created, signed_in, seen, idle or None, absolute, flags & _PERSISTENT != 0, era,
-        current, issued, previous, mark, snapshot, flags & _CARRIED != 0,
+        current, issued, previous, mark, snapshot, flags & _CARRIED != 0, aliases,
     )  # fmt: skip
     # Half the time of Envelope(*fields), on every load.
     return tuple.__new__(Envelope, fields), value[at:]
@@ -218,7 +246,7 @@ def unpack_values(packed: bytes) -> Encoded:
     raise Damaged("the values are no map from text to bytes")
 
 
-def _unpack_other(value: bytes) -> Ended | Mark:
+def _unpack_other(value: bytes) -> Ended | Mark | Alias:
     if len(value) <= _BODY:
         raise Damaged("too short")
     form, check = _PREFIX.unpack_from(value)
@@ -229,15 +257,45 @@ def _unpack_other(value: bytes) -> Ended | Mark:
     body = value[_BODY:]
     if body == bytes((_ENDED,)):
         return Ended()
-    if body[0] != _MARK or len(body) < _MARK_HEAD.size:
+    if body[0] not in (_MARK, _ALIAS) or len(body) < _NOTE_HEAD.size:
         raise Damaged("not a session")
-    expires_at = _MARK_HEAD.unpack_from(body)[1]
-    found = [match.groups() for match in _ENTRY.finditer(body, _MARK_HEAD.size)]
-    whole = len(found) * 2 * _ID == len(body) - _MARK_HEAD.size
-    if not (whole and 0 < len(found) <= MOST_ENTRIES and 0 <= expires_at < _LATEST):
+    expires_at = _NOTE_HEAD.unpack_from(body)[1]
+    if not 0 <= expires_at < _LATEST:
+        raise Damaged("not a time")
+    noted = body[_NOTE_HEAD.size :]
+    return _unpack_mark(noted, expires_at) if body[0] == _MARK else _unpack_alias(noted, expires_at)
+
+
+def _unpack_mark(noted: bytes, expires_at: float) -> Mark:
+    found = [match.groups() for match in _ENTRY.finditer(noted)]
+    if not (len(found) * 2 * _ID == len(noted) and 0 < len(found) <= MOST_ENTRIES):
         raise Damaged("not a mark")
     entries = [(nonce.decode(), None if keep.decode() == _NO_ID else keep.decode()) for nonce, keep in found]
     return Mark(tuple(entries), expires_at)
+
+
+def _unpack_alias(noted: bytes, expires_at: float) -> Alias:
+    parts = _NAMED(noted)
+    ids = () if parts is None else _ids(parts[2])
+    if parts is None or len(ids) > MOST_NAMED or len({*ids}) < len(ids):
+        raise Damaged("not an alias")
+    return Alias(ids, None if parts[1] == _NO_ID.encode() else parts[1].decode(), expires_at)
+
+
+def _unpack_ids(value: bytes, at: int, flags: int) -> tuple[str | None, tuple[str, ...], int]:
+    """Return the mark, the aliases, and where they end."""
+    end = at + _ID * (flags // _ONE_ALIAS)
+    end += _ID if flags & _HAS_MARK else 0
+    ids = _ids(value[at:end])
+    mark, aliases = (ids[0], ids[1:]) if flags & _HAS_MARK and ids else (None, ids)
+    if not all(map(well_formed_id, ids)) or len({*aliases}) < len(aliases):
+        raise Damaged("not a mark, or not aliases")
+    return mark, aliases, end
+
+
+def _ids(packed: bytes) -> tuple[str, ...]:
+    text = packed.decode("latin-1")
+    return tuple([text[at : at + _ID] for at in range(0, len(text), _ID)])
 
 
 def _unpack_current(packed: bytes) -> tuple[bytes, ...]:

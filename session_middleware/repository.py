@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count, islice
 from secrets import SystemRandom
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from session_middleware import rules
 from session_middleware.clock import steady_clock
@@ -14,12 +14,14 @@ from session_middleware.exceptions import ConfigurationError, ConflictError, Ses
 from session_middleware.record import (
     LEAST,
     MORE,
+    Alias,
     Damaged,
     Encoded,
     Ended,
     Envelope,
     Mark,
     pack,
+    pack_alias,
     pack_ended,
     pack_mark,
     pack_values,
@@ -38,8 +40,8 @@ log = logging.getLogger("session_middleware")
 
 LARGE = 64 * 1024
 
-# A user's mark stays for so long (seconds): a sign-in that takes longer is not told that the user was signed out meanwhile.
-_MARKED_FOR = 86400
+MARKED_FOR = 86400
+"""A mark stays for so long (seconds): a sign-in that takes longer is not told that the user was signed out meanwhile."""
 
 # A session that keeps changing under us is tried this often, for less than two seconds.
 TRIES = range(42)
@@ -56,6 +58,8 @@ _BATCH = 100
 _NO_USER = ""
 
 _NOTHING = Record(b"", 0, None)
+
+N = TypeVar("N", Mark, Alias)
 
 
 class Repository:
@@ -128,7 +132,7 @@ class Repository:
 
     def find_again(self, key: str, number: int) -> Found | None:
         """Return the session as it is now, for a compare-and-set that was refused *number* times; the next comes at once."""
-        _pause(number)
+        pause(number)
         return self.find(key)
 
     def create(self, key: str, envelope: Envelope, values: Encoded) -> bool:
@@ -199,33 +203,53 @@ class Repository:
             ended += len(removed) + sum(self.end(key, reason) for key in others)
         return ended
 
-    def end(self, key: str, reason: "Reason") -> bool:
-        """End the session, whatever others make of it meanwhile; return whether it was there."""
-        ended, user_id = self._end(key)
+    def end(self, key: str, reason: "Reason", *, alias: str | None = None) -> bool:
+        """End the session, whatever others make of it meanwhile; return whether it was there.
+
+        *alias*: only if that is one of its aliases (the id of its record).
+        """
+        ended, user_id = self._end(key, alias)
         if ended and self.teller is not None:
             self.teller.ended(key, user_id, reason)
         return ended
 
     def mark(self, key: str) -> Mark | None:
         """Return a user's mark; ``None`` if there is none."""
-        return self._mark(key)[0]
+        return self.noted(key, Mark)[0]
 
     def leave_mark(self, key: str, keep: str | None) -> None:
         """Note that the user is being signed out everywhere, but for the session *keep*."""
         for number in TRIES:
-            _pause(number)
-            mark, version = self._mark(key)
-            expires_at = math.ceil(self._now()) + _MARKED_FOR
-            record = Record(pack_mark(rules.marked(mark, new_id(), keep, expires_at)), expires_at, _NO_USER)
-            if self._store.create(key, record) if version is None else self._store.update(key, record, version=version):
+            pause(number)
+            mark, version = self.noted(key, Mark)
+            expires_at = math.ceil(self._now()) + MARKED_FOR
+            if self.note(key, rules.marked(mark, new_id(), keep, expires_at), version):
                 return
         raise ConflictError("the user is being signed out everywhere by too many requests at once")
 
-    def _end(self, key: str) -> tuple[bool, str | None]:
+    def noted(self, key: str, kind: type[N]) -> tuple[N | None, Version | None]:
+        """Return what was noted of a user or an alias, ``None`` if nothing is, and the version of what is there."""
+        stored = self._store.load(key)
+        if stored is None:
+            return None, None
+        found = None
+        try:
+            found = self._unpacked(stored)
+        except Damaged as error:
+            log.error("the %s of a user is damaged and is left alone: %s", kind.__name__.lower(), error)
+        return (found if isinstance(found, kind) and found.expires_at > self._now() else None), stored.version
+
+    def note(self, key: str, what: Mark | Alias, version: Version | None) -> bool:
+        """Note something of a user or an alias in place of what was :meth:`noted`; return ``False`` if that has changed."""
+        value = pack_mark(what) if isinstance(what, Mark) else pack_alias(what)
+        record = Record(value, math.ceil(what.expires_at), _NO_USER)
+        return self._store.create(key, record) if version is None else self._store.update(key, record, version=version)
+
+    def _end(self, key: str, alias: str | None) -> tuple[bool, str | None]:
         """End a session; return whether it was there, and whose it was, if that is known."""
         user_id = None
         for number in TRIES:
-            _pause(number)
+            pause(number)
             stored = self._store.load(key)
             if stored is None:
                 return False, None
@@ -233,7 +257,7 @@ class Repository:
                 found = self._unpacked(stored)
             except Damaged:
                 break
-            if isinstance(found, Ended | Mark):
+            if not isinstance(found, tuple) or (alias is not None and alias not in found[0].aliases):
                 return False, None
             user_id = found[0].user_id
             if self._put_end(key, found[0], stored.version):
@@ -267,18 +291,7 @@ class Repository:
                 log.warning("session %s: only its removal is stored, not its end: %s", key, error)
         return self._store.update(key, _NOTHING, version=version)
 
-    def _mark(self, key: str) -> tuple[Mark | None, Version | None]:
-        stored = self._store.load(key)
-        if stored is None:
-            return None, None
-        try:
-            found = self._unpacked(stored)
-        except Damaged as error:
-            log.error("the mark of a user is damaged and is left alone: %s", error)
-            found = None
-        return (found if isinstance(found, Mark) and found.expires_at > self._now() else None), stored.version
-
-    def _unpacked(self, stored: Stored) -> tuple[Envelope, bytes] | Ended | Mark:
+    def _unpacked(self, stored: Stored) -> tuple[Envelope, bytes] | Ended | Mark | Alias:
         value = stored.value
         return unpack(value) if len(value) <= self._max_bytes + MORE else _too_large(value)
 
@@ -303,7 +316,7 @@ def _batches(keys: Iterable[str]) -> Iterator[list[str]]:
         yield some
 
 
-def _pause(number: int) -> None:
+def pause(number: int) -> None:
     """Wait before the try of that number: from the third on, for a random time, which grows."""
     if number > 1:
         time.sleep(_random.uniform(0, min(_LONGEST_PAUSE, 0.001 * 2**number)))

@@ -7,7 +7,18 @@ by compare-and-set, and asks again with what is there if that is refused.
 from enum import Enum
 from typing import Final
 
-from session_middleware.record import ERAS, MOST_CURRENT, MOST_ENTRIES, MOST_PREVIOUS, Envelope, Kind, Mark, Previous
+from session_middleware.record import (
+    ERAS,
+    MOST_ALIASES,
+    MOST_CURRENT,
+    MOST_ENTRIES,
+    MOST_PREVIOUS,
+    Alias,
+    Envelope,
+    Kind,
+    Mark,
+    Previous,
+)
 
 OVERLAP: Final = 30
 """So long (seconds) a renewed secret works after a later one has come: parallel, slow and lost responses."""
@@ -118,6 +129,14 @@ def joined(envelope: Envelope, fresh: bytes) -> Envelope:
     return envelope._replace(current=(*envelope.current, fresh)[-MOST_CURRENT:])
 
 
+def named(envelope: Envelope, aliases: tuple[str, ...]) -> Envelope:
+    """The session has these aliases, too; of too many, the oldest go."""
+    if not aliases:
+        return envelope
+    others = tuple([alias for alias in envelope.aliases if alias not in aliases])
+    return envelope._replace(aliases=(*others, *aliases)[-MOST_ALIASES:])
+
+
 def newest(mark: Mark | None) -> str | None:
     """Return the nonce that tells whether a user was signed out everywhere since; ``None`` if that never was."""
     return None if mark is None else mark.entries[-1][0]
@@ -141,6 +160,12 @@ def revoked_since(mark: Mark | None, nonce: str | None, key: str) -> bool:
     else:
         since = mark.entries
     return any(keep != key for _, keep in since)
+
+
+def names_still(alias: Alias | None, nonce: str | None, key: str) -> bool:
+    """Tell whether a sign-in of the session *key* may go on: its sessions were not all ended since the alias was read with
+    this nonce, and it is among those to be ended."""
+    return alias is not None and alias.revoked == nonce and key in alias.ids
 
 
 def _in_service(at: float | None, now: float) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 from session_middleware.exceptions import ConfigurationError, ConflictError, HeadersAlreadySent, StoreError, anew
 from session_middleware.lifetime import Duration, seconds
 from session_middleware.rules import Opens
-from session_middleware.state import Candidates, Keeper, Login, State, checked_user_id
+from session_middleware.state import Candidates, Keeper, Login, State, checked_aliases, checked_user_id
 from session_middleware.tokens import Token, well_formed_id
 
 S = TypeVar("S")
@@ -191,30 +191,39 @@ class Session(MutableMapping[str, Any]):
         self._refuse_if_announced("regenerate()")
         state.regenerate()
 
-    def login(self, user_id: str, *, keep: Iterable[str] | None = None, mark: str | None | Default = READ_NOW) -> None:
+    def login(
+        self,
+        user_id: str,
+        *,
+        keep: Iterable[str] | None = None,
+        mark: str | None | Default = READ_NOW,
+        alias: str | Iterable[str] | None = None,
+    ) -> None:
         """Record who signed in, under a new secret, and start both timeouts anew; call it at each sign-in.
 
         Nothing that was there before a sign-in opens what comes after it (OWASP ASVS 5.0, 7.2.4). An anonymous session goes
         on with its data, or with those under the keys in *keep* alone. One that belongs to another user is ended first,
         with its data. *mark*: what :meth:`SessionManager.mark_of` returned before the password was checked, so that signing
-        out everywhere meanwhile ends this sign-in, too; without it, it is read now. Raise ``TypeError`` or ``ValueError``
-        unless *user_id* is 1 to 255 bytes of text, :exc:`HeadersAlreadySent` when the response has started.
+        out everywhere meanwhile ends this sign-in, too; without it, it is read now. *alias*: one or two more names by which
+        :meth:`SessionManager.revoke_alias` finds the session, such as the ``sid`` of an identity provider; those from before
+        stay. Raise ``TypeError`` or ``ValueError`` unless *user_id* and each alias is 1 to 255 bytes of text,
+        :exc:`HeadersAlreadySent` when the response has started.
         """
         user_id = checked_user_id(user_id)
         if not isinstance(mark, Default) and mark is not None and not well_formed_id(mark):
             raise ValueError(f"mark={mark!r}: write what mark_of() returned")
-        kept = None if keep is None else _checked_keys(keep)
+        kept, aliases = None if keep is None else _checked_keys(keep), checked_aliases(alias)
         state = self._state or self._open()
         self._refuse_if_announced("login()")
         if state.envelope.user_id not in (None, user_id):
             self.invalidate()
-        if isinstance(mark, Default):
-            try:
-                mark = self._keeper.mark_of(user_id)
-            except StoreError as fault:
-                self.fault = anew(fault)
-                raise
-        state.sign_in(Login(user_id, mark, kept), self._keeper.now())
+        try:
+            mark = self._keeper.mark_of(user_id) if isinstance(mark, Default) else mark
+            read = self._keeper.read_aliases(aliases)
+        except StoreError as fault:
+            self.fault = anew(fault)
+            raise
+        state.sign_in(Login(user_id, mark, kept, read), self._keeper.now())
 
     def invalidate(self) -> None:
         """End the session: the store forgets it, the browser is told to. Whatever is written afterwards is a new session.

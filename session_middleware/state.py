@@ -1,18 +1,19 @@
 """One session as one request sees it, and what an act of the application makes of it. It asks no store."""
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from session_middleware.carry_over import OldSession
 from session_middleware.record import Encoded, Envelope
 from session_middleware.rules import Opens, renewal_is_due
 from session_middleware.stores.base import Version
-from session_middleware.tokens import Token
+from session_middleware.tokens import Token, derived_id
 from session_middleware.values import Values
 
 T = TypeVar("T")
 
 _LONGEST_USER_ID: Final = 255
+_ALIASES_AT_ONCE: Final = 2
 
 Candidates: TypeAlias = "tuple[Token | OldSession, ...]"
 """What a request came with that may open a session: tokens, and perhaps one session of another library."""
@@ -28,11 +29,26 @@ class Found(NamedTuple):
 
 
 class Login(NamedTuple):
-    """A sign-in that is to be stored; ``mark`` as the user's mark was when it was called."""
+    """A sign-in that is to be stored; ``mark`` as the user's mark was when it was called.
+
+    ``aliases``: the ids of the records of its aliases, each with the nonce that it had then.
+    """
 
     user_id: str
     mark: str | None
     keep: frozenset[str] | None
+    aliases: tuple[tuple[str, str | None], ...] = ()
+
+    @property
+    def stamp(self) -> str | None:
+        """What the second click of a double click has in common with the first: it has read the same."""
+        if not self.aliases:
+            return self.mark
+        return derived_id("stamp", self.mark or "", *[f"{alias} {nonce or ''}" for alias, nonce in self.aliases])
+
+    @property
+    def alias_ids(self) -> tuple[str, ...]:
+        return tuple([alias for alias, _ in self.aliases])
 
 
 class State:
@@ -174,6 +190,7 @@ class Keeper(Protocol):
     def new(self) -> Envelope: ...
     def empty(self) -> Values: ...
     def mark_of(self, user_id: str) -> str | None: ...
+    def read_aliases(self, aliases: Iterable[str]) -> tuple[tuple[str, str | None], ...]: ...
     def end(self, state: State) -> None: ...
     def store_now(self, state: State) -> None: ...
     def transact(self, state: State, change: Callable[[MutableMapping[str, Any]], T], *, late: bool) -> T: ...
@@ -181,9 +198,28 @@ class Keeper(Protocol):
 
 def checked_user_id(user_id: object) -> str:
     """Return *user_id* as plain ``str``; raise ``TypeError`` or ``ValueError`` unless it is 1 to 255 bytes of text."""
-    if not isinstance(user_id, str):
-        raise TypeError(f"a user id is str, not {type(user_id).__name__}: write str(...)")
-    plain = str.__str__(user_id)
+    return _checked("a user id", user_id)
+
+
+def checked_alias(alias: object) -> str:
+    """Return *alias* as plain ``str``; raise ``TypeError`` or ``ValueError`` unless it is 1 to 255 bytes of text."""
+    return _checked("an alias", alias)
+
+
+def checked_aliases(alias: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Return the aliases of a sign-in, each once and in order; raise ``TypeError`` or ``ValueError`` for what is none, and
+    for more than two."""
+    given = () if alias is None else (alias,) if isinstance(alias, str) else tuple(alias)
+    aliases = sorted({checked_alias(one) for one in given})
+    if len(aliases) > _ALIASES_AT_ONCE:
+        raise ValueError(f"alias={alias!r}: a sign-in has at most {_ALIASES_AT_ONCE}")
+    return tuple(aliases)
+
+
+def _checked(what: str, text: object) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"{what} is str, not {type(text).__name__}: write str(...)")
+    plain = str.__str__(text)
     if not 0 < len(plain.encode()) <= _LONGEST_USER_ID:
-        raise ValueError(f"a user id is 1 to {_LONGEST_USER_ID} bytes of text")
+        raise ValueError(f"{what} is 1 to {_LONGEST_USER_ID} bytes of text")
     return plain

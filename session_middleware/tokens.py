@@ -95,7 +95,17 @@ def well_formed_id(text: object) -> bool:
 
 def id_of_mark(namespace: str, user_id: str) -> str:
     """Return the id of a user's mark: always the same, and of no token."""
-    return _base64(sha256("\0".join(("session_middleware", namespace, "mark", user_id)).encode()).digest()[:9])
+    return derived_id(namespace, "mark", user_id)
+
+
+def id_of_alias(namespace: str, alias: str) -> str:
+    """Return the id of the record of an alias: always the same, and of no token."""
+    return derived_id(namespace, "alias", alias)
+
+
+def derived_id(*parts: str) -> str:
+    """Return what is made of *parts* and has the form of an id: always the same."""
+    return _base64(sha256("\0".join(("session_middleware", *parts)).encode()).digest()[:9])
 
 
 def proof_function(namespace: str) -> Proof:

@@ -20,6 +20,7 @@ LINES = [
     ["state"],
     ["session"],
     ["repository"],
+    ["aliases"],
     ["commits", "takeover", "outage"],
     ["manager"],
     ["cookies"],

@@ -83,8 +83,15 @@ class SessionView(MutableMapping[str, Any]):
     def modified(self) -> bool:
         return self.underlying.modified
 
-    def login(self, user_id: str, *, keep: Iterable[str] | None = None, mark: str | None | Default = READ_NOW) -> None:
-        self.underlying.login(user_id, keep=keep, mark=mark)
+    def login(
+        self,
+        user_id: str,
+        *,
+        keep: Iterable[str] | None = None,
+        mark: str | None | Default = READ_NOW,
+        alias: str | Iterable[str] | None = None,
+    ) -> None:
+        self.underlying.login(user_id, keep=keep, mark=mark, alias=alias)
 
     def invalidate(self) -> None:
         self.underlying.invalidate()

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from session_middleware.clock import steady_clock
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.manager import SessionManager
-from session_middleware.record import Damaged, Mark, unpack
+from session_middleware.record import Alias, Damaged, Mark, unpack
 from session_middleware.stores.base import Record, Scannable
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing.applications import keep_in, kept_in, manager_of
@@ -155,7 +155,7 @@ def _record_of(value: bytes) -> Record:
     if isinstance(known, tuple):
         envelope, _ = known
         return Record(value, math.ceil(envelope.expires_at), envelope.user_id)
-    return Record(value, math.ceil(known.expires_at if isinstance(known, Mark) else time.time() + DAY), "")
+    return Record(value, math.ceil(known.expires_at if isinstance(known, Mark | Alias) else time.time() + DAY), "")
 
 
 def _callable(app: Any, request: AnyRequest) -> Callable[[], Any]:

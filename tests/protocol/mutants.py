@@ -50,8 +50,8 @@ MUTANTS = {
     ),
     "no_second_read_of_the_mark": Mutant(
         "revoke_all_and_sign_ins",
-        Committer._sign_in,
-        "if rules.revoked_since(self._sessions.mark(self._id_of_mark(login.user_id)), login.mark, token.id):",
+        Committer._revoked_meanwhile,
+        "if rules.revoked_since(self._sessions.mark(self._id_of_mark(login.user_id)), login.mark, key):",
         "if False:",
         "login() does not read the mark again after its record is written",
     ),
@@ -251,7 +251,7 @@ MUTANTS = {
     "a_revoked_sign_in_stays": Mutant(
         "revoke_all_and_sign_ins",
         Committer._sign_in,
-        'self._sessions.delete(token.id, envelope, "signed_out_everywhere")',
+        "self._sessions.delete(token.id, envelope, why)",
         "pass",
         "login() sends no cookie of a session that revoke_all() has named, and leaves it there",
     ),

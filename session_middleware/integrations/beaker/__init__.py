@@ -310,9 +310,16 @@ class BeakerSession(MutableMapping[str, Any]):
 
     # What is new to applications written for Beaker
 
-    def login(self, user_id: str, *, keep: Iterable[str] | None = None, mark: str | None | Default = READ_NOW) -> None:
+    def login(
+        self,
+        user_id: str,
+        *,
+        keep: Iterable[str] | None = None,
+        mark: str | None | Default = READ_NOW,
+        alias: str | Iterable[str] | None = None,
+    ) -> None:
         """See :meth:`Session.login`."""
-        self.session.login(user_id, keep=keep, mark=mark)
+        self.session.login(user_id, keep=keep, mark=mark, alias=alias)
 
     def transact(self, change: Callable[[MutableMapping[str, Any]], T]) -> T:
         """See :meth:`Session.transact`."""

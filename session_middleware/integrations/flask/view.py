@@ -95,9 +95,16 @@ class FlaskSession(SessionView, SessionMixin):
         """The same as ``id``, under the name that Flask-Session has for it."""
         return self.underlying.id
 
-    def login(self, user_id: str, *, keep: Iterable[str] | None = None, mark: str | None | Default = READ_NOW) -> None:
+    def login(
+        self,
+        user_id: str,
+        *,
+        keep: Iterable[str] | None = None,
+        mark: str | None | Default = READ_NOW,
+        alias: str | Iterable[str] | None = None,
+    ) -> None:
         """See :meth:`Session.login`. With Flask-Login, ``login_user()`` does it."""
-        self.underlying.login(user_id, keep=keep, mark=mark)
+        self.underlying.login(user_id, keep=keep, mark=mark, alias=alias)
         self._forget_csrf_token()
 
     def invalidate(self) -> None:
