@@ -322,7 +322,7 @@ def _text(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise Damaged("the user id, or the mark, is no text") from None
+        raise Damaged("the user id is no text") from None
 
 
 def _sealed(body: bytes) -> bytes:

@@ -236,7 +236,7 @@ class Repository:
         try:
             found = self._unpacked(stored)
         except Damaged as error:
-            log.error("the %s of a user is damaged and is left alone: %s", kind.__name__.lower(), error)
+            log.error("%s is damaged and is left alone: %s", "an alias" if kind is Alias else "the mark of a user", error)
         return (found if isinstance(found, kind) and found.expires_at > self._now() else None), stored.version
 
     def note(self, key: str, what: Mark | Alias, version: Version | None) -> bool:
@@ -256,6 +256,8 @@ class Repository:
             try:
                 found = self._unpacked(stored)
             except Damaged:
+                if alias is not None:
+                    return False, None
                 break
             if not isinstance(found, tuple) or (alias is not None and alias not in found[0].aliases):
                 return False, None

@@ -6,7 +6,7 @@ from typing import Any
 
 from session_middleware import Lifetime, MemoryStore, MsgpackCodec, Record, Send, Session, SessionManager, Store
 from session_middleware.manager import MAX_BYTES, Verdict
-from session_middleware.record import Damaged, Mark, unpack
+from session_middleware.record import Alias, Damaged, Mark, unpack
 from session_middleware.rules import Opens
 from session_middleware.stores.base import Stored, Sweepable, Swept, UserIndexed, Version
 from session_middleware.testing import FakeClock, FaultyStore
@@ -203,9 +203,9 @@ class Site:
 
 
 def is_mark(stored: Stored) -> bool:
-    """Tell whether a record is the mark of a user and no session."""
+    """Tell whether a record is the mark of a user, or an alias, and no session."""
     try:
-        return isinstance(unpack(stored.value), Mark)
+        return isinstance(unpack(stored.value), Mark | Alias)
     except Damaged:
         return False
 

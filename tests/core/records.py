@@ -12,7 +12,18 @@ from zlib import crc32
 from hypothesis import strategies as st
 
 from session_middleware import MemoryStore, MsgpackCodec, Record, Send, SessionManager, Stored
-from session_middleware.record import Envelope, Kind, Mark, Previous, pack, pack_ended, pack_mark, pack_values
+from session_middleware.record import (
+    Alias,
+    Envelope,
+    Kind,
+    Mark,
+    Previous,
+    pack,
+    pack_alias,
+    pack_ended,
+    pack_mark,
+    pack_values,
+)
 from session_middleware.stores.base import Version
 from session_middleware.tokens import Token, new_id, proof_function
 from session_middleware.values import encoded
@@ -84,6 +95,8 @@ def the_values() -> list[bytes]:
         pack(an_envelope("eve", current=(b"c" * 16,), previous=signed_in, snapshot=packed({"b": 2})), packed({"a": 1})),
         pack_ended(),
         pack_mark(Mark(((new_id(), None), (new_id(), KEY)), time.time() + 99)),
+        pack_alias(Alias((new_id(), KEY), None, time.time() + 99)),
+        pack(an_envelope("mia", aliases=(new_id(), new_id())), packed({"a": 1})),
     ]
 
 

@@ -17,13 +17,16 @@ from session_middleware import MemoryStore, Record, SessionManager, Store, rules
 from session_middleware.record import (
     MOST_CURRENT,
     MOST_ENTRIES,
+    MOST_NAMED,
     MOST_PREVIOUS,
+    Alias,
     Damaged,
     Envelope,
     Kind,
     Mark,
     Previous,
     pack,
+    pack_alias,
     pack_mark,
     pack_values,
     unpack,
@@ -76,11 +79,16 @@ envelopes = st.builds(
     mark=st.none() | ids,
     snapshot=st.just(b"") | encodings.map(pack_values),
     carried=st.booleans(),
+    aliases=st.lists(ids, max_size=8, unique=True).map(tuple),
 )
 
 
 def a_mark(*entries: bytes, expires_at: float = BEGAN) -> bytes:
     return b"\3" + struct.pack(">d", expires_at) + b"".join(entries)
+
+
+def an_alias(*parts: bytes, expires_at: float = BEGAN) -> bytes:
+    return b"\4" + struct.pack(">d", expires_at) + b"".join(parts)
 
 
 class TestASession:
@@ -113,14 +121,15 @@ class TestASession:
             "mark-of-user",
             b"snapshot",
             True,
+            ("alias-no-one", "alias-no-two"),
         )
         times = b"".join(struct.pack(">d", number) for number in (1, 2, 3, 4, 5, 6))
         body = b"".join([
-            *(b"\1", bytes((1 + 2 + 4,)), times, b"\0\0\0\7"),
+            *(b"\1", bytes((1 + 2 + 4 + 2 * 8,)), times, b"\0\0\0\7"),
             *(b"\2", b"\2", b"\2", b"\0\0\0\x08"),
             *(b"c" * 16, b"d" * 16),
             *(b"p" * 16, b"\1", struct.pack(">d", -1), b"q" * 16, b"\3", struct.pack(">d", 8)),
-            *(b"\xc3\xa9", b"mark-of-user", b"snapshot", b"values"),
+            *(b"\xc3\xa9", b"mark-of-user", b"alias-no-one", b"alias-no-two", b"snapshot", b"values"),
         ])  # fmt: skip
 
         assert pack(envelope, b"values") == b"\1" + crc32(body).to_bytes(4, "big") + body
@@ -215,12 +224,15 @@ class TestASession:
 
 NO_TIMES = [math.nan, math.inf, -math.inf, -1.0, -5e-324, END_OF_TIME, 1e12, 1e300, -1e300]
 
+SOME_IDS = b"".join(b"id-number-%02d" % number for number in range(60))
+NO_IDS = [b"." * 12, b"\0" * 12, b"\xff" * 12, "é".encode() * 6, b"mark of user", b"AAAAAAAAAAA\n", b"AAAAAAAAAAA="]
+
 HOSTILE = {
     "nothing": b"",
-    **{f"kind {kind}": a_body(kind=kind) for kind in (0, 2, 3, 4, 9, 255)},
+    **{f"kind {kind}": a_body(kind=kind) for kind in (0, 2, 3, 4, 5, 9, 255)},
     **{f"{name} {time}": a_body({name: time}) for name in TIMES for time in NO_TIMES},
     "no absolute timeout": a_body({"absolute": 0.0}),
-    **{f"flags {flags}": a_body(flags=flags, rest=PROOF + b"m" * 12 + b"\x80") for flags in (8, 16, 32, 64, 128, 255)},
+    **{f"flags {flags}": a_body(flags=flags, rest=PROOF + SOME_IDS + b"\x80") for flags in (72, 73, 80, 128, 255)},
     **{f"{count} current": a_body(current=count, rest=PROOF * count + b"\x80") for count in (5, 6, 255)},
     **{f"{count} previous": a_body(current=0, previous=count, rest=a_previous() * count + b"\x80") for count in (4, 255)},
     "a current one is missing": a_body(current=2, rest=PROOF + b"p" * 15),
@@ -237,18 +249,11 @@ HOSTILE = {
         for text in (b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"a\xc3", b"\x80")
     },
     "mark over the end": a_body(flags=2, rest=PROOF + b"m" * 11),
-    **{
-        f"mark {text!r}": a_body(flags=2, rest=PROOF + text + b"\x80")
-        for text in (
-            b"." * 12,
-            b"\0" * 12,
-            b"\xff" * 12,
-            "é".encode() * 6,
-            b"mark of user",
-            b"AAAAAAAAAAA\n",
-            b"AAAAAAAAAAA=",
-        )
-    },
+    "alias over the end": a_body(flags=8, rest=PROOF + b"a" * 11),
+    "aliases over the end": a_body(flags=8 * 8, rest=PROOF + SOME_IDS[:95]),
+    "one alias twice": a_body(flags=8 * 3, rest=PROOF + SOME_IDS[:24] + SOME_IDS[:12] + b"\x80"),
+    **{f"alias {text!r}": a_body(flags=16, rest=PROOF + SOME_IDS[:12] + text + b"\x80") for text in NO_IDS},
+    **{f"mark {text!r}": a_body(flags=2, rest=PROOF + text + b"\x80") for text in NO_IDS},
     "snapshot over the end": a_body(snapshot=2),
     "snapshot of 4 GiB": a_body(snapshot=2**32 - 1, rest=PROOF + b"\x80" * 10_000),
     "everything over the end": a_body(flags=2, current=4, previous=3, user=255, snapshot=2**32 - 1, rest=b""),
@@ -266,6 +271,14 @@ HOSTILE = {
     },
     "an odd entry between": a_mark(b"A" * 24, b"?" * 24, b"B" * 24),
     **{f"a mark until {time}": a_mark(b"A" * 24, expires_at=time) for time in NO_TIMES},
+    "an alias without a nonce": an_alias(),
+    "half an alias": b"\4" + bytes(7),
+    "half an id in an alias": an_alias(b"." * 12, b"A" * 11),
+    "an alias of 51 sessions": an_alias(b"." * 12, SOME_IDS[: 51 * 12]),
+    "an alias of one session twice": an_alias(b"." * 12, SOME_IDS[:24], SOME_IDS[:12]),
+    **{f"an alias of {text!r}": an_alias(b"." * 12, SOME_IDS[:24], text) for text in NO_IDS},
+    **{f"an alias after {text!r}": an_alias(text, SOME_IDS[:24]) for text in NO_IDS if text != b"." * 12},
+    **{f"an alias until {time}": an_alias(b"." * 12, expires_at=time) for time in NO_TIMES},
 }
 
 LARGE = {
@@ -297,9 +310,9 @@ class TestUnderACheckThatMatches:
     def test_what_is_just_within_the_bounds_is_read(self) -> None:
         """Promise 10: the bounds are where they are said to be."""
         latest = math.nextafter(END_OF_TIME, 0)
-        rest = bytes(16 * 4) + a_previous(at=latest) * 3 + b"a" * 255 + b"m" * 12 + b"\x80\x80"
+        rest = bytes(16 * 4) + a_previous(at=latest) * 3 + b"a" * 255 + b"m" * 12 + SOME_IDS[:96] + b"\x80\x80"
         times = dict.fromkeys(TIMES, latest)
-        body = a_body(times, flags=7, era=2**32 - 1, current=4, previous=3, user=255, snapshot=1, rest=rest)
+        body = a_body(times, flags=7 + 8 * 8, era=2**32 - 1, current=4, previous=3, user=255, snapshot=1, rest=rest)
         found = unpack(sealed(body))
 
         assert isinstance(found, tuple)
@@ -310,6 +323,10 @@ class TestUnderACheckThatMatches:
         assert found == (Envelope(None, 0, 0, 0, None, 5e-324, False, 0, (), 0), b"")
         found = unpack(sealed(a_mark(*[b"A" * 24] * 4, expires_at=0)))
         assert found == Mark((("A" * 12, "A" * 12),) * MOST_ENTRIES, 0)
+        found = unpack(sealed(an_alias(b"." * 12, SOME_IDS[: 50 * 12], expires_at=0)))
+        assert isinstance(found, Alias)
+        assert (len(found.ids), found.revoked, found.expires_at) == (MOST_NAMED, None, 0)
+        assert unpack(sealed(an_alias(b"n" * 12))) == Alias((), "n" * 12, BEGAN)
 
     @pytest.mark.unmeasured
     @pytest.mark.parametrize("count", [20_000, pytest.param(200_000, marks=pytest.mark.soak)])
@@ -331,6 +348,8 @@ class TestUnderACheckThatMatches:
             elif isinstance(found, Mark):
                 after = rules.marked(found, new_id(), None, found.expires_at)
                 assert unpack(pack_mark(after)) == after
+            elif isinstance(found, Alias):
+                assert unpack(pack_alias(found)) == found
 
         assert count / 100 < read < count
 
@@ -363,6 +382,7 @@ def what_may_follow(envelope: Envelope) -> Iterator[Envelope]:
     yield rules.renewed(envelope, fresh, now)
     yield rules.regenerated(envelope, fresh, now)
     yield rules.joined(envelope, fresh)
+    yield rules.named(envelope, (new_id(), new_id()))
     yield rules.signed_in(envelope, "alice", new_id(), fresh, now, b"\x80")
 
 

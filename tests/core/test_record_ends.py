@@ -1,4 +1,4 @@
-"""The records of an end and of a mark: what they keep, and that they open nothing."""
+"""The records of an end, a mark and an alias: what they keep, and that they open nothing."""
 
 import struct
 import time
@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from session_middleware import MemoryStore, Record, SessionManager, Store
-from session_middleware.record import Ended, Mark, pack_ended, pack_mark, unpack
+from session_middleware.record import Alias, Ended, Mark, pack_alias, pack_ended, pack_mark, unpack
 from tests.core.records import KEY, TOKEN, ids, moments, sealed, token_of
 
 marks = st.builds(Mark, st.lists(st.tuples(ids, st.none() | ids), min_size=1, max_size=4).map(tuple), moments)
+aliases = st.builds(Alias, st.lists(ids, max_size=50, unique=True).map(tuple), st.none() | ids, moments)
 
 
 class TestAnEnd:
@@ -57,3 +58,19 @@ class TestAMark:
 
         assert manager.commit(session) is None
         assert manager.sessions_of("alice") == []
+
+
+class TestAnAlias:
+    @settings(max_examples=100, deadline=None)
+    @given(aliases)
+    def test_what_is_packed_is_unpacked(self, alias: Alias) -> None:
+        """Promise 19: which sessions it names, and whether all of them were to end."""
+        assert unpack(pack_alias(alias)) == alias
+
+    def test_the_format_is_as_written(self) -> None:
+        """The equation in the docstring of the module."""
+        body = b"\4" + struct.pack(">d", 5.0)
+        named = ("id-of-12-chr", "id-of-no-two")
+
+        assert pack_alias(Alias(named, None, 5.0)) == sealed(body + b"." * 12 + b"id-of-12-chrid-of-no-two")
+        assert pack_alias(Alias((), "nonce-number", 5.0)) == sealed(body + b"nonce-number")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from session_middleware import ConfigurationError, MemoryStore, Send, SessionManager
 from session_middleware.testing import FaultyStore
-from session_middleware.tokens import Token, id_of_mark, new_id, proof_function, well_formed, well_formed_id
+from session_middleware.tokens import Token, id_of_alias, id_of_mark, new_id, proof_function, well_formed, well_formed_id
 
 COUNT = 100_000
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -275,6 +275,11 @@ class TestMark:
     def test_that_of_a_known_user_never_changes(self) -> None:
         """Workers of two versions of the package serve one site while it is updated."""
         assert id_of_mark("session", "alice") == "Q-h24eedyYmV"
+
+    def test_an_alias_is_looked_for_where_no_mark_is(self) -> None:
+        """Promise 19: whatever an identity provider sends as a name; it never changes either."""
+        assert id_of_alias("session", "alice") == "U6SdzviSWnX3"
+        assert id_of_alias("session", "alice") != id_of_alias("shop", "alice") != id_of_mark("shop", "alice")
 
     @settings(deadline=None)
     @given(names, names)

@@ -19,7 +19,7 @@ from session_middleware.manager import MAX_BYTES
 from session_middleware.record import LEAST, MORE, Kind, Previous, pack_values, unpack
 from session_middleware.rules import Opens
 from session_middleware.testing import FakeClock
-from session_middleware.tokens import Token
+from session_middleware.tokens import Token, new_id
 from tests.apps import list_app, visit
 from tests.sites import Site, login, regenerate, setting
 
@@ -162,7 +162,7 @@ class TestSigningIn:
         assert small.live() == []
 
     def test_the_largest_envelope_there_can_be_has_room(self, small: Site) -> None:
-        """The longest user id, four current secrets, three replaced ones, and a mark."""
+        """The longest user id, four current secrets, three replaced ones, a mark, and eight aliases."""
         token = small.begin(filling(LIMIT), user_id=LONGEST_USER)
         state = small.loaded(token).state
         assert state is not None
@@ -171,6 +171,7 @@ class TestSigningIn:
             current=(*state.envelope.current, b"1" * 16, b"2" * 16, b"3" * 16),
             previous=(Previous(b"4" * 16, Kind.REPLACED, 1.0),) * 3,
             mark="m" * 12,
+            aliases=tuple([new_id() for _ in range(8)]),
         )
         small.manager._sessions.replace(state.found, envelope, state.found.values)
 
