@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import click
@@ -10,6 +11,7 @@ from session_middleware.cli.applications import manager_named, the_manager_in
 from session_middleware.clock import system_clock
 from session_middleware.codecs import Codec, JSONCodec, MsgpackCodec
 from session_middleware.events import Observer
+from session_middleware.exceptions import ConfigurationError
 from session_middleware.lifetime import Lifetime
 from session_middleware.manager import SessionManager
 from session_middleware.record import MORE
@@ -54,6 +56,9 @@ def the_manager(observer: Observer | None = None) -> SessionManager:
 
 
 def _manager_of(store: Store, given: Given, observer: Observer | None) -> SessionManager:
+    path: Path | None = getattr(store, "path", None)
+    if path is not None and not path.exists():
+        raise ConfigurationError(f"{path}: there is no such file")  # which a slip is not to make
     codec = JSONCodec() if given.codec == "json" else MsgpackCodec()
     return _made(store, Lifetime.AAL2, codec, given.namespace or "session", system_clock, [], observer)
 

@@ -71,7 +71,7 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; where there is no terminal, lines of cells with tabs between."""
     screen = console()
     if not screen.is_terminal:
-        for row in (titles, *rows) if isinstance(rows, Sequence) else _after(titles, rows):
+        for row in _with_titles(titles, rows):
             click.echo("\t".join(safe(cell) for cell in row))
         return
     from rich.table import Table
@@ -171,6 +171,10 @@ def counting(what: str, total: int | None = None) -> Iterator[Count]:
         yield Count(total, show)
 
 
-def _after(first: Sequence[object], rest: Iterable[Sequence[object]]) -> Iterator[Sequence[object]]:
-    yield first
+def _with_titles(titles: Sequence[object], rows: Iterable[Sequence[object]]) -> Iterator[Sequence[object]]:
+    rest = iter(rows)
+    first = next(rest, None)  # what fails prints nothing
+    yield titles
+    if first is not None:
+        yield first
     yield from rest
