@@ -67,4 +67,4 @@ def _loaded(manager: SessionManager, keys: list[str]) -> Iterable[tuple[str, Sto
     store = manager.store
     if isinstance(store, Batched):
         return store.load_many(keys).items()
-    return [(key, stored) for key in keys if (stored := store.load(key)) is not None]
+    return ((key, stored) for key in keys if (stored := store.load(key)) is not None)
