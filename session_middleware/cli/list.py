@@ -13,7 +13,13 @@ from session_middleware.manager import SessionManager
 
 @click.command("list")
 @click.option("--user", metavar="USER", help="Those of this user, the one last used first.")
-@click.option("--idle", type=seconds, default=0.0, help="Those that nobody has used for so long, such as 90s, 15m, 1h, 2d.")
+@click.option(
+    "--idle",
+    type=seconds,
+    metavar="TIME",
+    default="0",
+    help="Those that nobody has used for so long, such as 90s, 15m, 1h, 2d.",
+)
 @click.option("--limit", default=50, show_default=True, help="At most so many; 0 for all.")
 @json_option
 def command(user: str | None, idle: float, limit: int, as_json: bool) -> None:

@@ -26,7 +26,7 @@ class Change(NamedTuple):
 
 @click.command("watch")
 @click.option("--user", metavar="USER", help="Watch the sessions of this user alone.")
-@click.option("--every", type=seconds, default=2.0, show_default="2s", help="Ask so often.")
+@click.option("--every", type=seconds, metavar="TIME", default="2s", show_default=True, help="Ask so often.")
 @click.option(
     "--log",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
