@@ -42,7 +42,7 @@ class Commands(click.Group):
             return super().invoke(ctx)
 
 
-@click.group("sessions", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("sessions", cls=Commands)
 @click.option("--store", metavar="URL", help="The store, such as redis://localhost:6379/0; or set SESSION_STORE.")
 @click.option(
     "--app",

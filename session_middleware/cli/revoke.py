@@ -4,10 +4,10 @@ import click
 
 from session_middleware.cli.ends import NOT_DONE, end
 from session_middleware.cli.target import the_manager
-from session_middleware.cli.terminal import confirm, json_option, print_json, yes_option
+from session_middleware.cli.terminal import WITH_DASHES, confirm, json_option, print_json, yes_option
 
 
-@click.command("revoke")
+@click.command("revoke", context_settings=WITH_DASHES)
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @yes_option
 @json_option

@@ -3,12 +3,12 @@
 import click
 
 from session_middleware.cli.ending import end_many
-from session_middleware.cli.terminal import confirm, json_option, safe, yes_option
+from session_middleware.cli.terminal import WITH_DASHES, confirm, json_option, safe, yes_option
 from session_middleware.manager import SessionManager
 from session_middleware.stores.base import UserIndexed
 
 
-@click.command("revoke-user")
+@click.command("revoke-user", context_settings=WITH_DASHES)
 @click.argument("user")
 @click.option("--keep", metavar="ID", help="But not this one.")
 @yes_option

@@ -6,13 +6,13 @@ import click
 
 from session_middleware.cli.ends import NOT_DONE, End
 from session_middleware.cli.target import the_manager
-from session_middleware.cli.terminal import duration, json_option, print_json, say, table
+from session_middleware.cli.terminal import WITH_DASHES, duration, json_option, print_json, say, table
 from session_middleware.manager import SessionInfo, SessionManager
 
 _LONGEST = 200
 
 
-@click.command("show")
+@click.command("show", context_settings=WITH_DASHES)
 @click.argument("id")
 @click.option("--values", is_flag=True, help="Print the values, too. They may be private.")
 @json_option

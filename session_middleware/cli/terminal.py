@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 """That of the JSON: it changes when something in it is called otherwise, or means something else, or is gone."""
 
+WITH_DASHES: Final = {"ignore_unknown_options": True}
+"""The settings of a command whose arguments may begin with a hyphen, as one id of 64 does."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _BAR: Final = 30
@@ -40,7 +43,7 @@ def confirm(question: str, yes: bool) -> None:
     """Ask, unless *yes*; end the command if the answer is no, or if there is nobody to ask."""
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not _somebody_is_here():
         raise End("nobody is here to be asked: write --yes", WRONG_USE)
     if not click.confirm(question, err=True):
         click.echo("Nothing was done.", err=True)
@@ -169,6 +172,10 @@ def counting(what: str, total: int | None = None) -> Iterator[Count]:
             progress.update(task, completed=done, rate="" if speed is None else f"{speed:,.0f}/s")
 
         yield Count(total, show)
+
+
+def _somebody_is_here() -> bool:
+    return sys.stdin.isatty()
 
 
 def _with_titles(titles: Sequence[object], rows: Iterable[Sequence[object]]) -> Iterator[Sequence[object]]:

@@ -109,7 +109,9 @@ def _event(line: str) -> Change | None:
     """Return what a line of the log tells, whatever stands before its JSON; ``None`` if it tells of no event."""
     try:
         found: Any = json.loads(line[line.index("{") :])
-        return Change(float(found["at"]), str(found["event"]), found.get("session_id"), found.get("user_id"))
+        at = found["at"]
+        moment = datetime.fromisoformat(at).timestamp() if isinstance(at, str) else float(at)
+        return Change(moment, str(found["event"]), found.get("session_id"), found.get("user_id"))
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -158,7 +158,7 @@ class Around:
         lambda middleware: middleware.manager,
         Around,
         lambda middleware: Around(middleware).serve,
-        lambda middleware: partial(answer, inner=middleware),
+        lambda middleware: partial(in_a_closure, middleware),
         in_a_closure,
         in_pyramid,
         in_bottle,
@@ -216,6 +216,23 @@ def test_the_observers_of_the_application_are_told() -> None:
 
     assert "Ended" in noting.names
     assert manager.find(session.id) is None
+
+
+def test_without_click_django_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an error of its own."""
+    from django.core.management.base import CommandError
+
+    from session_middleware.integrations.django.management.commands import sessions
+
+    monkeypatch.setitem(sys.modules, "click", None)
+    for name in [name for name in sys.modules if name.startswith("session_middleware.cli")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(CommandError, match=r"session-middleware\[cli\]"):
+        sessions.Command().run_from_argv(["manage.py", "sessions", "list"])
+    with pytest.raises(CommandError):
+        sessions.Command().print_help("manage.py", "sessions")
+    with pytest.raises(CommandError):
+        sessions.Command().handle(arguments=["list"])
 
 
 def test_store_and_app_are_not_both(tmp_path: Path) -> None:

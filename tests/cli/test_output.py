@@ -1,19 +1,22 @@
 """What is printed is safe to look at, and says what was done; what is asked is answered by somebody, or by ``--yes``."""
 
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from session_middleware import MemoryStore, SessionManager
-from session_middleware.cli import scan
+from session_middleware import ConfigurationError, ConflictError, MemoryStore, SessionManager, StoreUnavailable
+from session_middleware.cli import scan, terminal
 from session_middleware.cli.group import COMMANDS, sessions
 from session_middleware.cli.stats import Statistics
 from session_middleware.cli.terminal import bars, duration, safe, seconds, size
 from session_middleware.stores.base import Record
 from session_middleware.testing import a_key
-from tests.cli.running import Site, here
+from tests.cli.running import LONG, Site, environ, here
 from tests.sites import Bare
 
 
@@ -174,3 +177,86 @@ def test_every_command_is_helped() -> None:
     assert {name.replace("-", "_") for name in COMMANDS} < modules
     assert here("no-such-command").exit_code == 2
     assert sessions.name == "sessions"
+
+
+def test_a_terminal_gets_tables_and_progress(site: Site) -> None:
+    """Which is what FORCE_COLOR asks for."""
+    site.begin("alice")
+    forced = {"FORCE_COLOR": "1", "COLUMNS": "120"}
+    listed = here("--store", site.url, "list", env=forced)
+    ended = here("--store", site.url, "revoke-user", "alice", "--yes", env=forced)
+
+    assert "\t" not in listed.output
+    assert "\x1b[1m" in listed.output
+    assert "ended 1" in ended.output
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (StoreUnavailable("away"), 3),
+        (ConfigurationError("wrong"), 2),
+        (ConflictError("again"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+    ids=str,
+)
+def test_what_is_raised_is_an_exit_code(error: BaseException, code: int) -> None:
+    """And a line on stderr, without a traceback."""
+
+    def manager() -> SessionManager:
+        raise error
+
+    done = here("list", obj=manager)
+    assert (done.exit_code, done.output) == (code, f"Error: {str(error) or 'interrupted'}\n")
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1)])
+def test_an_answer_is_heeded(site: Site, answer: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No is nothing done."""
+    key = site.begin("alice")
+    monkeypatch.setattr(terminal, "_somebody_is_here", lambda: True)
+
+    assert here("--store", site.url, "revoke", key, input=answer).exit_code == code
+    assert site.lives(key) == [code == 1]
+
+
+@pytest.mark.parametrize("command", [["stats"], ["revoke-everybody", "--yes"]])
+def test_an_interruption_is_in_the_envelope(command: list[str]) -> None:
+    """What was done until then, and 130."""
+
+    class Interrupted(MemoryStore):
+        def keys(self) -> Iterator[str]:
+            for number, key in enumerate(super().keys()):
+                if number == 250:
+                    raise KeyboardInterrupt
+                yield key
+
+    manager = SessionManager(Interrupted())
+    for _ in range(300):
+        session = manager.open()
+        session["a"] = 1
+        manager.commit(session)
+    done = here(*command, "--json", obj=lambda: manager)
+    envelope = json.loads(done.output.splitlines()[0])
+
+    assert (done.exit_code, envelope["interrupted"]) == (130, True)
+    assert next(iter(envelope["result"].values())) in (200, 250)
+
+
+@pytest.mark.parametrize("library", ["click", "rich"])
+def test_without_the_extra_it_says_what_to_install(library: str) -> None:
+    """And there is no traceback."""
+    program = f"import sys; sys.modules[{library!r}] = None; sys.argv = ['x', '--store', 'memory:', 'check']"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}; from session_middleware.cli import main; main()"],
+        env=environ(),
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        check=False,
+    )
+
+    assert "pip install 'session-middleware[cli]'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode != 0

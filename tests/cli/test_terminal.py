@@ -141,8 +141,8 @@ def test_watching_ends_by_ctrl_c(site: Site) -> None:
 def test_shells_complete_it(shell: str) -> None:
     """With click's own completion."""
     words = "session-middleware revoke-"
-    variables = {"COMP_WORDS": words, "COMP_CWORD": "1" if shell != "fish" else "revoke-"}
-    done = run(_SESSION_MIDDLEWARE_COMPLETE=f"{shell}_complete", **variables)
+    word = "revoke-" if shell == "fish" else "1"
+    done = run(_SESSION_MIDDLEWARE_COMPLETE=f"{shell}_complete", COMP_WORDS=words, COMP_CWORD=word)
 
     assert "revoke-everybody" in done.stdout
     assert "stats" not in done.stdout

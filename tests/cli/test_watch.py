@@ -1,6 +1,7 @@
 """``watch`` tells what is different from one look to the next, or what the site has written."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,13 @@ EVENT = {"event": "Ended", "at": 1.5, "session_id": "A" * 12, "user_id": "alice"
 def test_a_log_is_followed(tmp_path: Path) -> None:
     """One JSON object a line, whatever stands before it; what is none is passed over."""
     log = tmp_path / "events.log"
-    lines = [json.dumps(EVENT), "INFO audit: " + json.dumps(EVENT | {"user_id": "bob"}), "no event", '{"at": 1}', "{"]
+    lines = [
+        json.dumps(EVENT),
+        "INFO audit: " + json.dumps(EVENT | {"user_id": "bob", "at": "1970-01-01T00:00:01.500Z"}),
+        "no event",
+        '{"at": 1}',
+        "{",
+    ]
     log.write_text("\n".join(lines) + "\n")
 
     both = here("watch", "--log", str(log), "--from-start", "--times", "1").output.splitlines()
@@ -111,7 +118,7 @@ def test_a_log_that_is_put_aside_is_followed_by_the_next(tmp_path: Path) -> None
 
     with pytest.MonkeyPatch.context() as patch:
         turns = iter([lambda: None, lambda: _append(log, text[10:]), lambda: _rotate(log, text), lambda: None, log.unlink])
-        patch.setattr(watch.time, "sleep", lambda seconds: next(turns, lambda: None)())
+        patch.setattr(time, "sleep", lambda seconds: next(turns, lambda: None)())
         found = list(watch._followed(log, None, 0.0, True, 8))
 
     assert len(found) == 4
