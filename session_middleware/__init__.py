@@ -23,6 +23,7 @@ from session_middleware.stores import open_store
 from session_middleware.stores.base import (
     Batched,
     Checkable,
+    Copyable,
     Finding,
     Health,
     Record,
@@ -46,6 +47,7 @@ __all__ = [
     "ConfigurationError",
     "ConflictError",
     "CookiePolicy",
+    "Copyable",
     "Finding",
     "Forget",
     "HeadersAlreadySent",

@@ -13,7 +13,7 @@
     c, p, u, a = at most 4, 3, 255 and 8; 0 for nobody             idle = 0 for none
     previous  = proof(16) kind(1) at(8, -1 for none)
     snapshot, values = a MessagePack map from key (str) to encoded value (bin); an empty snapshot has no bytes
-    ended     = 0x02
+    ended     = 0x02 reservation?               reservation = nonce(8) expires_at(8, whole)
     mark      = 0x03 expires_at(8) entry+                      entry = nonce(12) kept id (12, or 12 times "." for none)
     alias     = 0x04 expires_at(8) nonce (12, or 12 times "." for none) id(12)*     at most 50 ids, each once
 
@@ -49,6 +49,7 @@ _SESSION_HEAD = struct.Struct(">BBddddddIBBBI")
 _WHOLE_HEAD = struct.Struct(">BIBBddddddIBBBI")
 _PREVIOUS = struct.Struct(">16sBd")
 _NOTE_HEAD = struct.Struct(">Bd")
+_RESERVATION = struct.Struct(">B8sQ")
 _BODY = _PREFIX.size
 _START = _WHOLE_HEAD.size
 _ALL_FLAGS = _PERSISTENT + _HAS_MARK + _CARRIED + _ONE_ALIAS * MOST_ALIASES
@@ -179,6 +180,19 @@ def pack_ended() -> bytes:
     return _sealed(bytes((_ENDED,)))
 
 
+def pack_reservation(nonce: bytes, expires_at: int) -> bytes:
+    """Return the value that keeps a place until then for a session that moves here; to who knows of no move it has ended."""
+    return _sealed(_RESERVATION.pack(_ENDED, nonce, expires_at))
+
+
+def unpack_reservation(value: bytes) -> tuple[bytes, int] | None:
+    """Return the nonce and the end of a reservation; ``None`` for anything else."""
+    if len(value) != _BODY + _RESERVATION.size or value != _sealed(value[_BODY:]):
+        return None
+    kind, nonce, expires_at = _RESERVATION.unpack_from(value, _BODY)
+    return (nonce, expires_at) if kind == _ENDED else None
+
+
 def pack_mark(mark: Mark) -> bytes:
     """Return the value of a user's mark."""
     entries = "".join([nonce + (keep or _NO_ID) for nonce, keep in mark.entries])
@@ -255,7 +269,7 @@ def _unpack_other(value: bytes) -> Ended | Mark | Alias:
     if check != crc32(value[_BODY:]):
         raise Damaged("the check does not match")
     body = value[_BODY:]
-    if body == bytes((_ENDED,)):
+    if body == bytes((_ENDED,)) or unpack_reservation(value) is not None:
         return Ended()
     if body[0] not in (_MARK, _ALIAS) or len(body) < _NOTE_HEAD.size:
         raise Damaged("not a session")

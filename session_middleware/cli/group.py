@@ -18,6 +18,7 @@ COMMANDS: Final = (
     "revoke-user",
     "revoke-everybody",
     "sweep",
+    "copy",
     "schema",
     "watch",
 )

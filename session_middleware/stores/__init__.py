@@ -23,6 +23,8 @@ _SQLALCHEMY: Final = ("sqlalchemy", "SQLAlchemyStore", "sqlalchemy")
 _STORES: Final = {
     "memory": ("memory", "MemoryStore", ""),
     "sqlite": ("sqlite", "SQLiteStore", ""),
+    "moving": ("moving", "MovingStore", ""),
+    "moving-later": ("moving", "MovingStore", ""),
     **{
         scheme + deployment: _REDIS
         for scheme in ("redis", "rediss", "valkey", "valkeys")
@@ -43,7 +45,8 @@ def open_store(url: str) -> Store:
     ``memory:`` is a :class:`MemoryStore`; ``sqlite:///name.sqlite3`` a :class:`SQLiteStore` in the working directory,
     ``sqlite:////var/lib/app/name.sqlite3`` one at an absolute path; ``redis://``, ``rediss://``, ``unix://``,
     ``redis+sentinel://``, ``redis+cluster://`` and the same with ``valkey`` a ``RedisStore``; ``memcached://`` a
-    ``MemcachedStore``; ``postgresql://``, ``mariadb://`` and ``mysql://`` an ``SQLAlchemyStore``. A store's options follow
+    ``MemcachedStore``; ``postgresql://``, ``mariadb://`` and ``mysql://`` an ``SQLAlchemyStore``; ``moving:`` and two
+    of these, with a space between them, a ``MovingStore``. A store's options follow
     as a query: ``sqlite:///name.sqlite3?durability=full``. Other packages may add schemes, by the entry-point group
     ``session_middleware.stores``. Raise :exc:`ConfigurationError` for anything else.
     """

@@ -7,6 +7,7 @@ from typing import TypeVar
 from session_middleware.stores.base import (
     Batched,
     Checkable,
+    Copyable,
     Openable,
     Record,
     Scannable,
@@ -46,6 +47,8 @@ class StoreAround:
         if isinstance(inner, Batched):
             self.load_many = lambda keys: self.around("load_many", "", partial(inner.load_many, keys))
             self.delete_many = lambda keys: self.around("delete_many", "", partial(inner.delete_many, keys))
+        if isinstance(inner, Copyable):
+            self.load_whole = lambda key: self.around("load_whole", key, partial(inner.load_whole, key))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.inner!r})"

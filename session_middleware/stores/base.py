@@ -193,3 +193,15 @@ class Batched(Protocol):
     def delete_many(self, keys: Sequence[str]) -> Collection[str]:
         """Do as :meth:`Store.delete` with each of the keys; return those that were there."""
         ...
+
+
+@runtime_checkable
+class Copyable(Protocol):
+    """A store that tells all that it knows of a record, so that another one can keep it instead."""
+
+    def load_whole(self, key: str) -> tuple[Record, Version] | None:
+        """Return the record under the key as it was written, and its version; for the rest as :meth:`Store.load`.
+
+        ``None`` also for what is no record: what damage has left, for example.
+        """
+        ...

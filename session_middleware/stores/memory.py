@@ -101,6 +101,12 @@ class MemoryStore:
             (self._anonymous if user_id is None else self._entries).move_to_end(key)
             return stored
 
+    def load_whole(self, key: str) -> tuple[Record, Version] | None:
+        with self._lock:
+            self._mend()
+            entry = self._live(key)
+            return None if entry is None else (Record(entry[0].value, entry[1], entry[2]), entry[0].version)
+
     def update(self, key: str, record: Record, *, version: Version) -> bool:
         value, expires_at, user_id = record
         with self._lock:

@@ -3,7 +3,17 @@
 from functools import partial
 from typing import Protocol
 
-from session_middleware.stores.base import Batched, Checkable, Health, Record, Scannable, Store, Sweepable, UserIndexed
+from session_middleware.stores.base import (
+    Batched,
+    Checkable,
+    Copyable,
+    Health,
+    Record,
+    Scannable,
+    Store,
+    Sweepable,
+    UserIndexed,
+)
 from session_middleware.testing.helpers import (
     DAY,
     THREADS,
@@ -60,6 +70,10 @@ class CheckableContract:
         store.health()
 
         assert loaded(store, key) == before
+
+
+class CopyableStore(Store, Copyable, Protocol):
+    """What :class:`CopyableContract` tests."""
 
 
 class SweepableContract:
@@ -323,3 +337,27 @@ class BatchedContract:
 
         found = race(*(partial(store.delete_many, keys[:: -1 if turn % 2 else 1]) for turn in range(4)))
         assert sorted(key for some in found for key in some) == sorted(keys)
+
+
+class CopyableContract:
+    """What :class:`~session_middleware.Copyable` promises."""
+
+    def test_a_whole_record_is_as_it_was_written(self, store: CopyableStore) -> None:
+        """Value, end and user, and the version that an update asks for."""
+        for user_id in (None, "alice", "\0", "日本" * 42):
+            key, record = a_key(), a_record(b"\0\xffvalue", user_id=user_id)
+            stored = created(store, key, record)
+
+            assert store.load_whole(key) == (record, stored.version)
+            changed = a_record(b"", expires_in=DAY, user_id="bob")
+            assert store.update(key, changed, version=stored.version)
+            assert store.load_whole(key) == (changed, loaded(store, key).version)
+
+    def test_nothing_whole_is_there_of_what_is_absent(self, store: CopyableStore) -> None:
+        """Absence is an answer, not an error."""
+        expired, deleted = a_key(), a_key()
+        store.create(expired, a_record(expires_in=-10))
+        created(store, deleted)
+        store.delete(deleted)
+
+        assert [store.load_whole(key) for key in (expired, deleted, a_key())] == [None] * 3

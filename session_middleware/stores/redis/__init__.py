@@ -137,6 +137,16 @@ class RedisStore:
             found = _DAMAGED
         return None if found is None else self._read(name, found, deadline)
 
+    def load_whole(self, key: str) -> tuple[Record, Version] | None:
+        stored = self.load(key)
+        head = b"" if stored is None else cast(bytes, stored.version)
+        if stored is None or len(head) <= _HEAD or head == _DAMAGED:
+            return None
+        with suppress(UnicodeDecodeError):  # of what is no record of ours
+            user_id = head[_HEAD + 1 : -_TIME].decode() if head[_HEAD] else None
+            return Record(stored.value, int(_expires_at(head)), user_id), head
+        return None
+
     def update(self, key: str, record: Record, *, version: Version) -> bool:
         head = cast(bytes, version)
         now = time.time()

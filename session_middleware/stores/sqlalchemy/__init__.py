@@ -133,6 +133,14 @@ class SQLAlchemyStore:
         rows, _ = self._ask(fetch, self._sql.load, (key, int(time.time())))
         return Stored(bytes(rows[0][0]), rows[0][1]) if rows else None
 
+    def load_whole(self, key: str) -> tuple[Record, Version] | None:
+        self._budget.start()
+        rows, _ = self._ask(fetch, self._sql.load_whole, (key, int(time.time())))
+        if not rows:
+            return None
+        value, version, expires_at, user_id = rows[0]
+        return Record(bytes(value), expires_at, None if user_id is None else _text(user_id)), version
+
     def update(self, key: str, record: Record, *, version: Version) -> bool:
         self._budget.start()
         now, new, bound = int(time.time()), _nonce(), self._sql.bound

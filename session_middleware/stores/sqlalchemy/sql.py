@@ -44,6 +44,7 @@ _OVER_AN_EXPIRED_ONE: Final = """ ON CONFLICT ({key}) DO UPDATE SET value = excl
         expires_at = excluded.expires_at, sweep_at = excluded.sweep_at, user_id = excluded.user_id
     WHERE {table}.expires_at <= %s"""
 _LOAD: Final = "SELECT value, version FROM {table} WHERE {key} = %s AND expires_at > %s"
+_LOAD_WHOLE: Final = "SELECT value, version, expires_at, user_id FROM {table} WHERE {key} = %s AND expires_at > %s"
 _VERSION: Final = "SELECT version FROM {table} WHERE {key} = %s"
 _UPDATE: Final = """UPDATE {table} SET value = {bytes}, version = %s, expires_at = %s,
         sweep_at = CASE WHEN sweep_at BETWEEN %s AND %s THEN sweep_at ELSE %s END, user_id = {bytes}
@@ -101,6 +102,7 @@ class Statements(NamedTuple):
     sweep: str
     turn: str
     load_many: str
+    load_whole: str
     delete_many: str
     remove_found: str
     keys_of: str
@@ -135,6 +137,7 @@ def statements(*, postgresql: bool, table: str, schema: str | None) -> Statement
         "sweep": _POSTGRESQL_SWEEP if postgresql else _MARIADB_SWEEP,
         "turn": "" if postgresql else f"session_middleware.{digest.hex()[:32]}",
         "load_many": _LOAD_MANY,
+        "load_whole": _LOAD_WHOLE,
         "delete_many": _POSTGRESQL_DELETE_MANY if postgresql else _MARIADB_DELETE_MANY,
         "remove_found": "" if postgresql else _REMOVE_FOUND,
         "keys_of": _KEYS_OF,

@@ -31,6 +31,8 @@ _CREATE: Final = f"""INSERT INTO sessions (id, key, value, version, expires_at, 
 # A value of another type is what damage made of one: it becomes the empty value, which is no record of anybody.
 _LOAD: Final = """SELECT CASE typeof(value) WHEN 'blob' THEN value ELSE x'' END, version FROM sessions
     WHERE id = ? AND key = ? AND expires_at > ?"""
+_LOAD_WHOLE: Final = """SELECT value, expires_at, user_id, version FROM sessions
+    WHERE id = ? AND key = ? AND expires_at > ? AND typeof(value) = 'blob'"""
 _UPDATE_UNINDEXED: Final = f"""UPDATE sessions SET value = ?1, version = version + 1, expires_at = ?2
     WHERE id = ?4 AND key = ?5 AND version = ?6 AND expires_at > ?7
     AND sweep_at BETWEEN ?2 AND ?2 + {2 * _SLACK} AND user_id IS ?3"""  # noqa: S608 - a number
@@ -172,6 +174,10 @@ class SQLiteStore:
     def load(self, key: str) -> Stored | None:
         rows = self._execute(_LOAD, (row_of(key), key, time.time()), steady_clock())
         return tuple.__new__(Stored, rows[0]) if rows else None
+
+    def load_whole(self, key: str) -> tuple[Record, Version] | None:
+        rows = self._execute(_LOAD_WHOLE, (row_of(key), key, time.time()), steady_clock())
+        return (Record(*rows[0][:3]), rows[0][3]) if rows else None
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:
         now, started = time.time(), steady_clock()
