@@ -36,7 +36,7 @@ def signed_in(site: Site, user_id: str = USER, alias: Any = SID) -> Token:
 
 def at_the_alias(site: Site, verb: str, number: int, act: Callable[[], object]) -> None:
     """Do something right before the call of that number that the store gets about the alias."""
-    plain, left = getattr(site.store, verb), [number - 1]
+    plain, left = getattr(site.store, verb), [number]
 
     def around(key: str, *rest: Any, **named: Any) -> Any:
         if key == KEY:
@@ -328,7 +328,7 @@ class TestASignInUnderWay:
         """Promise 19: a store that forgets may leave no session that nobody could end by its alias."""
         session = site.loaded(site.begin())
         signing_in()(session)
-        at_the_alias(site, "load", 3, lambda: site.store.inner.delete(KEY))
+        at_the_alias(site, "load", 2, lambda: site.store.inner.delete(KEY))
 
         assert site.manager.commit(session) is None
         assert site.live() == []
