@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from session_middleware.codecs import Codec, JSONCodec, MsgpackCodec
 from session_middleware.cookies import CookiePolicy
+from session_middleware.directory import SessionInfo
 from session_middleware.exceptions import (
     ConfigurationError,
     ConflictError,
@@ -16,7 +17,7 @@ from session_middleware.exceptions import (
     StoreUnusable,
 )
 from session_middleware.lifetime import Lifetime
-from session_middleware.manager import Forget, Send, SessionInfo, SessionManager
+from session_middleware.manager import Forget, Send, SessionManager
 from session_middleware.middleware import SessionMiddleware, get_session
 from session_middleware.session import Session
 from session_middleware.stores import open_store

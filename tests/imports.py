@@ -22,6 +22,7 @@ LINES = [
     ["repository"],
     ["aliases"],
     ["commits", "takeover", "outage"],
+    ["directory"],
     ["manager"],
     ["cookies"],
     ["config", "exchange"],

@@ -7,7 +7,8 @@ import click
 from session_middleware.cli.ends import NOT_DONE, End
 from session_middleware.cli.target import the_manager
 from session_middleware.cli.terminal import WITH_DASHES, duration, json_option, print_json, say, table
-from session_middleware.manager import SessionInfo, SessionManager
+from session_middleware.directory import SessionInfo
+from session_middleware.manager import SessionManager
 
 _LONGEST = 200
 

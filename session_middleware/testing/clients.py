@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 from urllib.request import Request
 
 from session_middleware.cookies import SessionCookie
+from session_middleware.directory import SessionInfo
 from session_middleware.exceptions import ConfigurationError
-from session_middleware.manager import Send, SessionInfo, SessionManager
+from session_middleware.manager import Send, SessionManager
 from session_middleware.session import Session
 from session_middleware.testing.applications import is_served_by_django, layers_of, manager_of, middleware_of
 from session_middleware.tokens import Token

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,9 @@ def test_a_log_that_is_put_aside_is_followed_by_the_next(tmp_path: Path) -> None
         file.write(text[:10])
 
     with pytest.MonkeyPatch.context() as patch:
-        turns = iter([lambda: None, lambda: _append(log, text[10:]), lambda: _rotate(log, text), lambda: None, log.unlink])
+        turns: Iterator[Callable[[], object]] = iter(
+            [lambda: None, lambda: _append(log, text[10:]), lambda: _rotate(log, text), lambda: None, log.unlink]
+        )
         patch.setattr(time, "sleep", lambda seconds: next(turns, lambda: None)())
         found = list(watch._followed(log, None, 0.0, True, 8))
 

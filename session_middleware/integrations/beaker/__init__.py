@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from session_middleware.clock import system_clock
 from session_middleware.codecs import Codec
+from session_middleware.directory import SessionInfo
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.integrations.beaker.settings import Settings
 from session_middleware.integrations.moving.reading import checked_choice
-from session_middleware.manager import MAX_BYTES, SessionInfo, SessionManager
+from session_middleware.manager import MAX_BYTES, SessionManager
 from session_middleware.middleware import SessionMiddleware, get_session
 from session_middleware.session import READ_NOW, Default, Session
 from session_middleware.stores.base import Store
