@@ -25,7 +25,20 @@ nitpicky = True
 # Of the standard library, the frameworks and the drivers: the book is made without a network, so it has no index of theirs.
 nitpick_ignore_regex = [
     ("py:.*", rf"({top})\..*")
-    for top in ("bottle", "collections", "datetime", "django", "flask", "os", "pyramid", "redis", "sqlalchemy", "typing")
+    for top in (
+        "bottle",
+        "collections",
+        "datetime",
+        "django",
+        "flask",
+        "opentelemetry",
+        "os",
+        "prometheus_client",
+        "pyramid",
+        "redis",
+        "sqlalchemy",
+        "typing",
+    )
 ] + [
     ("py:class", "WSGI.*|Engine"),  # the same, under the names that they have while types are checked
     ("py:class", r"session_middleware\..*\.(CarryOver|Default|[ST])"),  # in signatures; nobody makes one
