@@ -12,7 +12,7 @@ from session_middleware.stores.forks import around_forks
 from session_middleware.stores.trial import TRIAL
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from session_middleware.manager import SessionManager
 
@@ -122,7 +122,7 @@ def _about_room(found: Health) -> Iterator[Finding]:
     )
 
 
-def check_app(manager: "SessionManager") -> "CheckApp":
+def check_app(manager: "SessionManager") -> "WSGIApplication":
     """Return a WSGI application for ``/healthz``: 200 if sessions can be kept, 503 if not, and a short JSON text.
 
     The text tells the kind of store, the latency in milliseconds, and the names of the findings; no address, no path and
