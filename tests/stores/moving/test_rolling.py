@@ -6,10 +6,10 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from threading import Event, Thread
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
+from threading import Event, Thread
 from typing import NamedTuple
 
 import pytest
