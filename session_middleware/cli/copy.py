@@ -16,7 +16,7 @@ def command(source: str, target: str, as_json: bool) -> None:
     """Hand over the sessions of the store FROM to the store TO. Both are URLs; --store and --app are not looked at.
 
     First let all processes of the site use "moving:TO FROM". Nothing newer is written over. Run it again after Ctrl-C: it
-    goes on. It has not done all if it says that some are left: run it again.
+    goes on. If it says that some are left, they kept changing: run it again.
     """
     interrupted, left = False, 0
     with counting("copying") as count:

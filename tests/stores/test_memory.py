@@ -16,6 +16,7 @@ from session_middleware import ConfigurationError, MemoryStore, Record, StoreUna
 from session_middleware.stores import memory
 from session_middleware.testing import (
     CheckableContract,
+    CopyableContract,
     FaultyStore,
     ScannableContract,
     StoreContract,
@@ -33,7 +34,9 @@ from tests.stores.forked import in_child, while_others_work
 KIB = 1024
 
 
-class TestMemoryStore(StoreContract, SweepableContract, UserIndexContract, ScannableContract, CheckableContract):
+class TestMemoryStore(
+    StoreContract, SweepableContract, UserIndexContract, ScannableContract, CheckableContract, CopyableContract
+):
     @pytest.fixture
     def store(self) -> MemoryStore:
         return MemoryStore()

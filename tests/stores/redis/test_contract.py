@@ -9,6 +9,7 @@ from session_middleware.stores.redis import RedisStore
 from session_middleware.testing import (
     BatchedContract,
     CheckableContract,
+    CopyableContract,
     ScannableContract,
     StoreContract,
     UserIndexContract,
@@ -17,7 +18,9 @@ from tests.backends.redis import RedisCluster, RedisSentinels, RedisServer, Secr
 from tests.stores.redis.patience import PATIENT
 
 
-class TestRedisStore(StoreContract, UserIndexContract, ScannableContract, BatchedContract, CheckableContract):
+class TestRedisStore(
+    StoreContract, UserIndexContract, ScannableContract, BatchedContract, CheckableContract, CopyableContract
+):
     @pytest.fixture
     def store(self, redis_store: RedisStore) -> RedisStore:
         return redis_store
@@ -39,7 +42,9 @@ class TestRedisStoreByTLS(StoreContract, UserIndexContract, ScannableContract, B
         store.close()
 
 
-class TestRedisStoreInCluster(StoreContract, UserIndexContract, ScannableContract, BatchedContract, CheckableContract):
+class TestRedisStoreInCluster(
+    StoreContract, UserIndexContract, ScannableContract, BatchedContract, CheckableContract, CopyableContract
+):
     @pytest.fixture
     def store(self, cluster: RedisCluster, prefix: str) -> Iterator[RedisStore]:
         store = RedisStore(cluster.url, prefix=prefix, wait_replicas=1, timeout=PATIENT)

@@ -10,6 +10,7 @@ from session_middleware.stores.sqlalchemy import SQLAlchemyStore
 from session_middleware.testing import (
     BatchedContract,
     CheckableContract,
+    CopyableContract,
     ScannableContract,
     StoreContract,
     SweepableContract,
@@ -19,7 +20,15 @@ from tests.backends.postgresql import PostgresServer
 from tests.stores.sqlalchemy.databases import PATIENCE
 
 
-class Contract(StoreContract, SweepableContract, UserIndexContract, ScannableContract, BatchedContract, CheckableContract):
+class Contract(
+    StoreContract,
+    SweepableContract,
+    UserIndexContract,
+    ScannableContract,
+    BatchedContract,
+    CheckableContract,
+    CopyableContract,
+):
     """What every store of this kind passes; ``server`` is the fixture of what it is on."""
 
     server: ClassVar[str]

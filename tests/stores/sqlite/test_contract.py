@@ -9,6 +9,7 @@ import pytest
 from session_middleware import SQLiteStore
 from session_middleware.testing import (
     CheckableContract,
+    CopyableContract,
     ScannableContract,
     StoreContract,
     SweepableContract,
@@ -17,7 +18,9 @@ from session_middleware.testing import (
 from tests.stores.sqlite.asking import PATIENCE
 
 
-class TestSQLiteStore(StoreContract, SweepableContract, UserIndexContract, ScannableContract, CheckableContract):
+class TestSQLiteStore(
+    StoreContract, SweepableContract, UserIndexContract, ScannableContract, CheckableContract, CopyableContract
+):
     @pytest.fixture
     def store(self, path: Path) -> Iterator[SQLiteStore]:
         store = SQLiteStore(path, timeout=PATIENCE)
