@@ -14,7 +14,7 @@ from session_middleware.exceptions import ConfigurationError
 from session_middleware.stores.base import Health, Record, Stored, Swept, Version
 from session_middleware.stores.forks import around_forks
 from session_middleware.stores.sqlalchemy.connections import Connections, LentConnections, OwnConnections
-from session_middleware.stores.sqlalchemy.database import Database, Run, execute, fetch
+from session_middleware.stores.sqlalchemy.database import Database, Run, execute, fetch, fetch_binary
 from session_middleware.stores.sqlalchemy.drivers import Budget
 from session_middleware.stores.sqlalchemy.engines import fit_engine, own_engine, server_of, url_of, without_options
 from session_middleware.stores.sqlalchemy.health import Place, told
@@ -76,6 +76,7 @@ class SQLAlchemyStore:
         )
         self._place = Place(engine.dialect.name == "postgresql", engine.url.host, schema, table)
         self._ask = partial(self._database.ask, make_table=create)
+        self._fetch_values = fetch_binary if engine.dialect.driver == "psycopg" else fetch
         around_forks(self._database, in_child=Database.forget)
 
     @classmethod
@@ -130,7 +131,7 @@ class SQLAlchemyStore:
 
     def load(self, key: str) -> Stored | None:
         self._budget.start()
-        rows, _ = self._ask(fetch, self._sql.load, (key, int(time.time())))
+        rows, _ = self._ask(self._fetch_values, self._sql.load, (key, int(time.time())))
         return Stored(bytes(rows[0][0]), rows[0][1]) if rows else None
 
     def load_whole(self, key: str) -> tuple[Record, Version] | None:
@@ -159,7 +160,7 @@ class SQLAlchemyStore:
         return count == 1 or unsure
 
     def load_many(self, keys: Sequence[str]) -> dict[str, Stored]:
-        rows, _ = self._ask_about(keys, fetch, self._sql.load_many)
+        rows, _ = self._ask_about(keys, self._fetch_values, self._sql.load_many)
         return {key: Stored(bytes(value), version) for key, value, version in rows}
 
     def delete_many(self, keys: Sequence[str]) -> list[str]:
