@@ -1,8 +1,8 @@
 """Signing out at an identity provider signs out here: OpenID Connect Back-Channel Logout 1.0, in a Flask application.
 
-The provider POSTs a signed token to ``/backchannel-logout``, which ends the sessions that have signed in with its ``sid``, or
-all those of its ``sub``. The sign-in itself is the work of an OpenID Connect client, such as Authlib: it brings the claims of an
-ID token that it has verified.
+The provider POSTs a signed token to ``/backchannel-logout``, which ends the sessions that have signed in with its ``sid``,
+or all those of its ``sub``. The sign-in itself is the work of an OpenID Connect client, such as Authlib: it brings the
+claims of an ID token that it has verified.
 
 Needs PyJWT with cryptography, ``pip install 'PyJWT[crypto]'``. Serve what ``create_app()`` returns.
 """

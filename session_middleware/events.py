@@ -16,9 +16,9 @@ Reason: TypeAlias = Literal[
     "expired_idle",
     "expired_absolute",
 ]
-"""Why a session has ended: by ``invalidate()``; by a sign-in of the same request, in another session; by ``revoke()``; by
-``revoke_all()``; by ``revoke_everybody()``; by its time, of which a sweep knows no more; unused for too long; at its
-absolute end."""
+"""Why a session has ended: by ``invalidate()``; by a sign-in of the same request, in another session; by ``revoke()`` or
+``revoke_alias()``; by ``revoke_all()``; by ``revoke_everybody()``; by its time, of which a sweep knows no more; unused for
+too long; at its absolute end."""
 
 
 @dataclass(frozen=True, kw_only=True)

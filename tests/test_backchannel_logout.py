@@ -18,11 +18,8 @@ from session_middleware.testing import FaultyStore
 from tests.sites import Bare
 
 ISSUER, CLIENT = "https://id.example", "shop"
-RSA, ECDSA, STRANGE = (
-    rsa.generate_private_key(65537, 2048),
-    ec.generate_private_key(ec.SECP256R1()),
-    ec.generate_private_key(ec.SECP256R1()),
-)
+RSA = rsa.generate_private_key(65537, 2048)
+ECDSA, STRANGE = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
 SIGNERS: dict[str, tuple[Any, str]] = {"rsa": (RSA, "RS256"), "ec": (ECDSA, "ES256")}
 KEYS = jwt.PyJWKSet.from_dict({
     "keys": [
@@ -85,7 +82,7 @@ def a_token(
     }
     signer, usual = SIGNERS[kid]
     claims = {name: value for name, value in claims.items() if value is not None}
-    return jwt.encode(claims, key or signer, algorithm or usual, headers={"kid": kid, "typ": typ})
+    return jwt.encode(claims, signer if key is None else key, algorithm or usual, headers={"kid": kid, "typ": typ})
 
 
 def send(app: Flask, token: str | None) -> Any:
@@ -93,9 +90,7 @@ def send(app: Flask, token: str | None) -> Any:
 
 
 @pytest.mark.parametrize("kid", SIGNERS)
-def test_a_token_with_a_sid_ends_the_session_of_that_sign_in(
-    app: Flask, signed_in: dict[str, FlaskClient], kid: str
-) -> None:
+def test_a_token_with_a_sid_ends_that_session(app: Flask, signed_in: dict[str, FlaskClient], kid: str) -> None:
     """Promise 19, section 2.7: the other device of the same user goes on. The answer is 200 and kept by no cache."""
     answer = send(app, a_token(kid))
 

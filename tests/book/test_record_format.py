@@ -1,8 +1,10 @@
 """The worked example of the record format is what the package writes and reads."""
 
 import re
+from base64 import urlsafe_b64encode
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +13,7 @@ from msgpack import unpackb
 
 from session_middleware import MsgpackCodec
 from session_middleware.record import Envelope, Kind, Previous, pack, pack_values, unpack, unpack_values
-from session_middleware.tokens import Token, id_of_mark, proof_function
+from session_middleware.tokens import Token, id_of_alias, id_of_mark, proof_function
 from tests.book.pages import Page
 
 PAGE = Page("reference/record-format")
@@ -129,3 +131,11 @@ def test_the_id_of_a_mark_is_made_of_the_user() -> None:
 
     assert text in PAGE.text
     assert id_of_mark("session", "alice") == "Q-h24eedyYmV"
+
+
+def test_the_id_of_an_alias_is_made_of_it() -> None:
+    """As the equation says."""
+    text = b"session_middleware\0session\0alias\0sid 5"
+
+    assert 'id of an alias = base64url(SHA-256("session_middleware" 0 namespace 0 "alias" 0 alias)[:9])' in PAGE.text
+    assert id_of_alias("session", "sid 5") == urlsafe_b64encode(sha256(text).digest()[:9]).decode()
