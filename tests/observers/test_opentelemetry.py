@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from session_middleware import ConfigurationError, MemoryStore, SessionManager
-from session_middleware.events import Asked
+from session_middleware.events import Asked, Event
 from session_middleware.observers.counted import COUNTS
 from session_middleware.observers.opentelemetry import OpenTelemetry
 from tests.observers.kinds import AT, EACH
@@ -68,6 +68,14 @@ def test_every_event_is_counted(telemetry: Telemetry) -> None:
     assert counts["store_failed_requests"] == [({}, 7)]
     assert metrics["session_middleware.sessions_ended"].unit == "{session}"
     assert metrics["session_middleware.sweep.duration"].data.data_points[0].sum == 0.25
+
+
+def test_an_event_that_nobody_has_heard_of_is_passed_over(telemetry: Telemetry) -> None:
+    """Such as one of a later version."""
+    telemetry.observer.on(Event(at=AT))
+
+    assert telemetry.reader.get_metrics_data() is None
+    assert telemetry.spans.get_finished_spans() == ()
 
 
 def test_a_call_of_the_store_is_measured_by_the_conventions(telemetry: Telemetry) -> None:

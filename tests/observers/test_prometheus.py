@@ -10,7 +10,7 @@ from session_middleware import MemoryStore, SessionManager
 from session_middleware.events import Event
 from session_middleware.observers.counted import COUNTS
 from session_middleware.observers.prometheus import Prometheus
-from tests.observers.kinds import EACH
+from tests.observers.kinds import AT, EACH
 from tests.observers.notes import USER, begin
 
 
@@ -44,6 +44,13 @@ def test_every_event_is_counted() -> None:
     assert found["session_middleware_swept_records_total", ""] == 5
     assert found["session_middleware_store_failed_requests_total", ""] == 7
     assert found["session_middleware_sweep_seconds_sum", ""] == 0.25
+
+
+def test_an_event_that_nobody_has_heard_of_is_passed_over() -> None:
+    """Such as one of a later version."""
+    found = scraped(Event(at=AT))
+
+    assert {value for (name, _), value in found.items() if not name.endswith("_created")} == {0}
 
 
 def test_a_call_of_the_store_is_measured_in_seconds() -> None:
