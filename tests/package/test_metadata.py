@@ -16,7 +16,20 @@ import session_middleware
 from tests.package.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-EXTRAS = {"bottle", "cli", "django", "flask", "mariadb", "memcached", "postgresql", "pyramid", "redis", "sqlalchemy"}
+EXTRAS = {
+    "bottle",
+    "cli",
+    "django",
+    "flask",
+    "mariadb",
+    "memcached",
+    "opentelemetry",
+    "postgresql",
+    "prometheus",
+    "pyramid",
+    "redis",
+    "sqlalchemy",
+}
 
 
 @pytest.fixture(scope="module")
