@@ -126,6 +126,17 @@ class TestListing:
         calls = site.calls(lambda: site.manager.commit(session))
         assert [verb for verb in calls if verb != "sweep"] == ["create", "load"]
 
+    @pytest.mark.parametrize("alias", ["a", ("a", "b")])
+    def test_each_alias_costs_four_calls(self, site: Site, alias: Any) -> None:
+        """One before, two to note the sign-in, one afterwards."""
+
+        def cost(alias: Any) -> int:
+            calls = site.calls(lambda: signed_in(site, alias=alias))
+            return len([verb for verb in calls if verb != "sweep"])
+
+        count = 1 if isinstance(alias, str) else len(alias)
+        assert cost(alias) - cost(None) == 4 * count
+
     def test_other_sites_have_aliases_of_their_own(self, clock: FakeClock) -> None:
         """The namespace keeps them apart in one store."""
         store = MemoryStore()
