@@ -18,6 +18,7 @@ is removed. Whoever is stopped in between leaves it in one of these states, from
 behind counts for nothing, for a nonce is never used again.
 """
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,7 @@ from session_middleware.stores.base import (
     UserIndexed,
     Version,
 )
+from session_middleware.tokens import new_id
 
 F = TypeVar("F", Stored, Record)
 
@@ -53,6 +55,9 @@ _START: Final = len(_MARKER) + _NONCE
 _NO_USER: Final = ""
 
 _NOTHING: Final = Record(b"", 0, None)
+
+# What looks whether both are one store stays for so long (seconds) at most.
+_LASTS: Final = 60
 
 # A record that keeps changing under us is removed, after so many tries, whatever it is.
 _TRIES: Final = 10
@@ -267,6 +272,7 @@ class MovingStore:
         for store in (self.new, self.old):
             if isinstance(store, Openable):
                 store.open()
+        _refuse_one(self.new, self.old)
 
     def _sweep(self, limit: int) -> list[Swept]:
         removed: list[Swept] = []
@@ -301,13 +307,13 @@ def copy(source: Store, target: Store, *, progress: Callable[[int], object] | No
     *progress* is called with how many have been handed over so far, after each. What *target* has is not written over. It
     may be broken off at any time, and run again, also by several at once, while all processes use
     ``MovingStore(target, source)``. Raise :exc:`ConfigurationError` if *source* cannot list its records, or not read them
-    as a whole, :exc:`StoreUnavailable` if one of the stores fails.
+    as a whole, or if both are one store, :exc:`StoreUnavailable` if one of the stores fails.
     """
     if not (isinstance(source, Scannable) and isinstance(source, Copyable)):
         raise ConfigurationError(f"{type(source).__name__} cannot list what it holds; use MovingStore until it has expired")
-    store, moved, left, before = MovingStore(target, source), 0, 0, None
-    while before is None or 0 < left < before:
-        before = left or None
+    _refuse_one(target, source)
+    store, moved, before = MovingStore(target, source), 0, math.inf
+    while True:
         left = 0
         for key in source.keys():  # noqa: SIM118 - a store is no mapping
             left += 1
@@ -315,7 +321,19 @@ def copy(source: Store, target: Store, *, progress: Callable[[int], object] | No
                 moved += 1
                 if progress is not None:
                     progress(moved)
-    return left
+        if not 0 < left < before:
+            return left
+        before = left
+
+
+def _refuse_one(new: Store, old: Store) -> None:
+    """Raise :exc:`ConfigurationError` if the two are one, by whatever names: it would be emptied, and keep nothing."""
+    key, nonce, until = new_id(), os.urandom(_NONCE), math.ceil(time.time()) + _LASTS
+    old.create(key, Record(pack_reservation(nonce, until), until, _NO_USER))
+    found = new.load(key)
+    old.delete(key)
+    if _reserved(found) == nonce:
+        raise ConfigurationError("the new store and the old one are one; write two")
 
 
 def _marker(nonce: bytes, record: Record) -> Record:

@@ -1,12 +1,13 @@
 """MovingStore: where it reads and writes, what stays behind, and what it says when it cannot work."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from session_middleware import ConfigurationError, MemoryStore, Record, StoreUnavailable, open_store
+from session_middleware import ConfigurationError, MemoryStore, Record, SessionManager, StoreUnavailable, open_store
 from session_middleware.record import Ended, pack_reservation, unpack
-from session_middleware.stores.base import Batched, Openable, Scannable, Store, Sweepable, UserIndexed
+from session_middleware.stores.base import Batched, Copyable, Openable, Scannable, Store, Sweepable, UserIndexed
 from session_middleware.stores.moving import MovingStore, copy
 from session_middleware.stores.redis import RedisStore
 from session_middleware.testing import BatchedContract, FaultyStore, a_key, a_record, created, filled, listed, loaded
@@ -297,6 +298,24 @@ class TestCopy:
         assert told == list(range(1, 21))
         assert {key: whole[0] for key in records if (whole := target.load_whole(key))} == records
         assert list(source.keys()) == []
+
+    def test_where_nothing_is_left_it_is_over(self) -> None:
+        """As when it is run once more, to see whether all has moved."""
+        assert copy(MemoryStore(), MemoryStore()) == 0
+
+    def test_no_store_is_copied_to_itself(self, tmp_path: Path) -> None:
+        """Promise 15: under two names it would find everything in the other store, and remove it here."""
+        urls = [f"sqlite:///{tmp_path}/sessions.sqlite3", f"sqlite:///{tmp_path}/./sessions.sqlite3"]
+        store, same = map(open_store, urls)
+        assert isinstance(store, Copyable)
+        keys = filled(store, 3)
+        with pytest.raises(ConfigurationError, match="are one"):
+            copy(store, same)
+        with pytest.raises(ConfigurationError, match="are one"):
+            SessionManager("moving:" + " ".join(urls)).check_store()
+
+        assert isinstance(store, Scannable)
+        assert sorted(store.keys()) == sorted(keys)
 
     def test_nothing_newer_is_written_over(self, new: FaultyStore, old: FaultyStore) -> None:
         """What the target has counts."""
