@@ -13,6 +13,7 @@ LINES = [
     ["exceptions", "frozen", "clock", "advice", "events"],
     ["tokens", "lifetime", "codecs", "headers", "carry_over"],
     ["record", "stores.base", "stores.around"],
+    ["moving"],
     ["stores"],
     ["telling", "health"],
     ["observers"],

@@ -4,8 +4,8 @@ import click
 
 from session_middleware.cli.ends import INTERRUPTED, NOT_DONE, end
 from session_middleware.cli.terminal import counting, json_option, print_json
+from session_middleware.moving import copy
 from session_middleware.stores import open_store
-from session_middleware.stores.moving import copy
 
 
 @click.command("copy")

@@ -14,9 +14,9 @@ from unittest.mock import patch
 
 import greenlet
 
+from session_middleware.moving import MovingStore
 from session_middleware.record import unpack_reservation
 from session_middleware.stores.base import Record, Store, Stored, Version
-from session_middleware.stores.moving import MovingStore
 
 T = TypeVar("T")
 
@@ -180,7 +180,7 @@ def problems(processes: tuple[Process, ...], begins: str, kills: int = 0) -> Ite
     well. *begins*: which store has a record, "old", "new" or none. So many are killed at most."""
     seen: set[object] = set()
     todo: deque[tuple[int, ...]] = deque([()])
-    with patch("session_middleware.stores.moving.os.urandom", lambda _: _nonce()):
+    with patch("session_middleware.moving.os.urandom", lambda _: _nonce()):
         while todo:
             schedule = todo.popleft()
             run = _follow(processes, begins, schedule)

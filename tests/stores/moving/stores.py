@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from itertools import cycle
 
+from session_middleware.moving import MovingStore
 from session_middleware.stores.base import Record, Store, Stored, Swept, Version
-from session_middleware.stores.moving import MovingStore
 
 
 class BegunBefore(MovingStore):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from session_middleware import MemoryStore, SQLiteStore, Store
-from session_middleware.stores.moving import MovingStore
+from session_middleware.moving import MovingStore
 from session_middleware.stores.redis import RedisStore
 from session_middleware.testing import ScannableContract, StoreContract, SweepableContract, UserIndexContract
 from tests.backends.redis import RedisServer

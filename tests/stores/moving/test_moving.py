@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from session_middleware import ConfigurationError, MemoryStore, Record, SessionManager, StoreUnavailable, open_store
+from session_middleware.moving import MovingStore, copy
 from session_middleware.record import Ended, pack_reservation, unpack
 from session_middleware.stores.base import Batched, Copyable, Openable, Scannable, Store, Sweepable, UserIndexed
-from session_middleware.stores.moving import MovingStore, copy
 from session_middleware.stores.redis import RedisStore
 from session_middleware.testing import BatchedContract, FaultyStore, a_key, a_record, created, filled, listed, loaded
 from tests.backends.redis import RedisServer

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from session_middleware.stores import moving
+from session_middleware import moving
 from tests.stores.moving.orders import Process, problems
 
 SCRIPTS = ("load update", "load remove", "delete", "create", "load")

@@ -24,11 +24,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Final, NamedTuple, Self, TypeGuard, TypeVar, cast
+from typing import Final, NamedTuple, TypeGuard, TypeVar, cast
 
 from session_middleware.exceptions import ConfigurationError, StoreError
 from session_middleware.record import Damaged, pack_reservation, unpack, unpack_reservation
-from session_middleware.stores import open_store
 from session_middleware.stores.base import (
     Batched,
     Copyable,
@@ -104,16 +103,6 @@ class MovingStore:
         if isinstance(new, Batched) and isinstance(old, Batched):
             self.load_many = partial(self._load_many, new, old)
             self.delete_many: Callable[[Sequence[str]], list[str]] = lambda keys: list(filter(self.delete, keys))
-
-    @classmethod
-    def from_url(cls, url: str) -> Self:
-        """Return the store of a URL such as ``moving:redis://localhost:6379/0 sqlite:///sessions.sqlite3``: that of the new
-        store, a space, that of the old one. ``moving-later:`` does not hand over."""
-        scheme, _, rest = url.partition(":")
-        stores = rest.split()
-        if len(stores) != 2:
-            raise ConfigurationError(f"{scheme}: write {scheme}: and two URLs, the new store's, a space, and the old one's")
-        return cls(open_store(stores[0]), open_store(stores[1]), hand_over=scheme.lower() == "moving")
 
     def __repr__(self) -> str:
         return f"MovingStore({self.new!r}, {self.old!r}{'' if self.hand_over else ', hand_over=False'})"
