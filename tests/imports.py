@@ -15,7 +15,7 @@ LINES = [
     ["record", "stores.base", "stores.around"],
     ["moving"],
     ["stores"],
-    ["telling", "health"],
+    ["telling", "health", "capacity"],
     ["observers"],
     ["values", "rules"],
     ["state"],
