@@ -20,6 +20,7 @@ COMMANDS: Final = (
     "sweep",
     "copy",
     "schema",
+    "plan",
     "watch",
 )
 """In the order of the help. The module has underscores for hyphens, and an attribute ``command``."""
