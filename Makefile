@@ -16,7 +16,7 @@ EXTRAS := $(LAB_EXTRAS),cli,mariadb,memcached,opentelemetry,postgresql,prometheu
 # Whoever has asked for no bytecode would have all of it compiled anew by every process that a test starts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-lowest test-only others soak check docs sdist-test audit lock bench instructions drawing screenshots clean
+.PHONY: help demo test test-lowest test-only others soak check docs sdist-test audit lock bench capacity instructions drawing screenshots clean
 
 help:
 	@echo "On two processors; the first target also makes $(VENV), which takes a minute or more."
@@ -34,6 +34,7 @@ help:
 	@echo "make test-lowest    4 minutes    run the tests with the lowest versions that pyproject.toml allows, in .venv-lowest"
 	@echo "make test           6 minutes    make check, run the tests, measure coverage"
 	@echo "make bench          10 minutes   measure the speed against an application without sessions and stores used by hand"
+	@echo "make capacity       10 minutes   measure what a million sessions take in each store, for the plan of capacity"
 	@echo "make soak           12 minutes   run the long tests"
 	@echo "make clean          a second     remove what these targets made"
 	@echo
@@ -126,6 +127,10 @@ IN_SDIST := tests/package tests/test_examples.py tests/stores/test_memory.py tes
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks
+
+capacity: $(READY)
+	@$(BIN)/python -m benchmarks.capacity
+	@$(BIN)/python -m docs.capacity
 
 instructions: $(READY)
 	@$(BIN)/python -m benchmarks.instructions

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 import session_middleware
-from session_middleware import events, testing
+from session_middleware import capacity, events, testing
 from session_middleware.stores import base
 from tests.book.pages import DOCS
 
@@ -84,3 +84,8 @@ def test_what_the_entries_describe_is_there() -> None:
     places = [name.rpartition(".")[::2] for name in entries()]
 
     assert not [f"{module}.{last}" for module, last in places if not hasattr(import_module(module), last)]
+
+
+def test_every_name_of_the_plan_of_capacity_has_an_entry() -> None:
+    """As the package lists them."""
+    assert {f"session_middleware.capacity.{name}" for name in capacity.__all__} <= set(entries())
