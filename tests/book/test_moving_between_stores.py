@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from session_middleware import SQLiteStore, open_store
-from session_middleware.stores.moving import MovingStore
+from session_middleware.moving import MovingStore
 from session_middleware.testing import a_key, a_record, created, loaded
 from tests.backends.redis import RedisServer
 from tests.book.pages import Block, Page
@@ -39,7 +39,6 @@ def test_the_command_of_the_page_copies(claimed: list[Block], server: RedisServe
     """It prints what the page says, and the record is where it says."""
     command, printed = claimed[0].text.removeprefix("$ ").splitlines()
     _, _, source, target = re.sub("localhost:6379", f"127.0.0.1:{server.port}", command).split()
-    source = source.replace("/var/lib/shop", str(SQLiteStore("sessions.sqlite3")).partition("(")[2].rpartition("/")[0])
     key = a_key()
     with closing(SQLiteStore("sessions.sqlite3")) as old:
         created(old, key, a_record(b"moves"))

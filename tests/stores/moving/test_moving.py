@@ -298,6 +298,7 @@ class TestCopy:
         assert told == list(range(1, 21))
         assert {key: whole[0] for key in records if (whole := target.load_whole(key))} == records
         assert list(source.keys()) == []
+        assert copy(source, target) == 0
 
     def test_where_nothing_is_left_it_is_over(self) -> None:
         """As when it is run once more, to see whether all has moved."""

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import pytest
 
 from session_middleware import open_store
+from session_middleware.moving import copy
 from session_middleware.stores.base import Scannable
-from session_middleware.stores.moving import copy
 from tests.backends.postgresql import PostgresServer
 from tests.backends.redis import RedisServer
 from tests.servers.client import Client, Lost, Response
