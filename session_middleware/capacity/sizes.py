@@ -42,7 +42,7 @@ def record_bytes(store: str, size: int, found: Measured, *, signed_in: float = 1
     if "by_size" in one:
         # The sizes were measured with fewer sessions, among which a store has more left free.
         beside = (one["bytes"] - at) / (between(one["by_size"], at) - at)
-        return size + (between(one["by_size"], size) - size) * beside + signed_in * float(one["user_bytes"])
+        return float(size + (between(one["by_size"], size) - size) * beside + signed_in * one["user_bytes"])
     return float(size - at + one["bytes"] + signed_in * one["user_bytes"])
 
 

@@ -47,7 +47,8 @@ def test_copy_is_interrupted_and_goes_on(
             if moved == 3:
                 raise KeyboardInterrupt
 
-        return true_copy(source, target, progress=interrupted)
+        left: int = true_copy(source, target, progress=interrupted)
+        return left
 
     monkeypatch.setattr(command, "copy", copy)
     done = here("copy", *urls, *["--json"] * as_json)
