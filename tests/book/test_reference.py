@@ -74,7 +74,7 @@ def test_every_event_has_an_entry() -> None:
 
 def test_every_help_for_tests_has_an_entry() -> None:
     """But for what tells type checkers what a store can do."""
-    kinds = {"BatchedStore", "CheckableStore", "ScannableStore", "SweepableStore", "UserIndexedStore"}
+    kinds = {"BatchedStore", "CheckableStore", "CopyableStore", "ScannableStore", "SweepableStore", "UserIndexedStore"}
 
     assert {f"session_middleware.testing.{name}" for name in set(testing.__all__) - kinds} <= set(entries())
 

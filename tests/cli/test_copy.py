@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from session_middleware import SQLiteStore, Store
+from session_middleware import SQLiteStore, Store, moving
 from session_middleware.cli import copy as command
-from session_middleware.stores import moving
 from session_middleware.testing import filled
 from tests.cli.running import here
 
