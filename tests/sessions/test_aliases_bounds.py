@@ -209,7 +209,7 @@ class TestWhatIsThere:
             with pytest.raises(ConflictError, match="one alias at once"):
                 act()
 
-    @pytest.mark.parametrize("value", [b"damaged", pack(an_envelope("alice"), b"\x80")])
+    @pytest.mark.parametrize("value", [b"damaged", pack(an_envelope("alice"), b"\x80")], ids=["damaged", "a session"])
     def test_what_is_no_alias_names_nothing_and_gives_way(
         self, site: Site, value: bytes, caplog: pytest.LogCaptureFixture
     ) -> None:
