@@ -18,7 +18,7 @@ _COLOURS = {"light": ("#1b1f24", "#8a94a0", "#eaf1fb", "#f4f4f4"), "dark": ("#e6
 
 def box_of(module: str) -> str:
     """Return the box that a module is drawn in: a package is one, but for what a store is."""
-    return "stores.base" if module in ("stores.base", "stores.around") else module.split(".")[0]
+    return "stores.base" if module in ("stores.base", "stores.around", "stores.several") else module.split(".")[0]
 
 
 def boxes() -> list[str]:
@@ -39,7 +39,9 @@ def edges() -> set[tuple[str, str]]:
 
 def label_of(box: str) -> str:
     """Return what a box says: its name, and the modules of a package."""
-    inside = sorted({module.split(".")[1] for module in MODULES if module.startswith(f"{box}.")} - {"base", "around"})
+    inside = sorted(
+        {module.split(".")[1] for module in MODULES if module.startswith(f"{box}.")} - {"base", "around", "several"}
+    )
     rows = [", ".join(inside[start : start + 5]) for start in range(0, len(inside), 5)]
     return "\\n".join([f"{box}/" if inside else box, *rows])
 

@@ -30,7 +30,9 @@ from session_middleware.exceptions import ConfigurationError, StoreError
 from session_middleware.record import Damaged, pack_reservation, unpack, unpack_reservation
 from session_middleware.stores.base import (
     Batched,
+    Checkable,
     Copyable,
+    Health,
     Openable,
     Record,
     Scannable,
@@ -41,6 +43,7 @@ from session_middleware.stores.base import (
     UserIndexed,
     Version,
 )
+from session_middleware.stores.several import worst_of
 from session_middleware.tokens import new_id
 
 F = TypeVar("F", Stored, Record)
@@ -100,9 +103,20 @@ class MovingStore:
             )
         if isinstance(new, Scannable) and isinstance(old, Scannable):
             self.keys: Callable[[], Iterator[str]] = lambda: _each_once(old.keys, new.keys)
+        if isinstance(new, Checkable) and isinstance(old, Checkable):
+            self.health = partial(self._health, new, old)
         if isinstance(new, Batched) and isinstance(old, Batched):
             self.load_many = partial(self._load_many, new, old)
             self.delete_many: Callable[[Sequence[str]], list[str]] = lambda keys: list(filter(self.delete, keys))
+
+    def _health(self, new: Checkable, old: Checkable) -> Health:
+        found = [new.health(), old.health()]
+        kinds = f"{found[0].kind}, moving from {found[1].kind}"
+        tls = None if any(one.tls is None for one in found) else all(one.tls for one in found)
+        schema = next(
+            (one.schema for one in found if one.schema not in (None, "complete")), found[0].schema or found[1].schema
+        )
+        return worst_of(found)._replace(kind=kinds, tls=tls, schema=schema)
 
     def __repr__(self) -> str:
         return f"MovingStore({self.new!r}, {self.old!r}{'' if self.hand_over else ', hand_over=False'})"

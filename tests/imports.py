@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "session_middleware"
 LINES = [
     ["exceptions", "frozen", "clock", "advice", "events"],
     ["tokens", "lifetime", "codecs", "headers", "carry_over"],
-    ["record", "stores.base", "stores.around"],
+    ["record", "stores.base", "stores.around", "stores.several"],
     ["moving"],
     ["stores"],
     ["telling", "health", "capacity"],
