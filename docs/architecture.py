@@ -12,13 +12,16 @@ DOCS = Path(__file__).parent
 # What everything may import is not drawn.
 _EVERYWHERE = ("exceptions", "frozen", "clock")
 
+# What belongs to no kind of store, so that what stands below the stores may know it.
+_STORES_BASE = ("stores.base", "stores.around", "stores.several")
+
 # Ink, lines, boxes and those outside of the core.
 _COLOURS = {"light": ("#1b1f24", "#8a94a0", "#eaf1fb", "#f4f4f4"), "dark": ("#e6e8eb", "#737d88", "#1d2b40", "#24272b")}
 
 
 def box_of(module: str) -> str:
     """Return the box that a module is drawn in: a package is one, but for what a store is."""
-    return "stores.base" if module in ("stores.base", "stores.around", "stores.several") else module.split(".")[0]
+    return "stores.base" if module in _STORES_BASE else module.split(".")[0]
 
 
 def boxes() -> list[str]:
@@ -39,10 +42,9 @@ def edges() -> set[tuple[str, str]]:
 
 def label_of(box: str) -> str:
     """Return what a box says: its name, and the modules of a package."""
-    inside = sorted(
-        {module.split(".")[1] for module in MODULES if module.startswith(f"{box}.")} - {"base", "around", "several"}
-    )
-    rows = [", ".join(inside[start : start + 5]) for start in range(0, len(inside), 5)]
+    inside = {module for module in MODULES if module.startswith(f"{box}.") and module not in _STORES_BASE}
+    names = sorted({module.split(".")[1] for module in inside})
+    rows = [", ".join(names[start : start + 5]) for start in range(0, len(names), 5)]
     return "\\n".join([f"{box}/" if inside else box, *rows])
 
 
