@@ -52,12 +52,13 @@ def health_of(store: Store) -> Health:
 
 
 def _failed(error: StoreError) -> Finding:
+    why = str(error).removesuffix(".")
     if isinstance(error, StoreUnusable):
-        return Finding("error", "unusable", f"The store cannot be used: {error}.", "Change what the message names.")
+        return Finding("error", "unusable", f"The store cannot be used: {why}.", "Change what the message names.")
     return Finding(
         "error",
         "unreachable",
-        f"The store does not answer: {error}.",
+        f"The store does not answer: {why}.",
         "Look whether it runs, whether its address is right, and what lies between.",
     )
 

@@ -10,7 +10,7 @@ from pkgutil import resolve_name
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Final
 
-from session_middleware.exceptions import ConfigurationError
+from session_middleware.exceptions import ConfigurationError, SessionError
 from session_middleware.manager import SessionManager
 from session_middleware.middleware import SessionMiddleware
 
@@ -55,9 +55,13 @@ def _loaded(name: str) -> object:
         if not attribute:
             attribute = next((usual for usual in _USUAL_NAMES if hasattr(found, usual)), _USUAL_NAMES[0])
         thing = resolve_name(f"{module}:{attribute.removesuffix('()')}")
+        return thing() if attribute.endswith("()") else thing
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigurationError(f"--app {name}: {error}; write module:name, as of shop.wsgi:application") from error
-    return thing() if attribute.endswith("()") else thing
+    except SessionError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(f"--app {name}: it fails: {type(error).__name__}: {error}") from error
 
 
 def _managers_in(application: object) -> list[SessionManager]:

@@ -3,6 +3,7 @@
 import click
 
 from session_middleware.cli.ends import INTERRUPTED, NOT_DONE, end
+from session_middleware.cli.target import is_there
 from session_middleware.cli.terminal import counting, json_option, print_json
 from session_middleware.moving import copy
 from session_middleware.stores import open_store
@@ -18,10 +19,12 @@ def command(source: str, target: str, as_json: bool) -> None:
     First let all processes of the site use "moving:TO FROM". Nothing newer is written over. Run it again after Ctrl-C: it
     goes on. If it says that some are left, they kept changing: run it again.
     """
+    held = open_store(source)
+    is_there(held)
     interrupted, left = False, 0
     with counting("copying") as count:
         try:
-            left = copy(open_store(source), open_store(target), progress=lambda moved: count.add())
+            left = copy(held, open_store(target), progress=lambda moved: count.add())
         except KeyboardInterrupt:
             interrupted = True
     if as_json:

@@ -7,12 +7,12 @@ import click
 
 from session_middleware.cli.scan import Seen, all_sessions, sessions_of
 from session_middleware.cli.target import the_manager
-from session_middleware.cli.terminal import duration, json_option, print_json, seconds, table
+from session_middleware.cli.terminal import duration, json_option, print_json, seconds, table, user_id
 from session_middleware.manager import SessionManager
 
 
 @click.command("list")
-@click.option("--user", metavar="USER", help="Those of this user, the one last used first.")
+@click.option("--user", type=user_id, metavar="USER", help="Those of this user, the one last used first.")
 @click.option(
     "--idle",
     type=seconds,

@@ -3,13 +3,13 @@
 import click
 
 from session_middleware.cli.ending import end_many
-from session_middleware.cli.terminal import WITH_DASHES, confirm, json_option, safe, yes_option
+from session_middleware.cli.terminal import WITH_DASHES, confirm, json_option, safe, user_id, yes_option
 from session_middleware.manager import SessionManager
 from session_middleware.stores.base import UserIndexed
 
 
 @click.command("revoke-user", context_settings=WITH_DASHES)
-@click.argument("user")
+@click.argument("user", type=user_id)
 @click.option("--keep", metavar="ID", help="But not this one.")
 @yes_option
 @json_option

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.manager import SessionManager
 from session_middleware.record import Damaged, Envelope, unpack
-from session_middleware.stores.base import Batched, Scannable, Stored, UserIndexed
+from session_middleware.stores.base import Batched, Checkable, Scannable, Stored, UserIndexed
 
 # So many are asked for at once, as the manager does.
 _BATCH: Final = 100
@@ -46,7 +46,7 @@ def how_many(manager: SessionManager) -> int | None:
     store = manager.store
     if not isinstance(store, Scannable):
         return None
-    told = manager.check().records
+    told = store.health().records if isinstance(store, Checkable) else None
     return sum(map(bool, store.keys())) if told is None else told
 
 

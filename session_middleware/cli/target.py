@@ -56,11 +56,16 @@ def the_manager(observer: Observer | None = None) -> SessionManager:
 
 
 def _manager_of(store: Store, given: Given, observer: Observer | None) -> SessionManager:
-    path: Path | None = getattr(store, "path", None)
-    if path is not None and not path.exists():
-        raise ConfigurationError(f"{path}: there is no such file")  # which a slip is not to make
+    is_there(store)
     codec = JSONCodec() if given.codec == "json" else MsgpackCodec()
     return _made(store, Lifetime.AAL2, codec, given.namespace or "session", system_clock, [], observer)
+
+
+def is_there(store: Store) -> None:
+    """Raise :exc:`ConfigurationError` if the file of *store* is not there, which a slip is not to make."""
+    path: Path | None = getattr(store, "path", None)
+    if path is not None and not path.exists():
+        raise ConfigurationError(f"{path}: there is no such file")
 
 
 def _like(manager: SessionManager, observer: Observer | None) -> SessionManager:

@@ -10,6 +10,7 @@ import click
 
 from session_middleware.cli.ends import NOT_DONE, WRONG_USE, End, end
 from session_middleware.clock import steady_clock
+from session_middleware.state import checked_user_id
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -133,6 +134,14 @@ def seconds(given: object) -> float:
     if not 0 <= found < _LONGEST_TIME:
         raise click.BadParameter(f"{text!r}: write a time such as 90s, 15m, 1h or 2d")
     return found
+
+
+def user_id(given: object) -> str:
+    """Read the id of a user, as ``login()`` takes it."""
+    try:
+        return checked_user_id(given)
+    except ValueError as error:
+        raise click.BadParameter(f"{safe(given)!r}: {error}") from error
 
 
 class Count:

@@ -12,7 +12,7 @@ import click
 
 from session_middleware.cli.scan import Seen, all_sessions, sessions_of
 from session_middleware.cli.target import the_manager
-from session_middleware.cli.terminal import VERSION, json_option, safe, seconds
+from session_middleware.cli.terminal import VERSION, json_option, safe, seconds, user_id
 
 
 class Change(NamedTuple):
@@ -25,7 +25,7 @@ class Change(NamedTuple):
 
 
 @click.command("watch")
-@click.option("--user", metavar="USER", help="Watch the sessions of this user alone.")
+@click.option("--user", type=user_id, metavar="USER", help="Watch the sessions of this user alone.")
 @click.option("--every", type=seconds, metavar="TIME", default="2s", show_default=True, help="Ask so often.")
 @click.option(
     "--log",

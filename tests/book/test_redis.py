@@ -98,6 +98,8 @@ def test_the_server_of_the_page_serves_the_site(claimed: list[Block]) -> None:
         assert browser.get("/").text == "alice\n"
         manager = application.manager
 
+        health = manager.check()
+        assert None not in (health.version, health.role, health.eviction, health.clock_difference, health.records)
         assert len(manager.sessions_of("alice")) == 1
         assert manager.revoke_all("alice") == 1
         browser.get("/")
