@@ -8,6 +8,7 @@ from session_middleware.cli.ends import INTERRUPTED, end
 from session_middleware.cli.target import the_manager
 from session_middleware.cli.terminal import Count, counting, print_json
 from session_middleware.events import Ended, Event
+from session_middleware.exceptions import StoreError
 from session_middleware.manager import SessionManager
 
 
@@ -40,6 +41,9 @@ def end_many(
             act(manager)
     except KeyboardInterrupt:
         interrupted = True
+    except StoreError:
+        click.echo(f"{what} {counter.ended:,}", err=True)
+        raise
     if as_json:
         print_json({what: counter.ended}, interrupted=interrupted)
     else:

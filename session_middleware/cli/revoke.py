@@ -2,7 +2,7 @@
 
 import click
 
-from session_middleware.cli.ends import NOT_DONE, end
+from session_middleware.cli.ends import INTERRUPTED, NOT_DONE, end
 from session_middleware.cli.target import the_manager
 from session_middleware.cli.terminal import WITH_DASHES, confirm, json_option, print_json, yes_option
 
@@ -15,13 +15,20 @@ def command(ids: tuple[str, ...], yes: bool, as_json: bool) -> None:
     """End sessions, at once. Ends with 1 if one of them was not there."""
     manager = the_manager()
     confirm(f"End {len(ids)} session{'s' if len(ids) > 1 else ''}?", yes)
-    ended = [id_ for id_ in ids if manager.revoke(id_)]
-    absent = [id_ for id_ in ids if id_ not in ended]
+    ended, absent, interrupted = list[str](), list[str](), False
+    try:
+        for id_ in dict.fromkeys(ids):
+            (ended if manager.revoke(id_) else absent).append(id_)
+    except KeyboardInterrupt:
+        interrupted = True
     if as_json:
-        print_json({"ended": ended, "absent": absent})
+        print_json({"ended": ended, "absent": absent}, interrupted=interrupted)
     else:
         click.echo(f"ended {len(ended)}")
     for id_ in absent:
         click.echo(f"there is no session {id_!r}", err=True)
+    if interrupted:
+        click.echo("interrupted: run it again to go on", err=True)
+        end(INTERRUPTED)
     if absent:
         end(NOT_DONE)

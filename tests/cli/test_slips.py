@@ -1,9 +1,13 @@
 """What somebody gets who writes something wrong, or whose store is away: a line that says what, and an exit code."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from session_middleware import MemoryStore, SessionManager, StoreUnavailable
+from session_middleware.stores.base import Stored
 from tests.backends.process import free_port
 from tests.cli.running import Site, here
 
@@ -57,3 +61,64 @@ def test_a_store_that_is_away_says_how(url: str, command: str) -> None:
     assert done.exit_code == 3
     assert "refused" in done.output
     assert "a-password" not in done.output
+
+
+class _Breaks(MemoryStore):
+    """Does what *then* does once it has been asked for so many records that none are *left*."""
+
+    left = 1_000_000
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        super().__init__()
+        self._then = then
+
+    def load(self, key: str) -> Stored | None:
+        self.left -= 1
+        if self.left < 0:
+            self._then()
+        return super().load(key)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def _fail() -> None:
+    raise StoreUnavailable("it is away")
+
+
+def _with_sessions(then: Callable[[], None], number: int) -> tuple[_Breaks, SessionManager, list[str]]:
+    store = _Breaks(then)
+    manager = SessionManager(store)
+    ids = []
+    for _ in range(number):
+        session = manager.open()
+        session.login("alice")
+        manager.commit(session)
+        ids.append(session.id)
+    return store, manager, ids
+
+
+def test_revoke_says_what_it_did_when_it_is_interrupted() -> None:
+    """It ends with 130; what it did not come to is neither ended nor absent."""
+    store, manager, ids = _with_sessions(_interrupt, 3)
+    store.left = 1
+    done = here("revoke", *ids, "--yes", "--json", obj=lambda: manager)
+
+    assert done.exit_code == 130
+    assert json.loads(done.stdout)["interrupted"] is True
+    assert json.loads(done.stdout)["result"] == {"ended": ids[:1], "absent": []}
+    assert "run it again" in done.stderr
+
+
+def test_what_was_ended_is_said_when_the_store_fails() -> None:
+    """It ends with 3, and has ended some."""
+    store, manager, ids = _with_sessions(_fail, 50)
+    store.left = 20
+    done = here("revoke-user", "alice", "--yes", obj=lambda: manager)
+    store.left = 1000
+    left = sum(manager.find(key) is not None for key in ids)
+
+    assert done.exit_code == 3
+    assert 0 < left < len(ids)
+    assert done.stderr == f"ended {len(ids) - left}\nError: it is away\n"
