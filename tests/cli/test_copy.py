@@ -61,6 +61,7 @@ def test_copy_is_interrupted_and_goes_on(
 
 def test_copy_says_that_some_are_left(urls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """It has not done all, and its code says so."""
+    Path(urls[0].removeprefix("sqlite:///")).touch()
     monkeypatch.setattr(command, "copy", lambda source, target, *, progress: 4)
     done = here("copy", *urls)
 
