@@ -63,6 +63,9 @@ def _manager_of(store: Store, given: Given, observer: Observer | None) -> Sessio
 
 def is_there(store: Store) -> None:
     """Raise :exc:`ConfigurationError` if the file of *store* is not there, which a slip is not to make."""
+    for inner in (getattr(store, name, None) for name in ("inner", "new", "old")):
+        if inner is not None:
+            is_there(inner)
     path: Path | None = getattr(store, "path", None)
     if path is not None and not path.exists():
         raise ConfigurationError(f"{path}: there is no such file")

@@ -1,6 +1,7 @@
 """Hands events to an observer in a thread of its own, so that no request waits for it."""
 
 import atexit
+import logging
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -12,6 +13,8 @@ from session_middleware.events import Event, Observer
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.stores.forks import around_forks
 from session_middleware.telling import Teller
+
+log = logging.getLogger("session_middleware")
 
 _PATIENCE: Final = 5.0
 
@@ -31,13 +34,13 @@ class Queued:
     _events: deque[Event]
     _condition: Condition
     _thread: Thread | None
+    _closed: bool
 
     def __init__(self, observer: "Observer | Iterable[Observer]", most: int = 10_000) -> None:
         if isinstance(most, bool) or not isinstance(most, int) or most < 1:
             raise ConfigurationError(f"most={most!r}: write a whole number above 0")
         self._teller = Teller(observer, system_clock)
         self._most = most
-        self._closed = False
         self._begin()
         around_forks(self, in_child=Queued._begin)
 
@@ -79,6 +82,7 @@ class Queued:
 
     def _begin(self) -> None:
         self._events, self._condition, self._thread, self.dropped = deque(), Condition(), None, 0
+        self._closed = False
 
     def _run(self) -> None:
         events, condition = self._events, self._condition
@@ -88,7 +92,11 @@ class Queued:
                 if not events:
                     return
                 event = events[0]
-            self._teller.hand_on(event)
+            try:
+                self._teller.hand_on(event)
+            except BaseException as error:
+                # It would end the thread, and nobody would be told of anything any more.
+                log.error("an observer tried to end its thread at %s: %s", event.name, type(error).__name__)
             with condition:
                 events.popleft()
                 if not events:

@@ -54,7 +54,9 @@ def test_an_id_may_begin_with_a_hyphen(key: str) -> None:
     revoked = here("--store", "memory:", "revoke", key, "--yes")
     assert (revoked.exit_code, revoked.output) == (1, f"ended 0\nthere is no session {key!r}\n")
     assert here("--store", "memory:", "show", key).output == f"Error: there is no session {key!r}\n"
-    assert told("--store", "memory:", "revoke-user", "-alice", "--keep", key, "--yes") == {"ended": 0}
+    kept = here("--store", "memory:", "revoke-user", "-alice", "--keep", key, "--yes")
+    assert f"'-alice' has no session '{key}'" in kept.output
+    assert told("--store", "memory:", "revoke-user", "-alice", "--yes") == {"ended": 0}
 
 
 def test_stats_for_people(site: Site) -> None:

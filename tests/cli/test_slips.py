@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from session_middleware import MemoryStore, SessionManager, StoreUnavailable
+from session_middleware import MemoryStore, SessionManager, SQLiteStore, StoreUnavailable
 from session_middleware.stores.base import Stored
 from tests.backends.process import free_port
 from tests.cli.running import Site, here
@@ -122,3 +122,34 @@ def test_what_was_ended_is_said_when_the_store_fails() -> None:
     assert done.exit_code == 3
     assert 0 < left < len(ids)
     assert done.stderr == f"ended {len(ids) - left}\nError: it is away\n"
+
+
+def test_a_session_to_keep_that_is_not_there_is_wrong_use(site: Site) -> None:
+    """It would end all of them, the one that was meant, too."""
+    ids = [site.begin("alice"), site.begin("alice")]
+    of_another = site.begin("bob")
+
+    for keep in ("A" * 12, "no-id", of_another):
+        done = here("--store", site.url, "revoke-user", "alice", "--keep", keep, "--yes")
+        assert done.exit_code == 2
+        assert "--keep: 'alice' has no session" in done.output
+    assert all(site.lives(*ids, of_another))
+
+
+def test_what_is_neither_an_option_nor_an_id_ends_nothing(site: Site) -> None:
+    """An id may begin with a hyphen; an option that there is not is no id."""
+    key = site.begin("alice")
+    done = here("--store", site.url, "revoke", "--dry-run", key, "--yes")
+
+    assert done.exit_code == 2
+    assert "--dry-run is neither an option nor the id of a session" in done.output
+    assert all(site.lives(key))
+
+
+def test_neither_file_of_a_move_is_made_by_a_slip(tmp_path: Path) -> None:
+    """Nor by a look at how it is."""
+    SQLiteStore(tmp_path / "there.sqlite3").open()
+    for url in (f"{tmp_path}/there.sqlite3 sqlite:///{tmp_path}/a.sqlite3", f"{tmp_path}/a.sqlite3 memory:"):
+        done = here("--store", f"moving:sqlite:///{url}", "check")
+        assert (done.exit_code, done.output) == (2, f"Error: {tmp_path}/a.sqlite3: there is no such file\n")
+    assert not (tmp_path / "a.sqlite3").exists()

@@ -139,3 +139,36 @@ for number in range(20):
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert (done.stdout.split(), done.stderr) == ([str(number) for number in range(20)], "")
+
+
+def test_no_observer_ends_the_thread(caplog: pytest.LogCaptureFixture) -> None:
+    """What would end a program ends nothing here, and the next event is told."""
+
+    class Ends(Notes):
+        def on(self, event: Event) -> None:
+            super().on(event)
+            raise SystemExit(1)
+
+    observer = Ends()
+    queued = Queued(observer)
+    for event in events(3):
+        queued.on(event)
+    assert queued.close()
+
+    assert len(observer.events) == 3
+    assert caplog.messages == ["an observer tried to end its thread at Created: SystemExit"] * 3
+
+
+def test_a_child_of_a_process_that_has_closed_it_tells_its_own() -> None:
+    """As after a server has stopped what its workers begin anew."""
+    notes = Notes()
+    queued = Queued(notes)
+    queued.on(events(1)[0])
+    assert queued.close()
+
+    def work() -> None:
+        queued.on(events(1)[0])
+        assert queued.close(20)
+        assert len(notes.events) == 2
+
+    assert in_child(work, timeout=60) == 0
