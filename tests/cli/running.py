@@ -2,11 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,9 +62,20 @@ def here(*arguments: str, obj: Any = None, **options: Any) -> Result:
 
 def in_terminal(*arguments: str, **more: str) -> "pexpect.spawn[str]":
     """Run the command in a terminal."""
-    command = ["-m", "session_middleware", *arguments]
+    return spawned("-m", "session_middleware", *arguments, env=environ(**more))
+
+
+def spawned(*arguments: str, env: dict[str, str]) -> "pexpect.spawn[str]":
+    """Run Python in a terminal, where Ctrl-C interrupts it also if these tests run in the background of a shell."""
     return pexpect.spawn(
-        sys.executable, command, env=environ(**more), cwd=str(ROOT), timeout=LONG, encoding="utf-8", dimensions=(50, 120)
+        sys.executable,
+        [*arguments],
+        env=env,
+        cwd=str(ROOT),
+        timeout=LONG,
+        encoding="utf-8",
+        dimensions=(50, 120),
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -1,13 +1,12 @@
 """In a terminal: questions, colours, progress, Ctrl-C, completion."""
 
 import re
-import sys
 from pathlib import Path
 
 import pexpect
 import pytest
 
-from tests.cli.running import LONG, Site, environ, in_terminal, run
+from tests.cli.running import Site, environ, in_terminal, run, spawned
 
 SLOW = """
 import sys
@@ -47,10 +46,10 @@ def test_ctrl_c_at_the_question_is_130(site: Site) -> None:
     key = site.begin("alice")
     child = in_terminal("--store", site.url, "revoke-everybody")
     child.expect_exact("Sign everybody out?")
-    pressed = False
-    while not pressed:  # what comes right before Python waits for a line is seen when something comes after it
+    for _ in range(5):  # what comes right before Python waits for a line is seen when something comes after it
         child.sendintr()
-        pressed = child.expect_exact([pexpect.EOF, pexpect.TIMEOUT], timeout=5) == 0
+        if child.expect_exact([pexpect.EOF, pexpect.TIMEOUT], timeout=5) == 0:
+            break
 
     assert code(child) == 130
     assert site.lives(key) == [True]
@@ -82,14 +81,7 @@ def slowly(site: Site, tmp_path: Path, *arguments: str) -> "pexpect.spawn[str]":
     """Run the command on a store that takes its time."""
     script = tmp_path / "slow.py"
     script.write_text(SLOW)
-    return pexpect.spawn(
-        sys.executable,
-        [str(script), site.url, *arguments],
-        env=environ(),
-        timeout=LONG,
-        encoding="utf-8",
-        dimensions=(50, 120),
-    )
+    return spawned(str(script), site.url, *arguments, env=environ())
 
 
 @pytest.mark.parametrize("command", [["revoke-user", "alice"], ["revoke-everybody"]], ids=" ".join)
