@@ -211,7 +211,7 @@ def test_another_package_may_add_a_scheme(tmp_path: Path) -> None:
     [
         ("odd://", "odd: other_stores:nothing is not a function of the URL"),
         ("lost://", "lost: other_stores:Gone cannot be loaded: .*Gone"),
-        ("oracle://", "'oracle' is not a kind of store; known are .*, mysql:, lost:, odd:, other:"),
+        ("oracle://", "'oracle' is not a kind of store; known are .*, mysql:, moving:, moving-later:, lost:, odd:, other:"),
     ],
 )
 def test_an_entry_point_that_cannot_work_does_not_start(url: str, message: str) -> None:
