@@ -23,9 +23,8 @@ class Advice:
 
     def processes(self) -> None:
         """The server runs several processes."""
-        if self.of_processes:
-            self.of_processes = False
-            log.warning("the store keeps sessions in this process alone, and there are several: requests will miss them")
+        self.of_processes = False
+        log.warning("the store keeps sessions in this process alone, and there are several: requests will miss them")
 
     def proxy(self) -> None:
         """A proxy has ended TLS and the server was not told: the cookie goes out without Secure."""

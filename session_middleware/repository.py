@@ -158,13 +158,11 @@ class Repository:
     def replace(self, found: Found, envelope: Envelope, values: Encoded) -> bool:
         """Store a session over what was found; return ``False`` if that is not there or not known any more."""
         version, key = found.version, found.id
-        if version is None:
-            return False
         record = self._record(key, envelope, values)
         if self.teller is None or envelope.expires_at > self._now():
-            return self._store.update(key, record, version=version)
+            return version is not None and self._store.update(key, record, version=version)
         # Its time is over, as after set_lifetime(): to store it is to remove it.
-        if not self._put_end(key, envelope, version):
+        if version is None or not self._put_end(key, envelope, version):
             return False
         self.teller.ended(key, envelope.user_id, self._expiry(envelope))
         return True

@@ -150,8 +150,9 @@ MUTANTS = {
     "update_brings_back": Mutant(
         "anonymous_end_and_sign_in",
         Repository.replace,
-        "return self._store.update(key, record, version=version)",
-        "return self._store.update(key, record, version=version) or self._store.create(key, record)",
+        "return version is not None and self._store.update(key, record, version=version)",
+        "return version is not None and (\n"
+        "            self._store.update(key, record, version=version) or self._store.create(key, record))",
         "a writer that finds its session ended writes it anew (in the specification, it takes the tombstone for a session)",
     ),
     "revoke_gives_up_when_refused": Mutant(

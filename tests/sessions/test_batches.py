@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from session_middleware import MemoryStore, Stored, repository
+from session_middleware import MemoryStore, SessionManager, Stored, repository
+from session_middleware.events import Ended, Event
 from session_middleware.record import Envelope, pack, pack_ended, unpack
 from session_middleware.testing import FakeClock, FaultyStore, a_key, a_record, loaded
 from tests.sites import Site
@@ -64,3 +66,19 @@ def test_in_batches_each_session_ends_as_it_would_alone(
     assert not any(map(site.is_alive, mine))
     assert [getattr(store.load(key), "value", None) for key in others] == [pack_ended(), None, pack_ended()]
     assert site.manager.mark_of("bob") is not None
+
+
+def test_of_a_batch_each_end_is_told() -> None:
+    """Promise 24: of those that were there, once each, with their user and the reason."""
+    told: list[Event] = []
+    manager = SessionManager(InBatches(), observer=SimpleNamespace(on=told.append))
+    for _ in range(3):
+        session = manager.open()
+        session.login("alice")
+        manager.commit(session)
+    told.clear()
+    manager.revoke_all("alice")
+
+    ends = [event for event in told if isinstance(event, Ended)]
+    assert [(event.user_id, event.reason) for event in ends] == [("alice", "signed_out_everywhere")] * 3
+    assert len({event.session_id for event in ends}) == 3
