@@ -121,7 +121,7 @@ lock: $(READY)
 	@$(CHOOSE) --resolution lowest-direct --output-file build/lowest.txt
 	@$(CHOOSE) --generate-hashes --constraint build/lowest.txt --group lint --group test --output-file .ci/lowest.txt
 
-CHOOSE := $(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --upgrade --quiet \
+CHOOSE := $(BIN)/uv pip compile pyproject.toml --no-strip-extras --all-extras --python-version 3.11 --upgrade --quiet \
 	--no-annotate --custom-compile-command 'make lock'
 IN_SDIST := tests/package tests/test_examples.py tests/stores/test_memory.py tests/wsgi/test_commit.py
 
