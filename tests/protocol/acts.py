@@ -15,7 +15,10 @@ from tests.protocol.turn import turn
 RENEWAL = 60.0
 """So long (seconds) after it was issued a secret is renewed, where a scenario has renewal."""
 
-LOGIN_BEGINS, REVOCATION_BEGINS = "login begins", "revoke_all begins"
+LOGIN_BEGINS, REVOCATION_BEGINS, ALIAS_ENDS = "login begins", "revoke_all begins", "revoke_alias begins"
+
+SID = "sid"
+"""The alias of all sign-ins that have one."""
 
 Change = tuple[str, str, str]
 """A kind ("set", "grow", "drop" or "count"), a key and a value."""
@@ -261,12 +264,13 @@ class Count(Act):
 @dataclass(frozen=True)
 class Login(Act):
     user_id: str = "alice"
+    alias: str | None = None
 
     def do(self, visit: Visit) -> None:
         if visit.session.user_id not in (None, self.user_id):
             visit.pending.clear()  # the other's session ends, with what was changed in it
         turn.label = LOGIN_BEGINS
-        visit.session.login(self.user_id)
+        visit.session.login(self.user_id, alias=self.alias)
         turn.label = ""
         visit.has_signed_in()
 
@@ -324,6 +328,18 @@ class RevokeAll(Act):
         visit.manager.revoke_all("alice", keep=keep)
         turn.label = ""
         visit.has_ended([key for key in turn.listed if key != keep])
+
+
+@dataclass(frozen=True)
+class RevokeAlias(Act):
+    """All sessions that have signed in with the alias."""
+
+    opens = False
+
+    def do(self, visit: Visit) -> None:
+        turn.label = ALIAS_ENDS
+        visit.manager.revoke_alias(SID)
+        turn.label = ""
 
 
 def _as_they_are(tokens: tuple[Token, ...]) -> tuple[Token, ...]:

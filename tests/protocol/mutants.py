@@ -11,6 +11,7 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 from session_middleware import rules
+from session_middleware.aliases import Aliases
 from session_middleware.commits import Committer
 from session_middleware.lifetime import touch_interval
 from session_middleware.manager import SessionManager
@@ -41,6 +42,41 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = {
+    "alias_is_not_read_again": Mutant(
+        "alias_and_sign_ins",
+        Committer._revoked_meanwhile,
+        'return "revoked" if self._aliases.has_revoked(login, key) else None',
+        "return None",
+        "login() does not read the alias again after its record is written",
+    ),
+    "alias_keeps_its_nonce": Mutant(
+        "alias_and_sign_ins",
+        Aliases._renew,
+        "Alias(ids, new_id(), until)",
+        "Alias(ids, None, until)",
+        "revoke_alias() only ends what is noted",
+    ),
+    "alias_names_nobody": Mutant(
+        "alias_and_a_crash",
+        Committer._sign_in_there,
+        "self._aliases.note(base.id, envelope)",
+        "pass",
+        "a session is stored before its alias names it",
+    ),
+    "alias_nonces_may_differ": Mutant(
+        "alias_and_sign_ins",
+        Committer._signed_in,
+        "login.user_id, login.stamp",
+        "login.user_id, login.mark",
+        "sign-ins share a session whatever nonce they have read",
+    ),
+    "alias_ends_whatever_was_noted": Mutant(
+        "alias_and_a_plain_sign_in",
+        Repository._end,
+        "(alias is not None and alias not in found[0].aliases)",
+        "False",
+        "revoke_alias() ends what is noted, whether it has the alias or not",
+    ),
     "compare_user_instead_of_era": Mutant(
         "stolen_before_reauthentication",
         Committer._replace,

@@ -11,11 +11,12 @@ from session_middleware import MsgpackCodec, Record, Stored
 from session_middleware.record import Ended, Envelope, unpack, unpack_values
 from session_middleware.rules import Opens, opens
 from session_middleware.stores.base import Version
-from session_middleware.tokens import id_of_mark
-from tests.protocol.acts import Manager, Outcome, Request, Visit
+from session_middleware.tokens import id_of_alias, id_of_mark
+from tests.protocol.acts import SID, Manager, Outcome, Request, Visit
 from tests.protocol.turn import START, proof_of, turn
 
 MARK = id_of_mark("session", "alice")
+ALIAS = id_of_alias("session", SID)
 
 CREATE, LOAD, UPDATE, DELETE, KEYS_OF = "create", "load", "update", "delete", "keys_of"
 
@@ -136,7 +137,7 @@ class Script:
         return bool(self._answer(Verb(CREATE, key, self.kept(record))))
 
     def load(self, key: str) -> Stored | None:
-        found = self._answer(Verb(LOAD, key, label=turn.label if key == MARK else ""))
+        found = self._answer(Verb(LOAD, key, label=turn.label if key in (MARK, ALIAS) else ""))
         return None if found is None else Stored(found[0].record.value, found[1])
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:

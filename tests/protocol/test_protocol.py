@@ -11,10 +11,10 @@ import pytest
 from session_middleware import MemoryStore, Record, Store
 from session_middleware.stores.base import Version
 from tests.backends.running import sizes
+from tests.protocol.aliases import SCENARIOS
 from tests.protocol.chance import a_random_scenario
 from tests.protocol.mutants import MUTANTS
 from tests.protocol.replay import Player, a_player
-from tests.protocol.scenarios import SCENARIOS
 from tests.protocol.search import explore, told, walk
 from tests.protocol.turn import without_chance
 from tests.protocol.world import Scenario, Step, World

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from session_middleware import Record
 from session_middleware.record import Envelope
 from session_middleware.tokens import Token
-from tests.protocol.acts import RENEWAL, Act, Outcome, Read, Request, RevokeAll
+from tests.protocol.acts import RENEWAL, Act, Outcome, Read, Request, RevokeAlias, RevokeAll
 from tests.protocol.script import CREATE, DELETE, KEYS_OF, LOAD, UPDATE, Kept, Node, Result, Script, Verb
 from tests.protocol.turn import START
 
@@ -235,7 +235,7 @@ class World:
             outcome = following
             is_told = outcome.cookie is not None or outcome.forget
             after = self._as_sent(node.request, None, outcome, now if is_told else 0, "" if is_told else IS_ANSWERED)
-            if self.scenario.watched and any(isinstance(act, RevokeAll) for act in plan.acts):
+            if self.scenario.watched and any(isinstance(act, RevokeAll | RevokeAlias) for act in plan.acts):
                 events = (*events, ("returned", plan.name))
         sents = (*state.sent[:number], after, *state.sent[number + 1 :])
         return state._replace(contents=contents, sent=sents, events=events), Did(plan, verb, result, before, outcome)
