@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from session_middleware.codecs import Codec
-from session_middleware.codecs.refusals import step
+from session_middleware.codecs.errors import step
 from session_middleware.exceptions import PayloadError
 from session_middleware.record import Encoded
 

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from pkgutil import resolve_name
 from types import CellType, FunctionType, MethodType, ModuleType
-from typing import Final
+from typing import Any, Final
 
 from session_middleware.exceptions import ConfigurationError, SessionError
 from session_middleware.manager import SessionManager
@@ -78,38 +78,37 @@ def _managers_in(application: object) -> list[SessionManager]:
     return [resolve_name(_DJANGO)()] if has_django else []
 
 
-def _manager_of(thing: object) -> SessionManager | None:
+def _manager_of(thing: Any) -> SessionManager | None:
     kind = type(thing)  # not isinstance(): what stands for another object may say that it is one, or fail
-    if issubclass(kind, SessionManager):
-        return thing  # type: ignore[return-value]  # its type says so
-    return thing.manager if issubclass(kind, SessionMiddleware) else None  # type: ignore[attr-defined]  # as above
+    found: SessionManager | None = thing if issubclass(kind, SessionManager) else None
+    return thing.manager if issubclass(kind, SessionMiddleware) else found
 
 
-def _inside(thing: object) -> Iterator[object]:
+def _inside(thing: Any) -> Iterator[object]:
     """Yield what an object holds: attributes, members, what a function was made with."""
     kind = type(thing)
     if issubclass(kind, _PLAIN):
         return
     held: list[object] = []
     if issubclass(kind, dict):
-        held += thing.values()  # type: ignore[attr-defined]  # its type says so
+        held += thing.values()
     elif issubclass(kind, (list, tuple)):
-        held += thing  # type: ignore[arg-type]  # as above
+        held += thing
     elif issubclass(kind, FunctionType):
-        held += thing.__closure__ or ()  # type: ignore[attr-defined]  # as above
+        held += thing.__closure__ or ()
     elif issubclass(kind, CellType):
         held += _contents(thing)
     elif issubclass(kind, MethodType):
-        held.append(thing.__self__)  # type: ignore[attr-defined]  # as above
+        held.append(thing.__self__)
     elif issubclass(kind, partial):
-        held += (thing.func, *thing.args, *thing.keywords.values())  # type: ignore[attr-defined]  # as above
+        held += (thing.func, *thing.args, *thing.keywords.values())
     with suppress(Exception):  # it has none, or stands for an object that is not there now
         held += vars(thing).values()
     yield from (one for one in held if not issubclass(type(one), _PLAIN))
 
 
-def _contents(cell: object) -> tuple[object, ...]:
+def _contents(cell: Any) -> tuple[object, ...]:
     try:
-        return (cell.cell_contents,)  # type: ignore[attr-defined]  # its type says so
+        return (cell.cell_contents,)
     except ValueError:
         return ()  # what it is for has not been made yet

@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any, NoReturn, cast
 
-from session_middleware.codecs.refusals import NotKept, explained
+from session_middleware.codecs.errors import NotKept, explained
 from session_middleware.codecs.subclasses import plain_of
 from session_middleware.exceptions import PayloadError
 

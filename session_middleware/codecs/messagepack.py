@@ -12,9 +12,9 @@ from uuid import UUID
 
 from msgpack import ExtType, packb, unpackb
 
+from session_middleware.codecs.errors import REFUSALS, explained
 from session_middleware.codecs.json import KEPT_AS_JSON
 from session_middleware.codecs.packers import Packers
-from session_middleware.codecs.refusals import REFUSALS, explained
 from session_middleware.codecs.subclasses import plain_of
 from session_middleware.exceptions import PayloadError
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from session_middleware.codecs.refusals import NotKept
+from session_middleware.codecs.errors import NotKept
 
 _LONGEST_MESSAGE = 200
 

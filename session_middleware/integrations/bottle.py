@@ -17,7 +17,7 @@ from session_middleware.clock import system_clock
 from session_middleware.codecs import Codec
 from session_middleware.cookies import CookiePolicy
 from session_middleware.exceptions import ConfigurationError
-from session_middleware.integrations.embedding import EmbeddedMiddleware, Embedding, handed_over
+from session_middleware.integrations.embedded import EmbeddedMiddleware, Embedding, handed_over
 from session_middleware.lifetime import Lifetime
 from session_middleware.manager import DEFAULT_STORE, MAX_BYTES
 from session_middleware.middleware import ENVIRON_KEY, get_session

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from session_middleware.config import options
 from session_middleware.exceptions import ConfigurationError
-from session_middleware.integrations.embedding import EmbeddedMiddleware, Embedding, handed_over
+from session_middleware.integrations.embedded import EmbeddedMiddleware, Embedding, handed_over
 from session_middleware.integrations.view import SessionView
 from session_middleware.manager import SessionManager
 from session_middleware.middleware import ENVIRON_KEY, get_session

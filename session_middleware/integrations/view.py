@@ -92,9 +92,14 @@ class SessionView(MutableMapping[str, Any]):
         alias: str | Iterable[str] | None = None,
     ) -> None:
         self.underlying.login(user_id, keep=keep, mark=mark, alias=alias)
+        self._began_anew()
 
     def invalidate(self) -> None:
         self.underlying.invalidate()
+        self._began_anew()
+
+    def _began_anew(self) -> None:
+        """Someone has signed in or out: what a framework keeps beside the session may belong to who was there before."""
 
     def regenerate(self) -> None:
         self.underlying.regenerate()

@@ -33,4 +33,4 @@ def clock_in_hand(start: float | None = None) -> Iterator[FakeClock]:
     try:
         yield clock
     finally:
-        setattr(time, "time", before)  # noqa: B010
+        setattr(time, "time", before)  # noqa: B010  # as above

@@ -27,11 +27,12 @@ from session_middleware.codecs import Codec
 from session_middleware.cookies import CookiePolicy, SessionCookie
 from session_middleware.exceptions import ConfigurationError, SessionError
 from session_middleware.headers import forbid_shared_caching, refuse_unsendable, vary_on_cookie
+from session_middleware.integrations.embedded import EmbeddedMiddleware
 from session_middleware.integrations.flask.signin import follow
 from session_middleware.integrations.flask.view import FlaskSession, session
 from session_middleware.lifetime import Lifetime
 from session_middleware.manager import DEFAULT_STORE, MAX_BYTES, Send, SessionManager
-from session_middleware.middleware import ENVIRON_KEY, SessionMiddleware
+from session_middleware.middleware import ENVIRON_KEY
 from session_middleware.session import Session
 from session_middleware.stores.base import Store
 
@@ -241,7 +242,7 @@ class FlaskSessions(SessionInterface):
         return self._cookie.partitioned
 
 
-class _Middleware(SessionMiddleware):
+class _Middleware(EmbeddedMiddleware):
     unchecked: flask.Flask | None = None
     """The application, until its first request."""
 
@@ -257,10 +258,6 @@ class _Middleware(SessionMiddleware):
         if self.session_of(environ) is not None:
             return self.app(environ, start_response)
         return super().__call__(environ, start_response)
-
-    def collides_with(self, outer: SessionMiddleware) -> bool:
-        """It stands aside for one around it that puts its session in the same place."""
-        return self.environ_key != outer.environ_key and super().collides_with(outer)
 
     def session_of(self, environ: "WSGIEnvironment") -> Session | None:
         """Return the session of a request that is being answered; ``None`` if no middleware has put one there."""

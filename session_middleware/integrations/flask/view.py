@@ -1,7 +1,7 @@
 """What ``flask.session`` is: a view of the request's session. It stores nothing itself."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import flask
@@ -9,7 +9,7 @@ from flask.sessions import SessionMixin
 from markupsafe import Markup
 
 from session_middleware.integrations.view import SessionView
-from session_middleware.session import READ_NOW, Default, Session
+from session_middleware.session import Session
 
 FLASHES: Final = "_flashes"
 
@@ -95,24 +95,7 @@ class FlaskSession(SessionView, SessionMixin):
         """The same as ``id``, under the name that Flask-Session has for it."""
         return self.underlying.id
 
-    def login(
-        self,
-        user_id: str,
-        *,
-        keep: Iterable[str] | None = None,
-        mark: str | None | Default = READ_NOW,
-        alias: str | Iterable[str] | None = None,
-    ) -> None:
-        """See :meth:`Session.login`. With Flask-Login, ``login_user()`` does it."""
-        self.underlying.login(user_id, keep=keep, mark=mark, alias=alias)
-        self._forget_csrf_token()
-
-    def invalidate(self) -> None:
-        """See :meth:`Session.invalidate`. With Flask-Login, ``logout_user()`` does it."""
-        self.underlying.invalidate()
-        self._forget_csrf_token()
-
-    def _forget_csrf_token(self) -> None:
+    def _began_anew(self) -> None:
         """Let the next form make a token of its own if the other half of the one in ``flask.g``, from Flask-WTF, is gone."""
         name = self._app.config.get("WTF_CSRF_FIELD_NAME", "csrf_token")
         if "flask_wtf" in sys.modules and flask.has_app_context() and name not in self.underlying:

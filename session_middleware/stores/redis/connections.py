@@ -159,7 +159,7 @@ class _Parser:
 
     def on_connect(self, connection: Any) -> None:
         # redis-py has no public name for it, and its own sending and reading costs as much as the round trip.
-        self.socket = connection._sock  # noqa: SLF001
+        self.socket = connection._sock  # noqa: SLF001  # there is no other way to it
 
     def on_disconnect(self) -> None:
         # What could not be sent may have met with a connection that was closed, and that for a reason.

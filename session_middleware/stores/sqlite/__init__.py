@@ -117,9 +117,9 @@ class SQLiteStore:
         except FileNotFoundError:
             raise ConfigurationError(f"{os.fspath(path)!r}: the working directory is gone; write an absolute path") from None
         # Path.is_dir() raises for what no file system has, such as a name that is too long; this does not.
-        if os.path.isdir(self.path):  # noqa: PTH112
+        if os.path.isdir(self.path):  # noqa: PTH112  # see above
             raise ConfigurationError(f"{self.path} is a directory: write the path of a file in it")
-        if not os.path.isdir(self.path.parent):  # noqa: PTH112
+        if not os.path.isdir(self.path.parent):  # noqa: PTH112  # see above
             raise ConfigurationError(f"{self.path}: there is no such directory; create it, or write another path")
         self._connections = Connections(self.path, durability=durability, timeout=timeout, shared=shared, max_idle=max_idle)
         self._take, self._give_back = self._connections.take, self._connections.give_back
@@ -255,7 +255,7 @@ class SQLiteStore:
         finally:
             # Whether this thread has the turn the lock itself knows best: an exception from outside may come right after
             # it was acquired. It may come after any call, too, so the release is the first.
-            try:  # noqa: SIM105
+            try:  # noqa: SIM105  # a call more
                 turn.release()
             except RuntimeError:
                 pass

@@ -125,7 +125,8 @@ class TestSpeed:
         """An application factory that is called 50 times works; a store that nobody has any more has no connection."""
         before = database.connections()
         stores = [SQLAlchemyStore(database.url(), table=table, timeout=PATIENCE) for _ in range(50)]
-        assert database.connections() == before
+        # Stores of other tests may be let go of meanwhile; none comes.
+        assert database.connections() <= before
         for store in stores[:20]:
             created(store, a_key())
         assert database.connections() <= before + 20

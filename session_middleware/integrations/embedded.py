@@ -22,7 +22,7 @@ def handed_over(environ: "WSGIEnvironment", start_response: "StartResponse") -> 
 
 
 class EmbeddedMiddleware(SessionMiddleware):
-    """A middleware around :func:`handed_over`."""
+    """A middleware that serves what is inside of it, such as one around :func:`handed_over`."""
 
     def collides_with(self, outer: SessionMiddleware) -> bool:
         """It stands aside for one around it that puts its session in the same place."""
