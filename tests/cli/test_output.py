@@ -182,7 +182,7 @@ def test_every_command_is_helped() -> None:
 def test_a_terminal_gets_tables_and_progress(site: Site) -> None:
     """Which is what FORCE_COLOR asks for."""
     site.begin("alice")
-    forced = {"FORCE_COLOR": "1", "COLUMNS": "120"}
+    forced = {"FORCE_COLOR": "1", "COLUMNS": "120", "TERM": "xterm"}
     listed = here("--store", site.url, "list", env=forced)
     ended = here("--store", site.url, "revoke-user", "alice", "--yes", env=forced)
 
