@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable
 
 from session_middleware import rules
 from session_middleware.exceptions import ConflictError
-from session_middleware.record import MOST_NAMED, Alias, Envelope
+from session_middleware.notes import MOST_NAMED, Alias
+from session_middleware.record import Envelope
 from session_middleware.repository import MARKED_FOR, TRIES, Repository, pause
 from session_middleware.state import Found, Login
 from session_middleware.tokens import id_of_alias, new_id
@@ -41,7 +42,7 @@ class Aliases:
     def note(self, key: str, envelope: Envelope) -> None:
         """Have the session's aliases name it for as long as it can last. This comes before it is stored."""
         for alias in envelope.aliases:
-            self._note(alias, key, math.ceil(envelope.signed_in_at + envelope.absolute))
+            self._note(alias, key, math.ceil(envelope.ends_at))
 
     def has_revoked(self, login: Login, key: str) -> bool:
         """Tell whether a sign-in that is stored has to end: the sessions of one of its aliases were ended meanwhile."""

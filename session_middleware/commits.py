@@ -245,7 +245,9 @@ class Committer:
         if state.found is not None:
             state.found, state.token = None, Token.new()
         values, result = self._changed(state.values.assigned(), change)
-        envelope = self._new()._replace(user_id=login.user_id, mark=login.stamp, era=1, aliases=login.alias_ids)
+        envelope = self._new()._replace(
+            user_id=login.user_id, mark=login.stamp, era=1, aliases=login.alias_ids, not_after=login.not_after
+        )
         envelope, token = self._begin(state, envelope, values)
         return envelope, values, token, result
 
@@ -277,13 +279,15 @@ class Committer:
         theirs, user, mark = found.envelope, login.user_id, login.stamp
         if state.opens is Opens.SESSION and theirs.era == base.envelope.era and theirs.user_id in (None, user):
             named = rules.named(theirs, login.alias_ids)
+            if login.not_after is not None:
+                named = named._replace(not_after=login.not_after)
             if theirs.user_id == user:
                 return rules.signed_in(named, user, mark, fresh, now, b""), found.values
             snapshot = pack_values(found.values) if found.values else b""
             kept = {key: value for key, value in found.values.items() if login.keep is None or key in login.keep}
             return rules.signed_in(named, user, mark, fresh, now, snapshot), kept
         if rules.is_second_click(theirs, user, mark, state.proof):
-            return rules.joined(theirs, fresh), found.values
+            return rules.joined(theirs, fresh, now), found.values
         return None
 
     # What becomes of a session

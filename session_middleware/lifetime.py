@@ -12,19 +12,27 @@ Duration: TypeAlias = timedelta | float
 LONGEST = 100 * 365 * 86400.0
 
 _AN_HOUR = 3600.0
+_SOONEST = 60.0
 
 
 class Lifetime(Frozen):
-    """The two timeouts of a session, in seconds; whichever comes first ends it.
+    """The two timeouts of a session, whichever comes first ends it; when its secret is renewed; what is kept of its end.
 
     ``idle``: the session ends this long after it was last used; ``None`` for no idle timeout. If it is left out, that is an
     hour, or the absolute timeout if that is shorter.
     ``absolute``: it ends this long after it was created or signed in, used or not; it cannot be left out
     (NIST SP 800-63B-4, 2.2.3; OWASP ASVS 5.0, 7.3.1 and 7.3.2).
     ``persistent``: whether the cookie of a new session outlives the browser, until the absolute timeout.
+    ``renew``: a session that is used gets a new secret this long after the last one; ``None``: only at a sign-in and by
+    ``regenerate()``. The old one works until the browser has come with the new one, and 30 s longer; what comes with it
+    later is a replay. At least a minute, for the answer with the new one has to arrive meanwhile.
+    ``on_replay``: ``"refuse"`` whoever comes late with an old secret, or ``"end"`` the session, too, for somebody has a copy
+    of its cookie.
+    ``keep_ended``: so long it is kept why somebody else or a timeout has ended a session, for its holder
+    (:attr:`Session.ended <session_middleware.Session.ended>`); the store keeps each session so much longer. ``None``: not.
 
-    Both timeouts are given as ``timedelta`` or seconds, and are kept as seconds (``float``). Raise
-    :exc:`ConfigurationError` for what is no time span, and for an idle timeout that is longer than the absolute one.
+    Time spans are given as ``timedelta`` or seconds, and are kept as seconds (``float``). Raise :exc:`ConfigurationError`
+    for what is none, for an idle timeout that is longer than the absolute one, and for a renewal within a minute.
     """
 
     AAL1: ClassVar["Lifetime"]
@@ -34,8 +42,20 @@ class Lifetime(Frozen):
     idle: float | None
     absolute: float
     persistent: bool
+    renew: float | None
+    on_replay: str
+    keep_ended: float | None
 
-    def __init__(self, *, idle: Duration | None = _AN_HOUR, absolute: Duration = 86400, persistent: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        idle: Duration | None = _AN_HOUR,
+        absolute: Duration = 86400,
+        persistent: bool = False,
+        renew: Duration | None = None,
+        on_replay: str = "refuse",
+        keep_ended: Duration | None = None,
+    ) -> None:
         is_given = idle is not _AN_HOUR
         absolute = seconds("absolute", absolute)
         idle = None if idle is None else seconds("idle", idle) if is_given else min(_AN_HOUR, absolute)
@@ -46,7 +66,14 @@ class Lifetime(Frozen):
             )
         if not isinstance(persistent, bool):
             raise ConfigurationError(f"persistent={persistent!r}: write True or False")
+        renew = None if renew is None else seconds("renew", renew)
+        if renew is not None and renew < _SOONEST:
+            raise ConfigurationError(f"renew={renew:g}: write at least a minute, such as timedelta(minutes=15)")
+        if on_replay not in ("refuse", "end"):
+            raise ConfigurationError(f'on_replay={on_replay!r}: write "refuse" or "end"')
+        keep_ended = None if keep_ended is None else seconds("keep_ended", keep_ended)
         vars(self).update(idle=idle, absolute=absolute, persistent=persistent)
+        vars(self).update(renew=renew, on_replay=on_replay, keep_ended=keep_ended)
 
 
 def seconds(name: str, duration: Duration) -> float:

@@ -15,12 +15,13 @@ from session_middleware.directory import Directory
 from session_middleware.exceptions import ConfigurationError, SessionError, StoreError, StoreUnusable
 from session_middleware.frozen import Frozen
 from session_middleware.lifetime import Lifetime, touch_interval
+from session_middleware.notes import Damaged, Tombstone
 from session_middleware.outage import Outage
-from session_middleware.record import Damaged, Envelope, unpack_values
+from session_middleware.record import Envelope, unpack_values
 from session_middleware.repository import Repository
 from session_middleware.rules import Opens
 from session_middleware.session import Session
-from session_middleware.state import Candidates, Found, State
+from session_middleware.state import Candidates, Ended, Found, State
 from session_middleware.stores import open_store
 from session_middleware.stores.base import Health, Openable, Store
 from session_middleware.takeover import RENEW, Takeover
@@ -40,6 +41,10 @@ DEFAULT_STORE = "sqlite:///sessions.sqlite3"
 
 MAX_BYTES = 256 * 1024
 """The largest session, unless an option says otherwise."""
+
+
+# The other fields of an envelope have their defaults.
+_REST = tuple(Envelope._field_defaults.values())
 
 
 class Send(NamedTuple):
@@ -99,7 +104,7 @@ class SessionManager(Directory):
         self.outage = Outage(clock, self.teller)
         self._asked = asked = store if self.teller is None else self.teller.around(store)
         self._proof_of = tokens.proof_function(namespace)
-        self._sessions = Repository(asked, max_bytes, clock, self.teller)
+        self._sessions = Repository(asked, max_bytes, clock, self.teller, lifetime.keep_ended)
         self._aliases = Aliases(self._sessions, namespace, clock)
         self.read_aliases = self._aliases.read
         known = self._mark_id, self._aliases
@@ -146,37 +151,63 @@ class SessionManager(Directory):
         """
         if len(candidates) == 1 and candidates[0].__class__ is Token:
             opened = self._judged(candidates[0])
-            return opened or State(self.empty(), self.new(), has_cookie=True)
+            return opened if isinstance(opened, State) else self._nothing(opened)
         best: dict[str, State] = {}
         old: OldSession | None = None
+        ended: Ended | None = None
         for token in candidates:
             if not isinstance(token, Token):
                 old = token
-            elif (state := self._judged(token)) and (state.opens is Opens.SESSION or token.id not in best):
-                best[token.id] = state
+            elif isinstance(judged := self._judged(token), State):
+                if judged.opens is Opens.SESSION or token.id not in best:
+                    best[token.id] = judged
+            else:
+                ended = ended or judged
         if old is not None and not best:
             return self._carried_over(old)
-        state = self._chosen(list(best.values())) or State(self.empty(), self.new(), has_cookie=bool(candidates))
+        state = self._chosen(list(best.values())) or self._nothing(ended, has_cookie=bool(candidates))
         if isinstance(state.own, FormerToken):
             self._is_not_to_be_kept(state)
         return state
 
-    def _judged(self, token: Token, found: Found | None = None) -> State | None:
-        """Return the state that a token opens; ``None`` if it opens nothing. *found*: its session, if that is known."""
+    def _nothing(self, ended: Ended | None, *, has_cookie: bool = True) -> State:
+        state = State(self.empty(), self.new(), has_cookie=has_cookie)
+        state.ended = ended
+        return state
+
+    def _judged(self, token: Token, found: Found | Tombstone | None = None) -> State | Ended | None:
+        """Return the state that a token opens; if it opens nothing, why that has ended, or ``None``.
+
+        *found*: what is there under its id, if that is known.
+        """
         if found is None:
-            found = self._sessions.find(token.id)
+            found = self._sessions.look(token.id)
             if found is None:
                 return None
         proof = self._proof_of(token)
+        if isinstance(found, Tombstone):
+            return Ended(found.reason, found.at) if proof in found.proofs else None
         opens = rules.opens(found.envelope, proof, self.now())
         if opens is Opens.SESSION:
-            return State(Values(found.values, self.codec), found.envelope, found, opens, proof, token, has_cookie=True)
-        if opens is Opens.REPLAY and self.teller is not None:
-            self.teller.replayed(token.id, found.envelope)
+            state = State(Values(found.values, self.codec), found.envelope, found, opens, proof, token, has_cookie=True)
+            if self.lifetime.renew is not None:
+                state.renew = self.lifetime.renew
+            return state
+        if opens is Opens.REPLAY:
+            return self._replayed(found)
         if opens is Opens.SNAPSHOT:
             values = Values(_unpacked(found.envelope.snapshot), self.codec)
             return State(values, self.new(), found, opens, proof, has_cookie=True)
         return None
+
+    def _replayed(self, found: Found) -> Ended | None:
+        log.warning("session %s: somebody came with an old secret, whose successor has been used", found.id)
+        if self.teller is not None:
+            self.teller.replayed(found.id, found.envelope)
+        if self.lifetime.on_replay == "refuse":
+            return None
+        self._sessions.end(found.id, "replayed")
+        return None if self.lifetime.keep_ended is None else Ended("replayed", self.now())
 
     def _chosen(self, opened: list[State]) -> State | None:
         living = [state for state in opened if state.opens is Opens.SESSION]
@@ -193,8 +224,8 @@ class SessionManager(Directory):
         token = self._takeover.token_of(old)
         found = self._takeover.open(token, old, self.new())
         state = None if found is None else self._judged(token, found)
-        if state is None:
-            return State(self.empty(), self.new(), has_cookie=True)
+        if not isinstance(state, State):
+            return self._nothing(state)
         self._is_not_to_be_kept(state)
         return state
 
@@ -205,8 +236,8 @@ class SessionManager(Directory):
     def new(self) -> Envelope:
         """Return the envelope of a session that begins now."""
         now, usual = self.now(), self.lifetime
-        fields = (None, now, now, now, usual.idle, usual.absolute, usual.persistent, 0, (), now, (), None, b"", False, ())
-        return tuple.__new__(Envelope, fields)
+        fields = (None, now, now, now, usual.idle, usual.absolute, usual.persistent, 0, (), now)
+        return tuple.__new__(Envelope, fields + _REST)
 
     def empty(self) -> Values:
         """Return the values of a session that begins now."""
@@ -278,7 +309,7 @@ class SessionManager(Directory):
     def _max_age(self, envelope: Envelope) -> int | None:
         if not envelope.persistent:
             return None
-        return max(0, math.ceil(envelope.signed_in_at + envelope.absolute - self.now()))
+        return max(0, math.ceil(envelope.ends_at - self.now()))
 
 
 def _teller(observer: "Observer | Iterable[Observer]", clock: Callable[[], float]) -> "Teller":

@@ -27,7 +27,8 @@ from functools import partial
 from typing import Final, NamedTuple, TypeGuard, TypeVar, cast
 
 from session_middleware.exceptions import ConfigurationError, StoreError
-from session_middleware.record import Damaged, pack_reservation, unpack, unpack_reservation
+from session_middleware.notes import Damaged, pack_reservation, unpack_reservation
+from session_middleware.record import unpack
 from session_middleware.stores.base import (
     Batched,
     Checkable,

@@ -11,23 +11,19 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 from session_middleware import rules
 from session_middleware.clock import steady_clock
 from session_middleware.exceptions import ConfigurationError, ConflictError, SessionTooLarge, StoreError, sizes
-from session_middleware.record import (
-    LEAST,
-    MORE,
+from session_middleware.notes import (
+    EXPIRIES,
+    NOTHING_TOLD,
+    REASONS,
     Alias,
     Damaged,
-    Encoded,
-    Ended,
-    Envelope,
     Mark,
-    pack,
+    Tombstone,
     pack_alias,
-    pack_ended,
     pack_mark,
-    pack_values,
-    unpack,
-    unpack_values,
+    pack_tombstone,
 )
+from session_middleware.record import LEAST, MORE, Encoded, Envelope, pack, pack_values, unpack, unpack_values
 from session_middleware.state import Found
 from session_middleware.stores.base import Batched, Record, Store, Stored, Sweepable, Version
 from session_middleware.tokens import new_id
@@ -65,10 +61,18 @@ N = TypeVar("N", Mark, Alias)
 class Repository:
     """Finds, writes and ends sessions by their ids, of at most *max_bytes* each.
 
+    *keep_ended*: so long (seconds) it is kept why a session has ended.
     Raise :exc:`ConfigurationError` if *store* says that it keeps none that is so long.
     """
 
-    def __init__(self, store: Store, max_bytes: int, clock: Callable[[], float], teller: "Teller | None" = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        max_bytes: int,
+        clock: Callable[[], float],
+        teller: "Teller | None" = None,
+        keep_ended: float | None = None,
+    ) -> None:
         longest: int | None = getattr(store, "max_value", None)
         if longest is not None and max_bytes + MORE > longest:
             raise ConfigurationError(
@@ -78,15 +82,16 @@ class Repository:
         self._store = store
         self._max_bytes = max_bytes
         self._now = clock
+        self._keep_ended = keep_ended
         self._creations = count()
         self.teller = teller
 
     def find(self, key: str) -> Found | None:
         """Return the live session with that key; ``None`` for absent, ended, expired or damaged."""
         found = self.look(key)
-        return None if isinstance(found, Ended) else found
+        return None if isinstance(found, Tombstone) else found
 
-    def look(self, key: str) -> Found | Ended | None:
+    def look(self, key: str) -> Found | Tombstone | None:
         """Return the live session with that key, or what keeps the key from being used again; ``None`` for all else."""
         return self._read(key, self._store.load(key))
 
@@ -98,19 +103,17 @@ class Repository:
                 if isinstance(found, Found):
                     yield found
 
-    def _read(self, key: str, stored: Stored | None) -> Found | Ended | None:
+    def _read(self, key: str, stored: Stored | None) -> Found | Tombstone | None:
         if stored is None:
             return None
         value, version = stored
         try:
             unpacked = unpack(value) if len(value) <= self._max_bytes + MORE else _too_large(value)
             if not isinstance(unpacked, tuple):
-                return unpacked if isinstance(unpacked, Ended) else None
+                return unpacked if isinstance(unpacked, Tombstone) else None
             envelope, packed = unpacked
             if envelope.expires_at <= self._now():
-                if self.teller is not None:
-                    self._expire(key, envelope, version, self.teller)
-                return None
+                return self._expire(key, envelope, version)
             # Half the time of Found(...), on every load.
             return tuple.__new__(Found, (key, version, envelope, unpack_values(packed)))
         except Damaged as error:
@@ -119,16 +122,19 @@ class Repository:
                 self.teller.damaged(key, error)
             return None
 
-    def _expire(self, key: str, envelope: Envelope, version: Version, teller: "Teller") -> None:
+    def _expire(self, key: str, envelope: Envelope, version: Version) -> Tombstone | None:
         """Remove a session whose time is over, so that whoever does it tells of its end."""
-        try:
-            if self._put_end(key, envelope, version):
-                teller.ended(key, envelope.user_id, self._expiry(envelope))
-        except StoreError as error:
-            log.warning("session %s: it could not be removed at its end: %s", key, error)
+        reason = self._expiry(envelope)
+        if self.teller is not None or self._keep_ended is not None:
+            try:
+                if self._put_end(key, envelope, version, reason) and self.teller is not None:
+                    self.teller.ended(key, envelope.user_id, reason)
+            except StoreError as error:
+                log.warning("session %s: it could not be removed at its end: %s", key, error)
+        return None if self._keep_ended is None else rules.tombstone(envelope, reason, envelope.expires_at)
 
     def _expiry(self, envelope: Envelope) -> "Reason":
-        return "expired_absolute" if envelope.signed_in_at + envelope.absolute <= self._now() else "expired_idle"
+        return "expired_absolute" if envelope.ends_at <= self._now() else "expired_idle"
 
     def find_again(self, key: str, number: int) -> Found | None:
         """Return the session as it is now, for a compare-and-set that was refused *number* times; the next comes at once."""
@@ -159,17 +165,19 @@ class Repository:
         """Store a session over what was found; return ``False`` if that is not there or not known any more."""
         version, key = found.version, found.id
         record = self._record(key, envelope, values)
-        if self.teller is None or envelope.expires_at > self._now():
+        if (self.teller is None and self._keep_ended is None) or envelope.expires_at > self._now():
             return version is not None and self._store.update(key, record, version=version)
         # Its time is over, as after set_lifetime(): to store it is to remove it.
-        if version is None or not self._put_end(key, envelope, version):
+        reason = self._expiry(envelope)
+        if version is None or not self._put_end(key, envelope, version, reason):
             return False
-        self.teller.ended(key, envelope.user_id, self._expiry(envelope))
+        if self.teller is not None:
+            self.teller.ended(key, envelope.user_id, reason)
         return True
 
     def remove(self, found: Found, reason: "Reason") -> bool:
         """End the session if it is as it was found; return ``False`` if not."""
-        if found.version is None or not self._put_end(found.id, found.envelope, found.version):
+        if found.version is None or not self._put_end(found.id, found.envelope, found.version, reason):
             return False
         if self.teller is not None:
             self.teller.ended(found.id, found.envelope.user_id, reason)
@@ -185,7 +193,7 @@ class Repository:
     def end_all(self, keys: Iterable[str], reason: "Reason") -> int:
         """End the sessions, whatever others make of them meanwhile; return how many were there."""
         store, ended = self._store, 0
-        if not isinstance(store, Batched):
+        if not isinstance(store, Batched) or self._keep_ended is not None:
             return sum(self.end(key, reason) for key in keys)
         for some in _batches(keys):
             ordinary, others = dict[str, str | None](), list[str]()
@@ -206,7 +214,7 @@ class Repository:
 
         *alias*: only if that is one of its aliases (the id of its record).
         """
-        ended, user_id = self._end(key, alias)
+        ended, user_id = self._end(key, reason, alias)
         if ended and self.teller is not None:
             self.teller.ended(key, user_id, reason)
         return ended
@@ -243,7 +251,7 @@ class Repository:
         record = Record(value, math.ceil(what.expires_at), _NO_USER)
         return self._store.create(key, record) if version is None else self._store.update(key, record, version=version)
 
-    def _end(self, key: str, alias: str | None) -> tuple[bool, str | None]:
+    def _end(self, key: str, reason: "Reason", alias: str | None) -> tuple[bool, str | None]:
         """End a session; return whether it was there, and whose it was, if that is known."""
         user_id = None
         for number in TRIES:
@@ -260,7 +268,7 @@ class Repository:
             if not isinstance(found, tuple) or (alias is not None and alias not in found[0].aliases):
                 return False, None
             user_id = found[0].user_id
-            if self._put_end(key, found[0], stored.version):
+            if self._put_end(key, found[0], stored.version, reason):
                 return True, user_id
         return self._store.delete(key), user_id
 
@@ -277,21 +285,27 @@ class Repository:
             return None
         return found[0] if isinstance(found, tuple) and not found[0].carried else None
 
-    def _put_end(self, key: str, envelope: Envelope, version: Version) -> bool:
-        """Replace a session that ends if it is at *version*: by nothing, or by what keeps its id from being used again.
+    def _put_end(self, key: str, envelope: Envelope, version: Version, reason: "Reason") -> bool:
+        """Replace a session that ends if it is at *version*: by nothing, or by its tombstone.
 
-        A session of another library has an id that a straggler with the old cookie would make again.
+        That tells who held it why somebody else has ended it. And a session of another library has an id that a straggler
+        with the old cookie would make again.
         """
-        if envelope.carried:
-            record = Record(pack_ended(), math.ceil(envelope.signed_in_at + envelope.absolute), _NO_USER)
+        tombstone, until = NOTHING_TOLD, envelope.ends_at if envelope.carried else 0.0
+        if self._keep_ended is not None and reason in REASONS:
+            at = envelope.expires_at if reason in EXPIRIES else self._now()
+            tombstone, until = rules.tombstone(envelope, reason, at), max(until, at + self._keep_ended)
+        if until > self._now():
             try:
-                return self._store.update(key, record, version=version)
+                return self._store.update(
+                    key, Record(pack_tombstone(tombstone), math.ceil(until), _NO_USER), version=version
+                )
             except StoreError as error:
                 # To end a session is possible when the store is full, and so refuses whatever it would have to keep.
                 log.warning("session %s: only its removal is stored, not its end: %s", key, error)
         return self._store.update(key, _NOTHING, version=version)
 
-    def _unpacked(self, stored: Stored) -> tuple[Envelope, bytes] | Ended | Mark | Alias:
+    def _unpacked(self, stored: Stored) -> tuple[Envelope, bytes] | Tombstone | Mark | Alias:
         value = stored.value
         return unpack(value) if len(value) <= self._max_bytes + MORE else _too_large(value)
 
@@ -307,7 +321,9 @@ class Repository:
         value = pack(envelope, packed)
         if envelope.snapshot and len(value) > self._max_bytes:
             value = pack(envelope._replace(snapshot=b""), packed)
-        return tuple.__new__(Record, (value, math.ceil(envelope.expires_at), envelope.user_id))
+        # Where it is kept why a session has ended, it is there so long after its time is over.
+        until = envelope.expires_at if self._keep_ended is None else envelope.expires_at + self._keep_ended
+        return tuple.__new__(Record, (value, math.ceil(until), envelope.user_id))
 
 
 def _batches(keys: Iterable[str]) -> Iterator[list[str]]:

@@ -7,18 +7,8 @@ by compare-and-set, and asks again with what is there if that is refused.
 from enum import Enum
 from typing import Final
 
-from session_middleware.record import (
-    ERAS,
-    MOST_ALIASES,
-    MOST_CURRENT,
-    MOST_ENTRIES,
-    MOST_PREVIOUS,
-    Alias,
-    Envelope,
-    Kind,
-    Mark,
-    Previous,
-)
+from session_middleware.notes import MOST_CURRENT, MOST_ENTRIES, MOST_PREVIOUS, Alias, Mark, Tombstone
+from session_middleware.record import ERAS, MOST_ALIASES, Envelope, Kind, Previous
 
 OVERLAP: Final = 30
 """So long (seconds) a renewed secret works after a later one has come: parallel, slow and lost responses."""
@@ -68,7 +58,12 @@ def noted(envelope: Envelope, proof: bytes, now: float) -> Envelope:
     if not envelope.previous:
         return envelope
     proofs = [previous.proof for previous in envelope.previous]
-    older = proofs.index(proof) if proof in proofs else len(proofs)
+    if proof in envelope.current:
+        older = len(proofs)
+    elif proof in proofs:
+        older = proofs.index(proof)
+    else:
+        return envelope  # of what is forgotten, nobody knows what came before it
     if all(previous.at is not None for previous in envelope.previous[:older]):
         return envelope
     came = [
@@ -124,9 +119,10 @@ def is_second_click(envelope: Envelope, user_id: str, mark: str | None, proof: b
     return click and envelope.user_id == user_id and envelope.mark == mark
 
 
-def joined(envelope: Envelope, fresh: bytes) -> Envelope:
-    """The second click of a double click: its secret is added to those of the first."""
-    return envelope._replace(current=(*envelope.current, fresh)[-MOST_CURRENT:])
+def joined(envelope: Envelope, fresh: bytes, now: float) -> Envelope:
+    """The second click of a double click: its secret is added to those of the first. None of them is renewed before the
+    browser has decided which it keeps."""
+    return envelope._replace(current=(*envelope.current, fresh)[-MOST_CURRENT:], issued_at=max(envelope.issued_at, now))
 
 
 def named(envelope: Envelope, aliases: tuple[str, ...]) -> Envelope:
@@ -135,6 +131,12 @@ def named(envelope: Envelope, aliases: tuple[str, ...]) -> Envelope:
         return envelope
     others = tuple([alias for alias in envelope.aliases if alias not in aliases])
     return envelope._replace(aliases=(*others, *aliases)[-MOST_ALIASES:])
+
+
+def tombstone(envelope: Envelope, reason: str, at: float) -> Tombstone:
+    """The session has ended: whoever holds a secret of its own is told why, also one that was renewed."""
+    renewed = [previous.proof for previous in envelope.previous if previous.kind is Kind.RENEWED]
+    return Tombstone(reason, at, (*renewed, *envelope.current))
 
 
 def newest(mark: Mark | None) -> str | None:

@@ -1,13 +1,23 @@
 """What the application touches. It notes what was read and changed; loading and storing are its keeper's work."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from datetime import datetime
 from enum import Enum
 from typing import Any, Final, TypeVar
 
 from session_middleware.exceptions import ConfigurationError, ConflictError, HeadersAlreadySent, StoreError, anew
+from session_middleware.facts import Facts
 from session_middleware.lifetime import Duration, seconds
 from session_middleware.rules import Opens
-from session_middleware.state import Candidates, Keeper, Login, State, checked_aliases, checked_user_id
+from session_middleware.state import (
+    Candidates,
+    Keeper,
+    Login,
+    State,
+    checked_aliases,
+    checked_moment,
+    checked_user_id,
+)
 from session_middleware.tokens import Token, well_formed_id
 
 S = TypeVar("S")
@@ -25,7 +35,7 @@ UNCHANGED: Final = Default.UNCHANGED
 READ_NOW: Final = Default.READ_NOW
 
 
-class Session(MutableMapping[str, Any]):
+class Session(Facts, MutableMapping[str, Any]):
     """The session of one request: a mapping from ``str`` to anything that the codec keeps.
 
     Nothing is loaded before the first use. Changes, also inside nested values, are stored when the response starts; no
@@ -46,8 +56,6 @@ class Session(MutableMapping[str, Any]):
 
     fault: StoreError | ConflictError | None = None
     """What kept this request from loading or changing the session, if anything did."""
-
-    _state: State | None = None
 
     def __init__(self, keeper: Keeper, read: Callable[[S], Candidates], source: S) -> None:
         """The keeper is asked, at the first use, for the session of the tokens that ``read(source)`` returns."""
@@ -107,63 +115,6 @@ class Session(MutableMapping[str, Any]):
             return "<Session, not loaded>"
         return "<Session, new>" if state.found is None else f"<Session {state.found.id}>"
 
-    # What is known of it
-
-    @property
-    def id(self) -> str:
-        """The public name of the session: safe to log, to list and to revoke by; useless as a cookie.
-
-        It stays the same from now to the end of the session, whatever new secrets it gets.
-        """
-        state = self._state or self._open()
-        if state.found is not None:
-            return state.found.id
-        if state.token is None:
-            state.token = Token.new()
-        return state.token.id
-
-    @property
-    def user_id(self) -> str | None:
-        """Whose session this is, as given to :meth:`login`; ``None`` if nobody signed in."""
-        return (self._state or self._open()).envelope.user_id
-
-    @property
-    def is_new(self) -> bool:
-        """Whether the store holds no such session (yet)."""
-        return (self._state or self._open()).is_new
-
-    @property
-    def created_at(self) -> float:
-        """When the session was created (epoch seconds)."""
-        return (self._state or self._open()).envelope.created_at
-
-    @property
-    def signed_in_at(self) -> float | None:
-        """When :meth:`login` was called last (epoch seconds); ``None`` if nobody signed in."""
-        envelope = (self._state or self._open()).envelope
-        return None if envelope.user_id is None else envelope.signed_in_at
-
-    @property
-    def last_seen_at(self) -> float:
-        """When the session was last used before this request (epoch seconds), to within a minute or a tenth of the idle
-        timeout, whichever is less; for a new session, now."""
-        return (self._state or self._open()).envelope.last_seen_at
-
-    @property
-    def expires_at(self) -> float:
-        """When the session ends if it is not used again (epoch seconds)."""
-        return (self._state or self._open()).envelope.expires_at
-
-    @property
-    def persistent(self) -> bool:
-        """Whether the cookie outlives the browser, see :meth:`set_lifetime`."""
-        return (self._state or self._open()).envelope.persistent
-
-    @property
-    def modified(self) -> bool:
-        """Whether there is anything to store: data, user, lifetimes or secret changed, or the session was ended."""
-        return self._state is not None and self._state.modified
-
     # What can be done with it
 
     def transact(self, change: Callable[[MutableMapping[str, Any]], T]) -> T:
@@ -198,6 +149,7 @@ class Session(MutableMapping[str, Any]):
         keep: Iterable[str] | None = None,
         mark: str | None | Default = READ_NOW,
         alias: str | Iterable[str] | None = None,
+        not_after: float | datetime | None = None,
     ) -> None:
         """Record who signed in, under a new secret, and start both timeouts anew; call it at each sign-in.
 
@@ -206,13 +158,16 @@ class Session(MutableMapping[str, Any]):
         with its data. *mark*: what :meth:`SessionManager.mark_of` returned before the password was checked, so that signing
         out everywhere meanwhile ends this sign-in, too; without it, it is read now. *alias*: one or two more names by which
         :meth:`SessionManager.revoke_alias` finds the session, such as the ``sid`` of an identity provider; those from before
-        stay. Raise ``TypeError`` or ``ValueError`` unless *user_id* and each alias is 1 to 255 bytes of text,
+        stay. *not_after*: when the session ends at the latest (epoch seconds, or a ``datetime`` with a time zone), such as
+        when that at the identity provider does (OWASP ASVS 5.0, 7.6.1); it holds until another sign-in brings another. Raise
+        ``TypeError`` or ``ValueError`` unless *user_id* and each alias is 1 to 255 bytes of text and *not_after* is to come,
         :exc:`HeadersAlreadySent` when the response has started.
         """
         user_id = checked_user_id(user_id)
         if not isinstance(mark, Default) and mark is not None and not well_formed_id(mark):
             raise ValueError(f"mark={mark!r}: write what mark_of() returned")
         kept, aliases = None if keep is None else _checked_keys(keep), checked_aliases(alias)
+        until = None if not_after is None else checked_moment(not_after, self._keeper.now())
         state = self._state or self._open()
         self._refuse_if_announced("login()")
         if state.envelope.user_id not in (None, user_id):
@@ -223,7 +178,18 @@ class Session(MutableMapping[str, Any]):
         except StoreError as fault:
             self.fault = anew(fault)
             raise
-        state.sign_in(Login(user_id, mark, kept, read), self._keeper.now())
+        state.sign_in(Login(user_id, mark, kept, read, until), self._keeper.now())
+
+    def confirm(self) -> None:
+        """The user who has signed in has just proved it again: a new secret and new timeouts, and all data are kept.
+
+        It is the boundary that a sign-in is: nothing from before it opens what comes after. Raise ``ValueError`` if nobody
+        has signed in, :exc:`HeadersAlreadySent` when the response has started.
+        """
+        user_id = self.user_id
+        if user_id is None:
+            raise ValueError("nobody has signed in, so nobody can prove it again: call login()")
+        self.login(user_id)
 
     def invalidate(self) -> None:
         """End the session: the store forgets it, the browser is told to. Whatever is written afterwards is a new session.

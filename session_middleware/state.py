@@ -1,9 +1,11 @@
 """One session as one request sees it, and what an act of the application makes of it. It asks no store."""
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from session_middleware.carry_over import OldSession
+from session_middleware.lifetime import LONGEST
 from session_middleware.record import Encoded, Envelope
 from session_middleware.rules import Opens, renewal_is_due
 from session_middleware.stores.base import Version
@@ -28,16 +30,29 @@ class Found(NamedTuple):
     values: Encoded
 
 
+class Ended(NamedTuple):
+    """Why the session that the browser came with has ended, and when (epoch seconds).
+
+    ``reason`` is ``"revoked"``, ``"signed_out_everywhere"``, ``"revoked_everybody"``, ``"replayed"``, ``"expired_idle"`` or
+    ``"expired_absolute"``; see :data:`~session_middleware.events.Reason`.
+    """
+
+    reason: str
+    at: float
+
+
 class Login(NamedTuple):
     """A sign-in that is to be stored; ``mark`` as the user's mark was when it was called.
 
-    ``aliases``: the ids of the records of its aliases, each with the nonce that it had then.
+    ``aliases``: the ids of the records of its aliases, each with the nonce that it had then. ``not_after``: the latest end
+    (epoch seconds) of the session.
     """
 
     user_id: str
     mark: str | None
     keep: frozenset[str] | None
     aliases: tuple[tuple[str, str | None], ...] = ()
+    not_after: float | None = None
 
     @property
     def stamp(self) -> str | None:
@@ -74,6 +89,8 @@ class State:
     """Live sessions that other cookies of the request have opened."""
     renew: float | None = None
     """The secret is to be renewed so long (seconds) after it was issued."""
+    ended: Ended | None = None
+    """Why what the request came with opens nothing any more, if that is known."""
 
     def __init__(
         self,
@@ -154,7 +171,8 @@ class State:
         if self.token is None or self.found is not None:
             self.token = Token.new(None if self.found is None else self.found.id)
         seen = max(now, self.envelope.last_seen_at)
-        self.envelope = self.envelope._replace(user_id=login.user_id, signed_in_at=now, last_seen_at=seen)
+        until = self.envelope.not_after if login.not_after is None else login.not_after
+        self.envelope = self.envelope._replace(user_id=login.user_id, signed_in_at=now, last_seen_at=seen, not_after=until)
         self.login = login
         self.acted, self.regenerates, self.gone = True, False, False
 
@@ -214,6 +232,19 @@ def checked_aliases(alias: str | Iterable[str] | None) -> tuple[str, ...]:
     if len(aliases) > _ALIASES_AT_ONCE:
         raise ValueError(f"alias={alias!r}: a sign-in has at most {_ALIASES_AT_ONCE}")
     return tuple(aliases)
+
+
+def checked_moment(moment: object, now: float) -> float:
+    """Return a moment that is to come as epoch seconds; raise ``TypeError`` or ``ValueError`` for anything else."""
+    if isinstance(moment, datetime):
+        if moment.tzinfo is None:
+            raise ValueError(f"not_after={moment!r}: write one with a time zone, such as datetime.now(UTC) + ...")
+        moment = moment.timestamp()
+    if isinstance(moment, bool) or not isinstance(moment, int | float):
+        raise TypeError(f"not_after={moment!r}: write epoch seconds, or a datetime with a time zone")
+    if not now < moment < now + LONGEST:
+        raise ValueError(f"not_after={moment!r}: write a moment (epoch seconds) that is to come, within 100 years")
+    return float(moment)
 
 
 def _checked(what: str, text: object) -> str:

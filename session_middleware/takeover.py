@@ -12,7 +12,8 @@ import logging
 from session_middleware.carry_over import Carried, OldSession
 from session_middleware.codecs import Codec
 from session_middleware.exceptions import PayloadError, SessionTooLarge
-from session_middleware.record import Ended, Envelope
+from session_middleware.notes import Tombstone
+from session_middleware.record import Envelope
 from session_middleware.repository import Repository
 from session_middleware.state import Found
 from session_middleware.tokens import Proof, Token
@@ -41,8 +42,8 @@ class Takeover:
         """Return the token that *old* has here, whether it was carried over or not: always the same."""
         return Token.derived(self._namespace, "carried over", old.secret)
 
-    def open(self, token: Token, old: OldSession, beginning: Envelope) -> Found | None:
-        """Return the live session that *old*, with its *token*, has become; ``None`` if there is none.
+    def open(self, token: Token, old: OldSession, beginning: Envelope) -> Found | Tombstone | None:
+        """Return what *old*, with its *token*, has become; ``None`` if that is nothing.
 
         *beginning* is the envelope of a session that begins now. What has been carried over, alive or ended, is not in the
         other library's store any more. Raise :exc:`StoreUnavailable` if one of the stores fails; then nothing is lost, and
@@ -55,7 +56,7 @@ class Takeover:
             found = self._sessions.look(token.id)
         if found is not None:
             old.remove()
-        return None if isinstance(found, Ended) else found
+        return found
 
     def _carry(self, old: OldSession, token: Token, beginning: Envelope) -> None:
         """Store what *old* holds, unless there is nothing, or another request is faster."""

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "session_middleware"
 LINES = [
     ["exceptions", "frozen", "clock", "advice", "events"],
     ["tokens", "lifetime", "codecs", "headers", "carry_over"],
+    ["notes"],
     ["record", "stores.base", "stores.around", "stores.several"],
     ["moving"],
     ["stores"],
@@ -19,6 +20,7 @@ LINES = [
     ["observers"],
     ["values", "rules"],
     ["state"],
+    ["facts"],
     ["session"],
     ["repository"],
     ["aliases"],

@@ -5,8 +5,10 @@ from functools import partial
 from typing import Any
 
 from session_middleware import Lifetime, MemoryStore, MsgpackCodec, Record, Send, Session, SessionManager, Store
+from session_middleware.events import Observer
 from session_middleware.manager import MAX_BYTES, Verdict
-from session_middleware.record import Alias, Damaged, Mark, unpack
+from session_middleware.notes import Alias, Damaged, Mark
+from session_middleware.record import unpack
 from session_middleware.rules import Opens
 from session_middleware.stores.base import Stored, Sweepable, Swept, UserIndexed, Version
 from session_middleware.testing import FakeClock, FaultyStore
@@ -114,12 +116,19 @@ class Site:
         lifetime: Lifetime = Lifetime.AAL2,
         max_bytes: int = MAX_BYTES,
         namespace: str = "session",
+        observer: Observer | None = None,
     ) -> None:
         self.clock = clock
         self.store = store if isinstance(store, FaultyStore) else FaultyStore(store)
         self.codec = CountingCodec()
         self.manager = SessionManager(
-            self.store, lifetime=lifetime, codec=self.codec, max_bytes=max_bytes, namespace=namespace, clock=clock
+            self.store,
+            lifetime=lifetime,
+            codec=self.codec,
+            max_bytes=max_bytes,
+            namespace=namespace,
+            clock=clock,
+            observer=observer,
         )
 
     def open(self, *tokens: Token) -> Session:

@@ -87,14 +87,14 @@ def test_no_module_is_too_long_to_read() -> None:
 
 def test_no_store_knows_a_token_a_codec_a_clock_or_http() -> None:
     """A store gets bytes and an absolute expiry."""
-    unknown = {"tokens", "codecs", "lifetime", "record", "rules", "values", "session", "cookies"}
+    unknown = {"tokens", "codecs", "lifetime", "record", "notes", "rules", "values", "session", "cookies"}
     for module, path in MODULES.items():
         if is_in(module, "stores"):
             assert {name.partition(".")[0] for name in needed(module)}.isdisjoint(unknown)
             assert {name.split(".")[0] for name in imported(path)}.isdisjoint({"webob", "msgpack"})
 
 
-@pytest.mark.parametrize("module", ["rules", "record", "tokens", "lifetime", "headers", "codecs", "values"])
+@pytest.mark.parametrize("module", ["rules", "record", "notes", "tokens", "lifetime", "headers", "codecs", "values"])
 def test_what_decides_does_no_io(module: str) -> None:
     """Rules, formats and arithmetic know no store, no clock and no HTTP."""
     reached, ahead = set(), [module]
@@ -110,6 +110,7 @@ def test_what_decides_does_no_io(module: str) -> None:
         "lifetime",
         "codecs",
         "headers",
+        "notes",
         "record",
         "rules",
         "values",

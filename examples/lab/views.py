@@ -19,7 +19,8 @@ from examples.lab.notebook import Notebook
 from examples.lab.texts import Texts
 from examples.lab.trace import TimedStore, Trace
 from session_middleware import CookiePolicy, Session, SessionManager, StoreError
-from session_middleware.record import Damaged, Encoded, Envelope, Kind, unpack, unpack_values
+from session_middleware.notes import Damaged
+from session_middleware.record import Encoded, Envelope, Kind, unpack, unpack_values
 from session_middleware.rules import WINDOW, Opens
 from session_middleware.stores.base import Stored
 from session_middleware.tokens import proof_function

@@ -6,7 +6,8 @@ from typing import Final, NamedTuple
 
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.manager import SessionManager
-from session_middleware.record import Damaged, Envelope, unpack
+from session_middleware.notes import Damaged
+from session_middleware.record import Envelope, unpack
 from session_middleware.stores.base import Batched, Checkable, Scannable, Stored, UserIndexed
 
 # So many are asked for at once, as the manager does.

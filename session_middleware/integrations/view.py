@@ -1,10 +1,12 @@
 """A session object of a framework as a view of ours: what it has and lacks is the session's. It knows no framework."""
 
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from session_middleware.lifetime import Duration
 from session_middleware.session import READ_NOW, UNCHANGED, Default, Session
+from session_middleware.state import Ended
 
 T = TypeVar("T")
 
@@ -76,6 +78,10 @@ class SessionView(MutableMapping[str, Any]):
         return self.underlying.persistent
 
     @property
+    def ended(self) -> Ended | None:
+        return self.underlying.ended
+
+    @property
     def accessed(self) -> bool:
         return self.underlying.accessed
 
@@ -90,9 +96,17 @@ class SessionView(MutableMapping[str, Any]):
         keep: Iterable[str] | None = None,
         mark: str | None | Default = READ_NOW,
         alias: str | Iterable[str] | None = None,
+        not_after: float | datetime | None = None,
     ) -> None:
-        self.underlying.login(user_id, keep=keep, mark=mark, alias=alias)
+        self.underlying.login(user_id, keep=keep, mark=mark, alias=alias, not_after=not_after)
         self._began_anew()
+
+    def confirm(self) -> None:
+        self.underlying.confirm()
+        self._began_anew()
+
+    def is_fresh(self, age: Duration) -> bool:
+        return self.underlying.is_fresh(age)
 
     def invalidate(self) -> None:
         self.underlying.invalidate()

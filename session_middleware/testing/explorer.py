@@ -11,7 +11,8 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from session_middleware.clock import steady_clock
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.manager import SessionManager
-from session_middleware.record import Alias, Damaged, Mark, unpack
+from session_middleware.notes import Alias, Damaged, Mark
+from session_middleware.record import unpack
 from session_middleware.stores.base import Record, Scannable
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing.applications import keep_in, kept_in, manager_of

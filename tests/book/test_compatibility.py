@@ -4,7 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from session_middleware.record import pack_ended
+from session_middleware.notes import pack_tombstone
 from tests.book.pages import Page
 
 PAGE = Page("reference/compatibility").text
@@ -26,5 +26,5 @@ def test_the_lower_bounds_are_those_of_the_metadata() -> None:
 
 def test_there_is_one_format_of_records() -> None:
     """The first byte says which."""
-    assert pack_ended()[0] == 1
+    assert pack_tombstone()[0] == 1
     assert "There is one format, 1." in PAGE

@@ -12,18 +12,8 @@ from zlib import crc32
 from hypothesis import strategies as st
 
 from session_middleware import MemoryStore, MsgpackCodec, Record, Send, SessionManager, Stored
-from session_middleware.record import (
-    Alias,
-    Envelope,
-    Kind,
-    Mark,
-    Previous,
-    pack,
-    pack_alias,
-    pack_ended,
-    pack_mark,
-    pack_values,
-)
+from session_middleware.notes import Alias, Mark, Tombstone, pack_alias, pack_mark, pack_tombstone
+from session_middleware.record import Envelope, Kind, Previous, pack, pack_values
 from session_middleware.stores.base import Version
 from session_middleware.tokens import Token, new_id, proof_function
 from session_middleware.values import encoded
@@ -38,9 +28,43 @@ BEGAN = 1_700_000_000.0
 TIMES = dict.fromkeys(("created", "signed_in", "seen", "issued"), BEGAN) | {"idle": 3600.0, "absolute": 86400.0}
 END_OF_TIME = 5e11
 
+SOME_IDS = b"".join(b"id-number-%02d" % number for number in range(60))
+
 moments = st.floats(0, END_OF_TIME, exclude_max=True)
 
 ids = st.text("AZaz09-_", min_size=12, max_size=12)
+
+
+durations = st.floats(0, END_OF_TIME, exclude_min=True, exclude_max=True)
+proofs = st.binary(min_size=16, max_size=16)
+
+user_ids = st.one_of(
+    st.text(st.characters(codec="utf-8"), min_size=1, max_size=255).map(
+        lambda text: text.encode()[:255].decode(errors="ignore")
+    ),
+    st.sampled_from(["a", "a" * 255, "é" * 127, "語" * 85, "\U0001f36a" * 63, "\0", "0", " ", "\u202e", "a\0b"]),
+)
+encodings = st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=10), st.binary(max_size=30), max_size=5)
+envelopes = st.builds(
+    Envelope,
+    user_id=st.none() | user_ids,
+    created_at=moments,
+    signed_in_at=moments,
+    last_seen_at=moments,
+    idle=st.none() | durations,
+    absolute=durations,
+    persistent=st.booleans(),
+    era=st.integers(0, 2**32 - 1),
+    current=st.lists(proofs, max_size=4).map(tuple),
+    issued_at=moments,
+    previous=st.lists(st.builds(Previous, proofs, st.sampled_from(Kind), st.none() | moments), max_size=3).map(tuple),
+    mark=st.none() | ids,
+    snapshot=st.just(b"") | encodings.map(pack_values),
+    carried=st.booleans(),
+    aliases=st.lists(ids, max_size=8, unique=True).map(tuple),
+    not_after=st.none() | moments,
+    device=st.none() | st.text(min_size=1, max_size=50),
+)
 
 
 def an_envelope(user_id: str | None = None, *, idle: float | None = 3600.0, **fields: Any) -> Envelope:
@@ -80,6 +104,11 @@ def a_previous(proof: bytes = b"p" * 16, kind: int = 1, at: float = -1) -> bytes
     return proof + bytes((kind,)) + struct.pack(">d", at)
 
 
+def a_more(a: int = 0, d: int = 0, *, mark: bytes = b"." * 12, not_after: float = -1.0, rest: bytes = b"") -> bytes:
+    """Return what stands behind the user id of a session that has more."""
+    return bytes((a, d)) + mark + struct.pack(">d", not_after) + rest
+
+
 def the_values() -> list[bytes]:
     """Return what a store may hold under the key, of every shape."""
     signed_in = (
@@ -93,10 +122,12 @@ def the_values() -> list[bytes]:
         pack(an_envelope("zoë", idle=None, carried=True), packed({})),
         pack(an_envelope("bob", current=(b"c" * 16, PROOF), previous=signed_in[:2]), packed({"a": [1]})),
         pack(an_envelope("eve", current=(b"c" * 16,), previous=signed_in, snapshot=packed({"b": 2})), packed({"a": 1})),
-        pack_ended(),
+        pack_tombstone(),
         pack_mark(Mark(((new_id(), None), (new_id(), KEY)), time.time() + 99)),
         pack_alias(Alias((new_id(), KEY), None, time.time() + 99)),
         pack(an_envelope("mia", aliases=(new_id(), new_id())), packed({"a": 1})),
+        pack(an_envelope("kim", not_after=time.time() + 99, device="Firefox on Ubuntu"), packed({"a": 1})),
+        pack_tombstone(Tombstone("revoked", time.time(), (PROOF, b"a" * 16))),
     ]
 
 

@@ -17,10 +17,12 @@ from tests.core.records import (
     END_OF_TIME,
     KEY,
     PROOF,
+    SOME_IDS,
     TIMES,
     TOKEN,
     Watched,
     a_body,
+    a_more,
     a_previous,
     an_envelope,
     damaged_values,
@@ -99,6 +101,7 @@ class TestADamagedRecord:
     def test_one_at_the_bounds_makes_no_later_request_fail_on_any_store(self, user: str, store: Any) -> None:
         """Promise 10: what the most tolerant store keeps, the strictest one keeps, too; with the cookie that goes out."""
         latest, name = math.nextafter(END_OF_TIME, 0), user.encode()
+        more = a_more(8, 200, mark=b"m" * 12, not_after=latest, rest=SOME_IDS[:96] + b"d" * 200)
         bodies = [
             a_body(
                 {**dict.fromkeys(TIMES, latest), **times},
@@ -107,7 +110,7 @@ class TestADamagedRecord:
                 previous=3,
                 user=len(name),
                 snapshot=1,
-                rest=PROOF + a_previous(at=latest) * 3 + name + bytes(b"m" * 12 if flags & 2 else b"") + b"\x80\x80",
+                rest=PROOF + a_previous(at=latest) * 3 + name + (more if flags & 4 else b"") + b"\x80\x80",
             )
             for flags in (0, 7)
             for era in (1, 2**31, 2**32 - 1)

@@ -14,20 +14,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from session_middleware import MemoryStore, Record, SessionManager, Store, rules
-from session_middleware.record import (
+from session_middleware.notes import (
     MOST_CURRENT,
     MOST_ENTRIES,
     MOST_NAMED,
     MOST_PREVIOUS,
     Alias,
     Damaged,
-    Envelope,
-    Kind,
     Mark,
-    Previous,
-    pack,
+    Tombstone,
     pack_alias,
     pack_mark,
+)
+from session_middleware.record import (
+    LONGEST_DEVICE,
+    MOST_ALIASES,
+    Envelope,
+    Kind,
+    Previous,
+    pack,
     pack_values,
     unpack,
     unpack_values,
@@ -37,13 +42,15 @@ from tests.core.records import (
     BEGAN,
     END_OF_TIME,
     PROOF,
+    SOME_IDS,
     TIMES,
     a_body,
+    a_more,
     a_previous,
     an_envelope,
     damaged_values,
-    ids,
-    moments,
+    encodings,
+    envelopes,
     packed,
     resealed,
     sealed,
@@ -53,38 +60,17 @@ from tests.core.records import (
 )
 from tests.values import flipped, truncated
 
-durations = st.floats(0, END_OF_TIME, exclude_min=True, exclude_max=True)
-proofs = st.binary(min_size=16, max_size=16)
-
-user_ids = st.one_of(
-    st.text(st.characters(codec="utf-8"), min_size=1, max_size=255).map(
-        lambda text: text.encode()[:255].decode(errors="ignore")
-    ),
-    st.sampled_from(["a", "a" * 255, "é" * 127, "語" * 85, "\U0001f36a" * 63, "\0", "0", " ", "\u202e", "a\0b"]),
-)
-encodings = st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=10), st.binary(max_size=30), max_size=5)
-envelopes = st.builds(
-    Envelope,
-    user_id=st.none() | user_ids,
-    created_at=moments,
-    signed_in_at=moments,
-    last_seen_at=moments,
-    idle=st.none() | durations,
-    absolute=durations,
-    persistent=st.booleans(),
-    era=st.integers(0, 2**32 - 1),
-    current=st.lists(proofs, max_size=4).map(tuple),
-    issued_at=moments,
-    previous=st.lists(st.builds(Previous, proofs, st.sampled_from(Kind), st.none() | moments), max_size=3).map(tuple),
-    mark=st.none() | ids,
-    snapshot=st.just(b"") | encodings.map(pack_values),
-    carried=st.booleans(),
-    aliases=st.lists(ids, max_size=8, unique=True).map(tuple),
-)
-
 
 def a_mark(*entries: bytes, expires_at: float = BEGAN) -> bytes:
     return b"\3" + struct.pack(">d", expires_at) + b"".join(entries)
+
+
+def a_tombstone(*proofs: bytes, reason: int = 1, at: float = BEGAN) -> bytes:
+    return b"\2" + bytes((reason,)) + struct.pack(">d", at) + b"".join(proofs)
+
+
+def with_more(more: bytes) -> bytes:
+    return a_body(flags=4, rest=PROOF + more + b"\x80")
 
 
 def an_alias(*parts: bytes, expires_at: float = BEGAN) -> bytes:
@@ -122,14 +108,18 @@ class TestASession:
             b"snapshot",
             True,
             ("alias-no-one", "alias-no-two"),
+            9.0,
+            "ü",
         )
         times = b"".join(struct.pack(">d", number) for number in (1, 2, 3, 4, 5, 6))
         body = b"".join([
-            *(b"\1", bytes((1 + 2 + 4 + 2 * 8,)), times, b"\0\0\0\7"),
+            *(b"\1", bytes((1 + 2 + 4,)), times, b"\0\0\0\7"),
             *(b"\2", b"\2", b"\2", b"\0\0\0\x08"),
             *(b"c" * 16, b"d" * 16),
             *(b"p" * 16, b"\1", struct.pack(">d", -1), b"q" * 16, b"\3", struct.pack(">d", 8)),
-            *(b"\xc3\xa9", b"mark-of-user", b"alias-no-one", b"alias-no-two", b"snapshot", b"values"),
+            *(b"\xc3\xa9", b"\2", b"\2", b"mark-of-user", struct.pack(">d", 9)),
+            *(b"alias-no-one", b"alias-no-two", b"\xc3\xbc"),
+            *(b"snapshot", b"values"),
         ])  # fmt: skip
 
         assert pack(envelope, b"values") == b"\1" + crc32(body).to_bytes(4, "big") + body
@@ -162,11 +152,13 @@ class TestASession:
 
     @settings(max_examples=100, deadline=None)
     @given(envelopes)
-    def test_it_ends_by_both_timeouts(self, envelope: Envelope) -> None:
-        """Promise 12: the deadline follows from what is kept."""
+    def test_it_ends_by_whichever_timeout_comes_first(self, envelope: Envelope) -> None:
+        """Promise 12: the deadline follows from what is kept; a limit of its own comes before both."""
         unused = math.inf if envelope.idle is None else envelope.last_seen_at + envelope.idle
+        latest = math.inf if envelope.not_after is None else envelope.not_after
 
-        assert envelope.expires_at == min(envelope.signed_in_at + envelope.absolute, unused)
+        assert envelope.expires_at == min(envelope.signed_in_at + envelope.absolute, unused, latest)
+        assert envelope.ends_at == min(envelope.signed_in_at + envelope.absolute, latest)
 
     def test_its_end_fits_every_store(self, store: Store) -> None:
         """Promises 10 and 12: the latest that can be read, written as any session is."""
@@ -224,7 +216,6 @@ class TestASession:
 
 NO_TIMES = [math.nan, math.inf, -math.inf, -1.0, -5e-324, END_OF_TIME, 1e12, 1e300, -1e300]
 
-SOME_IDS = b"".join(b"id-number-%02d" % number for number in range(60))
 NO_IDS = [b"." * 12, b"\0" * 12, b"\xff" * 12, "é".encode() * 6, b"mark of user", b"AAAAAAAAAAA\n", b"AAAAAAAAAAA="]
 
 HOSTILE = {
@@ -232,7 +223,7 @@ HOSTILE = {
     **{f"kind {kind}": a_body(kind=kind) for kind in (0, 2, 3, 4, 5, 9, 255)},
     **{f"{name} {time}": a_body({name: time}) for name in TIMES for time in NO_TIMES},
     "no absolute timeout": a_body({"absolute": 0.0}),
-    **{f"flags {flags}": a_body(flags=flags, rest=PROOF + SOME_IDS + b"\x80") for flags in (72, 73, 80, 128, 255)},
+    **{f"flags {flags}": a_body(flags=flags, rest=PROOF + a_more() + b"\x80") for flags in (8, 9, 16, 128, 255)},
     **{f"{count} current": a_body(current=count, rest=PROOF * count + b"\x80") for count in (5, 6, 255)},
     **{f"{count} previous": a_body(current=0, previous=count, rest=a_previous() * count + b"\x80") for count in (4, 255)},
     "a current one is missing": a_body(current=2, rest=PROOF + b"p" * 15),
@@ -248,17 +239,26 @@ HOSTILE = {
         f"user id {text.hex()}": a_body(user=len(text), rest=PROOF + text + b"\x80")
         for text in (b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"a\xc3", b"\x80")
     },
-    "mark over the end": a_body(flags=2, rest=PROOF + b"m" * 11),
-    "alias over the end": a_body(flags=8, rest=PROOF + b"a" * 11),
-    "aliases over the end": a_body(flags=8 * 8, rest=PROOF + SOME_IDS[:95]),
-    "one alias twice": a_body(flags=8 * 3, rest=PROOF + SOME_IDS[:24] + SOME_IDS[:12] + b"\x80"),
-    **{f"alias {text!r}": a_body(flags=16, rest=PROOF + SOME_IDS[:12] + text + b"\x80") for text in NO_IDS},
-    **{f"mark {text!r}": a_body(flags=2, rest=PROOF + text + b"\x80") for text in NO_IDS},
+    "more over the end": a_body(flags=4, rest=PROOF + a_more()[:-1]),
+    "alias over the end": with_more(a_more(1, rest=b"a" * 11))[:-1],
+    "aliases over the end": with_more(a_more(8, rest=SOME_IDS[:95]))[:-1],
+    "nine aliases": with_more(a_more(9, rest=SOME_IDS[: 9 * 12])),
+    "one alias twice": with_more(a_more(3, rest=SOME_IDS[:24] + SOME_IDS[:12])),
+    **{f"alias {text!r}": with_more(a_more(2, rest=SOME_IDS[:12] + text)) for text in NO_IDS},
+    **{f"mark {text!r}": with_more(a_more(mark=text)) for text in NO_IDS if text != b"." * 12},
+    **{f"not after {time}": with_more(a_more(not_after=time)) for time in NO_TIMES if time != -1},
+    "device over the end": with_more(a_more(0, 200, rest=b"d" * 199))[:-1],
+    "device of 201 bytes": with_more(a_more(0, 201, rest=b"d" * 201)),
+    "device cut": with_more(a_more(0, 1, rest="é".encode())),
     "snapshot over the end": a_body(snapshot=2),
     "snapshot of 4 GiB": a_body(snapshot=2**32 - 1, rest=PROOF + b"\x80" * 10_000),
-    "everything over the end": a_body(flags=2, current=4, previous=3, user=255, snapshot=2**32 - 1, rest=b""),
+    "everything over the end": a_body(flags=4, current=4, previous=3, user=255, snapshot=2**32 - 1, rest=b""),
     "more than an end": b"\2\0",
     "an end as long as a session": b"\2" + bytes(100),
+    **{f"an end for reason {reason}": a_tombstone(reason=reason) for reason in (0, 8, 255)},
+    **{f"an end at {time}": a_tombstone(at=time) for time in NO_TIMES},
+    "an end with eight proofs": a_tombstone(PROOF * 8),
+    "an end with a cut proof": a_tombstone(PROOF[:15]),
     "a mark of nothing": a_mark(),
     "half a mark": b"\3" + bytes(7),
     "half an entry": a_mark(b"A" * 23),
@@ -310,15 +310,18 @@ class TestUnderACheckThatMatches:
     def test_what_is_just_within_the_bounds_is_read(self) -> None:
         """Promise 10: the bounds are where they are said to be."""
         latest = math.nextafter(END_OF_TIME, 0)
-        rest = bytes(16 * 4) + a_previous(at=latest) * 3 + b"a" * 255 + b"m" * 12 + SOME_IDS[:96] + b"\x80\x80"
+        more = a_more(8, 200, mark=b"m" * 12, not_after=latest, rest=SOME_IDS[:96] + b"d" * 200)
+        rest = bytes(16 * 4) + a_previous(at=latest) * 3 + b"a" * 255 + more + b"\x80\x80"
         times = dict.fromkeys(TIMES, latest)
-        body = a_body(times, flags=7 + 8 * 8, era=2**32 - 1, current=4, previous=3, user=255, snapshot=1, rest=rest)
+        body = a_body(times, flags=7, era=2**32 - 1, current=4, previous=3, user=255, snapshot=1, rest=rest)
         found = unpack(sealed(body))
 
         assert isinstance(found, tuple)
         assert found[0].user_id == "a" * 255
         assert (len(found[0].current), len(found[0].previous)) == (MOST_CURRENT, MOST_PREVIOUS)
         assert found[0].snapshot == found[1] == b"\x80"
+        assert (len(found[0].aliases), found[0].not_after, found[0].device) == (MOST_ALIASES, latest, "d" * LONGEST_DEVICE)
+        assert unpack(sealed(a_tombstone(PROOF * 7, reason=7, at=0))) == Tombstone("expired_absolute", 0, (PROOF,) * 7)
         found = unpack(sealed(a_body({**dict.fromkeys(TIMES, 0), "absolute": 5e-324}, current=0, rest=b"")))
         assert found == (Envelope(None, 0, 0, 0, None, 5e-324, False, 0, (), 0), b"")
         found = unpack(sealed(a_mark(*[b"A" * 24] * 4, expires_at=0)))
@@ -381,7 +384,7 @@ def what_may_follow(envelope: Envelope) -> Iterator[Envelope]:
     yield rules.noted(envelope, PROOF, now)
     yield rules.renewed(envelope, fresh, now)
     yield rules.regenerated(envelope, fresh, now)
-    yield rules.joined(envelope, fresh)
+    yield rules.joined(envelope, fresh, now)
     yield rules.named(envelope, (new_id(), new_id()))
     yield rules.signed_in(envelope, "alice", new_id(), fresh, now, b"\x80")
 

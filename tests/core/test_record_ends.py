@@ -8,9 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from session_middleware import MemoryStore, Record, SessionManager, Store
-from session_middleware.record import Alias, Ended, Mark, pack_alias, pack_ended, pack_mark, unpack
+from session_middleware.notes import REASONS, Alias, Mark, Tombstone, pack_alias, pack_mark, pack_tombstone
+from session_middleware.record import unpack
 from tests.core.records import KEY, TOKEN, ids, moments, sealed, token_of
 
+proofs = st.binary(min_size=16, max_size=16)
+tombstones = st.builds(Tombstone, st.sampled_from(REASONS[1:]), moments, st.lists(proofs, max_size=7).map(tuple))
 marks = st.builds(Mark, st.lists(st.tuples(ids, st.none() | ids), min_size=1, max_size=4).map(tuple), moments)
 aliases = st.builds(Alias, st.lists(ids, max_size=50, unique=True).map(tuple), st.none() | ids, moments)
 
@@ -18,12 +21,12 @@ aliases = st.builds(Alias, st.lists(ids, max_size=50, unique=True).map(tuple), s
 class TestAnEnd:
     def test_it_is_one_byte(self) -> None:
         """Promise 5: what keeps an id from being used again says nothing else."""
-        assert pack_ended() == sealed(b"\2")
-        assert unpack(pack_ended()) == Ended()
+        assert pack_tombstone() == sealed(b"\2")
+        assert unpack(pack_tombstone()) == Tombstone()
 
     def test_it_opens_nothing_and_is_no_session_to_anybody(self, store: Store) -> None:
         """Promise 5: to its own token, in a listing, to a revocation."""
-        assert store.create(KEY, Record(pack_ended(), int(time.time()) + 99, None))
+        assert store.create(KEY, Record(pack_tombstone(), int(time.time()) + 99, None))
         manager = SessionManager(store)
         session = manager.open(TOKEN)
         session["name"] = "value"
@@ -32,6 +35,20 @@ class TestAnEnd:
         assert manager.find(KEY) is None
         assert not manager.revoke(KEY)
         assert store.load(KEY) is not None
+
+
+class TestATombstone:
+    @settings(max_examples=100, deadline=None)
+    @given(tombstones)
+    def test_what_is_packed_is_unpacked(self, tombstone: Tombstone) -> None:
+        """Promise 24: why the session has ended, when, and who is told."""
+        assert unpack(pack_tombstone(tombstone)) == tombstone
+
+    def test_the_format_is_as_written(self) -> None:
+        """The equation in the docstring of the module."""
+        body = b"\2\2" + struct.pack(">d", 5.0) + b"p" * 16 + b"q" * 16
+
+        assert pack_tombstone(Tombstone("signed_out_everywhere", 5.0, (b"p" * 16, b"q" * 16))) == sealed(body)
 
 
 class TestAMark:

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from session_middleware import MemoryStore, Record, Send, SessionManager, rules
-from session_middleware.record import Ended, Envelope, Kind, Mark, Previous, pack_ended, pack_mark, unpack
+from session_middleware.notes import Mark, Tombstone, pack_mark, pack_tombstone
+from session_middleware.record import Envelope, Kind, Previous, unpack
 from session_middleware.rules import OVERLAP, WINDOW, Opens
 from session_middleware.testing import FakeClock
 from session_middleware.tokens import Token
@@ -86,7 +87,7 @@ class TestWhatATokenOpens:
         assert isinstance(verdict, Send)
         expiring, ended, marked, absent = verdict.token, Token.new(), Token.new(), Token.new()
         until = int(clock()) + 99
-        store.create(ended.id, Record(pack_ended(), until, None))
+        store.create(ended.id, Record(pack_tombstone(), until, None))
         store.create(marked.id, Record(pack_mark(Mark((("A" * 12, None),), until)), until, None))
         assert manager.open(expiring)["name"] == "value"
         clock.advance(HOUR)
@@ -101,7 +102,7 @@ class TestWhatATokenOpens:
             assert stored.token.id != token.id
         found = store.load(ended.id)
         assert found is not None
-        assert unpack(found.value) == Ended()
+        assert unpack(found.value) == Tombstone()
 
 
 class TestUse:
@@ -322,10 +323,14 @@ class TestSignIn:
         ("current", "after"), [("", "n"), ("c", "cn"), ("bc", "bcn"), ("abc", "abcn"), ("abcd", "bcdn")]
     )
     def test_the_second_click_joins_the_first(self, current: str, after: str) -> None:
-        """Promise 20: its secret is added, at most four there are; the era stays, and whatever else there is."""
+        """Promise 20: its secret is added, at most four there are; the era stays, and whatever else there is.
+
+        None of them is renewed before the browser has decided which it keeps."""
         envelope = an_envelope(current, "x:signed-in@-1", user_id="alice", era=1, snapshot=b"snapshot")
 
-        assert rules.joined(envelope, p("n")) == envelope._replace(current=tuple(map(p, after)))
+        assert rules.joined(envelope, p("n"), NOW) == envelope._replace(current=tuple(map(p, after)), issued_at=NOW)
+        later = envelope._replace(issued_at=NOW + 5)
+        assert rules.joined(later, p("n"), NOW).issued_at == NOW + 5
 
 
 class TestMark:

@@ -103,7 +103,7 @@ class Histories(RuleBasedStateMachine):
         before = data.draw(st.sampled_from([one for one in self.envelope.previous if one.kind is SIGNED_IN]))
         assert rules.is_second_click(self.envelope, "alice", None, before.proof)
         full = self.envelope.current[0] if len(self.envelope.current) == 4 else None
-        self.envelope = rules.joined(self.envelope, self.fresh())
+        self.envelope = rules.joined(self.envelope, self.fresh(), self.now)
         if self.came is not None and full == proof(self.came):
             self.came = None
 

@@ -19,7 +19,8 @@ from session_middleware.events import (
     StoreRecovered,
     SweepDone,
 )
-from session_middleware.record import Envelope, pack_ended
+from session_middleware.notes import pack_tombstone
+from session_middleware.record import Envelope
 from session_middleware.stores.base import Record
 from session_middleware.testing import FakeClock, FaultyStore
 from session_middleware.testing.helpers import a_key, a_record
@@ -231,7 +232,7 @@ class TestExpiry:
     ) -> None:
         """They are records, and are counted as such."""
         manager.revoke_all(USER)  # which leaves a mark
-        faulty.create(a_key(), Record(pack_ended(), int(clock.now) + 10, ""))
+        faulty.create(a_key(), Record(pack_tombstone(), int(clock.now) + 10, ""))
         notes.clear()
         clock.advance(200_000)
         assert manager.sweep() == 2

@@ -5,15 +5,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from session_middleware import ConflictError, Forget, HeadersAlreadySent, Send, Session, SessionManager
+from session_middleware import ConflictError, Forget, HeadersAlreadySent, Lifetime, Send, Session, SessionManager
 from session_middleware.manager import Verdict
 from session_middleware.rules import Opens
-from session_middleware.state import Candidates, Found, State
+from session_middleware.state import Found
 from session_middleware.tokens import Token
 from tests.protocol.turn import turn
 
 RENEWAL = 60.0
 """So long (seconds) after it was issued a secret is renewed, where a scenario has renewal."""
+
+RENEWING = Lifetime(renew=RENEWAL)
 
 LOGIN_BEGINS, REVOCATION_BEGINS, ALIAS_ENDS = "login begins", "revoke_all begins", "revoke_alias begins"
 
@@ -22,18 +24,6 @@ SID = "sid"
 
 Change = tuple[str, str, str]
 """A kind ("set", "grow", "drop" or "count"), a key and a value."""
-
-
-class Manager(SessionManager):
-    """A manager that renews secrets, if asked to: there is no option for it."""
-
-    renew: float | None = None
-
-    def load(self, candidates: Candidates) -> State:
-        state = super().load(candidates)
-        if state.opens is Opens.SESSION:
-            state.renew = self.renew
-        return state
 
 
 class Request(NamedTuple):
@@ -71,7 +61,7 @@ class Outcome(NamedTuple):
 class Visit:
     """One request at work."""
 
-    def __init__(self, manager: Manager, request: Request) -> None:
+    def __init__(self, manager: SessionManager, request: Request) -> None:
         self.manager = manager
         self.session = Session(manager, _as_they_are, request.tokens)
         self.pending: list[Change] = []

@@ -1,6 +1,6 @@
 """Sign-ins with an alias, and the ends of all of them: who sends what, and what must hold."""
 
-from session_middleware.record import Alias
+from session_middleware.notes import Alias
 from session_middleware.rules import Opens
 from tests.protocol.acts import ALIAS_ENDS, LOGIN_BEGINS, SID, Act, Invalidate, Login, Revoke, RevokeAlias, RevokeAll
 from tests.protocol.beginnings import ADMIN, HERS, PLANTED, REVOKE_ALL

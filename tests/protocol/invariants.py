@@ -4,7 +4,7 @@ Each returns what is wrong. What a token opens, what is listed and what is revok
 of their own that run alone.
 """
 
-from session_middleware.record import MOST_PREVIOUS
+from session_middleware.notes import MOST_PREVIOUS
 from session_middleware.rules import OVERLAP, Opens
 from session_middleware.tokens import Token
 from tests.protocol.acts import (

@@ -229,9 +229,9 @@ MUTANTS = {
     "second_click_renews": Mutant(
         "double_click",
         rules.joined,
-        "current=(*envelope.current, fresh)[-MOST_CURRENT:])",
+        "current=(*envelope.current, fresh)[-MOST_CURRENT:], ",
         "current=(fresh,), previous=_trimmed("
-        "(*envelope.previous, *[Previous(proof, Kind.RENEWED, None) for proof in envelope.current])))",
+        "(*envelope.previous, *[Previous(proof, Kind.RENEWED, None) for proof in envelope.current])), ",
         "the second click makes the first one's secret RENEWED",
     ),
     "note_is_not_tried_again": Mutant(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from session_middleware import Record
-from session_middleware.record import Mark, pack_mark
+from session_middleware.notes import Mark, pack_mark
 from tests.protocol.acts import Act, Answer, Count, Drop, Grow, Login, Nothing, Persist, Revoke, RevokeAll, Set, Transact
 from tests.protocol.beginnings import (
     ADMIN,

@@ -7,12 +7,13 @@ step, from its beginning: the calls that have been answered get their answers, a
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
 
-from session_middleware import MsgpackCodec, Record, Stored
-from session_middleware.record import Ended, Envelope, unpack, unpack_values
+from session_middleware import Lifetime, MsgpackCodec, Record, SessionManager, Stored
+from session_middleware.notes import Tombstone
+from session_middleware.record import Envelope, unpack, unpack_values
 from session_middleware.rules import Opens, opens
 from session_middleware.stores.base import Version
 from session_middleware.tokens import id_of_alias, id_of_mark
-from tests.protocol.acts import SID, Manager, Outcome, Request, Visit
+from tests.protocol.acts import SID, Outcome, Request, Visit
 from tests.protocol.turn import START, proof_of, turn
 
 MARK = id_of_mark("session", "alice")
@@ -28,7 +29,7 @@ class Kept:
 
     def __init__(self, record: Record) -> None:
         self.record = record
-        self.content = unpack(record.value) if record.value else Ended()
+        self.content = unpack(record.value) if record.value else Tombstone()
         self.envelope: Envelope | None = None
         """That of a session; ``None`` of anything else."""
         self.data: dict[str, Any] = {}
@@ -85,9 +86,8 @@ class Script:
     outcome tells when its request made its verbs, and how many.
     """
 
-    def __init__(self, *, renew: float | None, stalling: bool, timed: bool, counted: bool) -> None:
-        self.manager = Manager(self, clock=turn.clock)
-        self.manager.renew = renew
+    def __init__(self, *, lifetime: Lifetime, stalling: bool, timed: bool, counted: bool) -> None:
+        self.manager = SessionManager(self, clock=turn.clock, lifetime=lifetime)
         self.runs = 0
         self._stalling, self._timed, self._counted = stalling, timed, counted
         self._kept: dict[Record, Kept] = {}

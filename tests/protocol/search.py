@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass
 from random import Random
 
-from session_middleware.record import Mark
+from session_middleware.notes import Mark
 from tests.protocol.invariants import ALWAYS, name_of
 from tests.protocol.script import Kept, Result, Verb
 from tests.protocol.turn import START, secrets_of

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from session_middleware import Record
+from session_middleware import Lifetime, Record
 from session_middleware.record import Envelope
 from session_middleware.tokens import Token
-from tests.protocol.acts import RENEWAL, Act, Outcome, Read, Request, RevokeAlias, RevokeAll
+from tests.protocol.acts import RENEWING, Act, Outcome, Read, Request, RevokeAlias, RevokeAll
 from tests.protocol.script import CREATE, DELETE, KEYS_OF, LOAD, UPDATE, Kept, Node, Result, Script, Verb
 from tests.protocol.turn import START
 
@@ -142,7 +142,7 @@ class World:
     def __init__(self, scenario: Scenario, *, punctual: bool = False, stalling: bool = False) -> None:
         self.scenario = scenario
         self.script = Script(
-            renew=RENEWAL if scenario.renewing else None,
+            lifetime=RENEWING if scenario.renewing else Lifetime.AAL2,
             stalling=stalling,
             timed=scenario.timed,
             counted=scenario.counted,

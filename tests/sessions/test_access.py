@@ -57,6 +57,8 @@ READS: dict[str, Callable[[Session], object]] = {
     "last_seen_at": lambda session: session.last_seen_at,
     "expires_at": lambda session: session.expires_at,
     "persistent": lambda session: session.persistent,
+    "ended": lambda session: session.ended,
+    "is_fresh": lambda session: session.is_fresh(60),
     "id": lambda session: session.id,
 }
 
@@ -69,6 +71,7 @@ WRITES: dict[str, Callable[[Session], object]] = {
     "transact": lambda session: session.transact(lambda data: data.update(name="new")),
     "login": lambda session: session.login("alice"),
     "use": lambda session: session.use(),
+    "confirm": lambda session: session.confirm() if session.user_id else session.use(),
 }
 
 

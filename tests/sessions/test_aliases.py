@@ -8,7 +8,8 @@ import pytest
 
 from session_middleware import MemoryStore, Send, Session, StoreUnavailable
 from session_middleware.carry_over import Carried
-from session_middleware.record import MOST_ALIASES, Alias, unpack
+from session_middleware.notes import Alias
+from session_middleware.record import MOST_ALIASES, unpack
 from session_middleware.testing import FakeClock
 from session_middleware.tokens import Token, id_of_alias
 from tests.sites import USER, Act, Bare, Site, login, setting

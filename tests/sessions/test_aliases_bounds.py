@@ -7,7 +7,8 @@ import pytest
 
 from session_middleware import ConflictError, MemoryStore, Record, Session, SessionManager, StoreUnavailable
 from session_middleware.events import Ended, Event, SweepDone
-from session_middleware.record import MOST_NAMED, pack
+from session_middleware.notes import MOST_NAMED
+from session_middleware.record import pack
 from session_middleware.stores.base import Version
 from session_middleware.testing import FakeClock, clock_in_hand
 from session_middleware.tokens import Token

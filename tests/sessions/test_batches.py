@@ -9,7 +9,8 @@ import pytest
 
 from session_middleware import MemoryStore, SessionManager, Stored, repository
 from session_middleware.events import Ended, Event
-from session_middleware.record import Envelope, pack, pack_ended, unpack
+from session_middleware.notes import pack_tombstone
+from session_middleware.record import Envelope, pack, unpack
 from session_middleware.testing import FakeClock, FaultyStore, a_key, a_record, loaded
 from tests.sites import Site
 
@@ -57,14 +58,18 @@ def test_in_batches_each_session_ends_as_it_would_alone(
     mine = [site.begin(user_id="alice") for _ in range(4)]
     values = loaded(store, mine[0].id).value
     envelope, packed = cast("tuple[Envelope, bytes]", unpack(values))
-    others = {a_key(): value for value in (pack(envelope._replace(carried=True), packed), b"damaged", pack_ended())}
+    others = {a_key(): value for value in (pack(envelope._replace(carried=True), packed), b"damaged", pack_tombstone())}
     for key, value in others.items():
         assert store.create(key, a_record(value, user_id="alice"))
     site.manager.revoke_all("bob")  # leaves a mark
 
     assert (site.manager.revoke_everybody() if everybody else site.manager.revoke_all("alice")) == len(mine) + 2
     assert not any(map(site.is_alive, mine))
-    assert [getattr(store.load(key), "value", None) for key in others] == [pack_ended(), None, pack_ended()]
+    assert [getattr(store.load(key), "value", None) for key in others] == [
+        pack_tombstone(),
+        None,
+        pack_tombstone(),
+    ]
     assert site.manager.mark_of("bob") is not None
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from session_middleware import Session
-from session_middleware.record import MOST_CURRENT
+from session_middleware.notes import MOST_CURRENT
 from tests.sites import DATA, USER, Site, login, regenerate, setting
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from session_middleware import MemoryStore, Record, Scannable, Session, SQLiteStore, StoreUnavailable, repository
-from session_middleware.record import Mark, pack, pack_ended, unpack
+from session_middleware.notes import Mark, pack_tombstone
+from session_middleware.record import pack, unpack
 from session_middleware.stores.base import Version
 from session_middleware.testing import FakeClock
 from session_middleware.tokens import Token, id_of_mark
@@ -86,7 +87,7 @@ class TestOne:
 
     def test_what_has_ended_already_stays_as_it_is(self, site: Site) -> None:
         """The end of a session that was carried over keeps its id from being used again."""
-        site.store.create(MADE_UP.id, Record(pack_ended(), int(site.clock()) + 99, None))
+        site.store.create(MADE_UP.id, Record(pack_tombstone(), int(site.clock()) + 99, None))
 
         assert site.manager.revoke(MADE_UP.id) is False
         assert site.records() == [MADE_UP.id]
@@ -362,7 +363,7 @@ class TestSignInsUnderWay:
         site.manager.revoke_all(USER)
         assert site.manager.mark_of(USER) is not None
 
-    @pytest.mark.parametrize("value", [b"damaged", pack_ended()])
+    @pytest.mark.parametrize("value", [b"damaged", pack_tombstone()])
     def test_a_damaged_mark_is_written_anew(self, site: Site, value: bytes, caplog: pytest.LogCaptureFixture) -> None:
         """Promise 10: nobody is kept from signing in or from signing out everywhere; a sign-in under way ends."""
         key = id_of_mark("session", USER)

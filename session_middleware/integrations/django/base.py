@@ -164,7 +164,7 @@ class BaseSession(SessionBase):  # type: ignore[misc]  # Django has no types
     def get_session_cookie_age(self) -> int:
         """Return the seconds that are left to the session if it is not used; without ``set_expiry()``, of course."""
         envelope = self._opened().envelope
-        left = envelope.signed_in_at + envelope.absolute - self._manager.now()
+        left = envelope.ends_at - self._manager.now()
         return math.ceil(left if envelope.idle is None else min(envelope.idle, left))
 
     def get_expire_at_browser_close(self) -> bool:

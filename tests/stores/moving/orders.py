@@ -15,7 +15,7 @@ from unittest.mock import patch
 import greenlet
 
 from session_middleware.moving import MovingStore
-from session_middleware.record import unpack_reservation
+from session_middleware.notes import unpack_reservation
 from session_middleware.stores.base import Record, Store, Stored, Version
 
 T = TypeVar("T")

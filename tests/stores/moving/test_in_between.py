@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from session_middleware import MemoryStore
 from session_middleware.moving import MovingStore, copy
-from session_middleware.record import Mark, pack_mark, pack_reservation
+from session_middleware.notes import Mark, pack_mark, pack_reservation
 from session_middleware.stores.around import StoreAround
 from session_middleware.stores.base import Record
 from session_middleware.testing import a_key, a_record, created, loaded

@@ -7,7 +7,8 @@ import pytest
 
 from session_middleware import ConfigurationError, MemoryStore, Record, SessionManager, StoreUnavailable, open_store
 from session_middleware.moving import MovingStore, copy
-from session_middleware.record import Ended, pack_reservation, unpack
+from session_middleware.notes import Tombstone, pack_reservation
+from session_middleware.record import unpack
 from session_middleware.stores.base import Batched, Copyable, Openable, Scannable, Store, Sweepable, UserIndexed
 from session_middleware.stores.redis import RedisStore
 from session_middleware.testing import BatchedContract, FaultyStore, a_key, a_record, created, filled, listed, loaded
@@ -151,7 +152,7 @@ def test_what_is_left_of_a_move_keeps_no_key(new: FaultyStore, old: FaultyStore,
 
 def test_who_knows_of_no_move_takes_a_kept_place_for_the_end_of_a_session() -> None:
     """Nobody is told of damage."""
-    assert unpack(pack_reservation(b"a nonce!", 2**32)) == Ended()
+    assert unpack(pack_reservation(b"a nonce!", 2**32)) == Tombstone()
 
 
 def test_a_place_is_kept_as_long_as_the_record_lives(store: MovingStore, new: FaultyStore, old: FaultyStore) -> None:
