@@ -20,6 +20,7 @@ from session_middleware.lifetime import Lifetime
 from session_middleware.manager import Forget, Send, SessionManager
 from session_middleware.middleware import SessionMiddleware, get_session
 from session_middleware.session import Session
+from session_middleware.state import Ended
 from session_middleware.stores import open_store
 from session_middleware.stores.base import (
     Batched,
@@ -49,6 +50,7 @@ __all__ = [
     "ConflictError",
     "CookiePolicy",
     "Copyable",
+    "Ended",
     "Finding",
     "Forget",
     "HeadersAlreadySent",

@@ -34,7 +34,9 @@ def test_it_is_not_changed(change: Any) -> None:
 
 def test_it_shows_what_it_holds() -> None:
     """Promise 15: an error quotes an option."""
-    assert repr(Lifetime.AAL3) == "Lifetime(idle=900.0, absolute=43200.0, persistent=False)"
+    assert repr(Lifetime.AAL3) == (
+        "Lifetime(idle=900.0, absolute=43200.0, persistent=False, renew=None, on_replay='refuse', keep_ended=None)"
+    )
 
 
 def test_it_is_copied_and_pickled() -> None:
