@@ -42,6 +42,7 @@ class Committer:
         sessions: Repository,
         codec: Codec,
         proof_of: Proof,
+        family_of: Proof,
         new: Callable[[], Envelope],
         id_of_mark: Callable[[str], str],
         aliases: Aliases,
@@ -51,6 +52,7 @@ class Committer:
         self._teller = sessions.teller
         self._codec = codec
         self._proof_of = proof_of
+        self._family_of = family_of
         self._new = new
         self._id_of_mark = id_of_mark
         self._aliases = aliases
@@ -168,8 +170,7 @@ class Committer:
                 token = state.token
                 envelope = rules.regenerated(envelope, self._proof_of(token), now)
         elif renews and rules.renewal_is_due(envelope, state.proof, now, state.renew):
-            token = Token.new(_found(state).id)
-            envelope = rules.renewed(envelope, self._proof_of(token), now)
+            token, envelope = self._renewed(state, envelope, now)
         if state.amended:
             envelope = envelope._replace(**state.amended)
             if token is None and state.resends:
@@ -184,9 +185,13 @@ class Committer:
         # Where secrets are renewed, a new one: the same may arrive after its successor, and be dead soon; and a cookie of
         # another library is not the one to be sent again.
         if is_current or (state.own is None and rules.renewal_is_due(envelope, state.proof, now, 0)):
-            token = Token.new(_found(state).id)
-            return rules.renewed(envelope, self._proof_of(token), now), token
+            token, envelope = self._renewed(state, envelope, now)
+            return envelope, token
         return envelope, None
+
+    def _renewed(self, state: State, envelope: Envelope, now: float) -> tuple[Token, Envelope]:
+        token = Token.new(_found(state).id) if state.own is None else state.own.successor()
+        return token, rules.renewed(envelope, self._proof_of(token), self._family_of(token), now)
 
     def _changed(self, values: Encoded, change: Change | None) -> tuple[Encoded, Any]:
         if change is None:

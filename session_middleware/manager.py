@@ -104,11 +104,13 @@ class SessionManager(Directory):
         self.outage = Outage(clock, self.teller)
         self._asked = asked = store if self.teller is None else self.teller.around(store)
         self._proof_of = tokens.proof_function(namespace)
+        self._family_of = tokens.family_function(namespace)
         self._sessions = Repository(asked, max_bytes, clock, self.teller, lifetime.keep_ended)
         self._aliases = Aliases(self._sessions, namespace, clock)
         self.read_aliases = self._aliases.read
         known = self._mark_id, self._aliases
-        self._committer = Committer(self._sessions, self.codec, self._proof_of, self.new, *known, clock)
+        proofs = self._proof_of, self._family_of
+        self._committer = Committer(self._sessions, self.codec, *proofs, self.new, *known, clock)
         self._takeover = Takeover(self._sessions, self.codec, self._proof_of, namespace)
 
     def check_store(self) -> None:
@@ -193,7 +195,9 @@ class SessionManager(Directory):
             if self.lifetime.renew is not None:
                 state.renew = self.lifetime.renew
             return state
-        if opens is Opens.REPLAY:
+        # Of secrets that were renewed long ago the record has forgotten all but their family.
+        family = found.envelope.family
+        if opens is Opens.REPLAY or (opens is Opens.NOTHING and family is not None and family == self._family_of(token)):
             return self._replayed(found)
         if opens is Opens.SNAPSHOT:
             values = Values(_unpacked(found.envelope.snapshot), self.codec)

@@ -6,7 +6,8 @@
     session   = 0x01 flags(1) created_at(8) signed_in_at(8) last_seen_at(8) issued_at(8) idle(8) absolute(8) era(4)
                 c(1) p(1) u(1) s(4)  current(16 c)  previous(25 p)  user_id(u)  more?  snapshot(s)  values
     flags     = 1 persistent + 2 was carried over + 4 has more
-    more      = a(1) d(1) mark(12, or 12 times "." for none) not_after(8, -1 for none) aliases(12 a) device(d)
+    more      = a(1) d(1) mark(12, or 12 times "." for none) not_after(8, -1 for none) family(6, 0 for none)
+                aliases(12 a) device(d)
     c, p, u, a, d = at most 4, 3, 255, 8 and 200; 0 for nobody, and for nothing             idle = 0 for none
     previous  = proof(16) kind(1) at(8, -1 for none)
     snapshot, values = a MessagePack map from key (str) to encoded value (bin); an empty snapshot has no bytes
@@ -54,7 +55,7 @@ _ALL_FLAGS = _PERSISTENT + _CARRIED + _HAS_MORE
 _SESSION_HEAD = struct.Struct(">BBddddddIBBBI")
 _WHOLE_HEAD = struct.Struct(">BIBBddddddIBBBI")
 _PREVIOUS = struct.Struct(">16sBd")
-_MORE = struct.Struct(">BB12sd")
+_MORE = struct.Struct(">BB12sd6s")
 _START = _WHOLE_HEAD.size
 LEAST = _START + PROOF
 """The bytes that a session takes beside its values."""
@@ -65,8 +66,10 @@ MORE = 768
 ERAS: Final = 2**32
 """So many eras there are; the one after the last is the first, for they are only ever compared."""
 
-_More = tuple[str | None, tuple[str, ...], float | None, str | None]
-_NO_MORE: Final[_More] = (None, (), None, None)
+_More = tuple[str | None, tuple[str, ...], float | None, str | None, bytes | None]
+_NO_MORE: Final[_More] = (None, (), None, None, None)
+_NO_FAMILY: Final = bytes(6)
+_NOTHING_MORE: Final = _NO_MORE[1:]
 
 Encoded = dict[str, bytes]
 """A session's values by key, each as the codec has encoded it."""
@@ -121,6 +124,8 @@ class Envelope(NamedTuple):
     """The latest end (epoch seconds) that the last sign-in allows it, whatever its lifetimes."""
     device: str | None = None
     """What the user signed in with, in a few words."""
+    family: bytes | None = None
+    """The proof of what the secrets that were renewed have in common, since the last that was not."""
 
     @property
     def ends_at(self) -> float:
@@ -139,13 +144,13 @@ class Envelope(NamedTuple):
 def pack(envelope: Envelope, values: bytes) -> bytes:
     """Return the value of a session."""
     user_id, created, signed_in, seen, idle, absolute, persistent, era, current, issued = envelope[:10]
-    previous, mark, snapshot, carried, aliases, not_after, device = envelope[10:]
+    previous, mark, snapshot, carried, aliases, not_after, device, family = envelope[10:]
     user = b"" if user_id is None else user_id.encode()
     flags = (_PERSISTENT if persistent else 0) | (_CARRIED if carried else 0)
     more = b""
-    if mark is not None or aliases or not_after is not None or device is not None:
+    if envelope[11] is not None or envelope[14:] != _NOTHING_MORE:
         flags |= _HAS_MORE
-        more = _packed_more(mark, aliases, not_after, device)
+        more = _packed_more((mark, aliases, not_after, device, family))
     head = _SESSION_HEAD.pack(
         SESSION, flags, created, signed_in, seen, issued, idle or 0.0, absolute, era,
         len(current), len(previous), len(user), len(snapshot),
@@ -154,10 +159,12 @@ def pack(envelope: Envelope, values: bytes) -> bytes:
     return checked(b"".join((head, *current, *before, user, more, snapshot, values)))
 
 
-def _packed_more(mark: str | None, aliases: tuple[str, ...], not_after: float | None, device: str | None) -> bytes:
+def _packed_more(more: _More) -> bytes:
+    mark, aliases, not_after, device, family = more
     text = b"" if device is None else device.encode()
     until = -1.0 if not_after is None else not_after
-    return _MORE.pack(len(aliases), len(text), (mark or NO_ID).encode(), until) + "".join(aliases).encode() + text
+    head = _MORE.pack(len(aliases), len(text), (mark or NO_ID).encode(), until, family or _NO_FAMILY)
+    return head + "".join(aliases).encode() + text
 
 
 def unpack(value: bytes) -> tuple[Envelope, bytes] | Tombstone | Mark | Alias:
@@ -190,14 +197,14 @@ def unpack(value: bytes) -> tuple[Envelope, bytes] | Tombstone | Mark | Alias:
     more: _More = _NO_MORE
     if flags & _HAS_MORE:
         more, at = _unpack_more(value, at)
-    mark, aliases, not_after, device = more
+    mark, aliases, not_after, device, family = more
     snapshot = value[at : at + s] if s else b""
     at += s
     if at > len(value):
         raise Damaged("too short")
     fields = (
         user_id, created, signed_in, seen, idle or None, absolute, flags & _PERSISTENT != 0, era,
-        current, issued, previous, mark, snapshot, flags & _CARRIED != 0, aliases, not_after, device,
+        current, issued, previous, mark, snapshot, flags & _CARRIED != 0, aliases, not_after, device, family,
     )  # fmt: skip
     # Half the time of Envelope(*fields), on every load.
     return tuple.__new__(Envelope, fields), value[at:]
@@ -219,7 +226,7 @@ def unpack_values(packed: bytes) -> Encoded:
 def _unpack_more(value: bytes, at: int) -> tuple[_More, int]:
     """Return what stands behind the user id, and where it ends."""
     try:
-        a, d, mark, not_after = _MORE.unpack_from(value, at)
+        a, d, mark, not_after, family = _MORE.unpack_from(value, at)
     except struct.error:
         raise Damaged("too short") from None
     at += _MORE.size
@@ -232,7 +239,8 @@ def _unpack_more(value: bytes, at: int) -> tuple[_More, int]:
         raise Damaged("not a mark, or not aliases")
     if not (not_after == -1 or 0 <= not_after < LATEST):
         raise Damaged("not a time")
-    return (named, aliases, None if not_after == -1 else not_after, device), end + d
+    until = None if not_after == -1 else not_after
+    return (named, aliases, until, device, None if family == _NO_FAMILY else family), end + d
 
 
 def _unpack_current(packed: bytes) -> tuple[bytes, ...]:

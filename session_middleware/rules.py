@@ -80,10 +80,11 @@ def renewal_is_due(envelope: Envelope, proof: bytes, now: float, every: float | 
     return proof in envelope.current or Previous(proof, Kind.RENEWED, None) in envelope.previous
 
 
-def renewed(envelope: Envelope, fresh: bytes, now: float) -> Envelope:
-    """Time has passed: a new secret; the old one works until the new one has been used."""
+def renewed(envelope: Envelope, fresh: bytes, family: bytes, now: float) -> Envelope:
+    """Time has passed: a new secret of the same *family*; the old one works until the new one has been used."""
     before = tuple([Previous(proof, Kind.RENEWED, None) for proof in envelope.current])
-    return envelope._replace(current=(fresh,), issued_at=now, previous=_trimmed(envelope.previous + before))
+    previous = _trimmed(envelope.previous + before)
+    return envelope._replace(current=(fresh,), issued_at=now, previous=previous, family=envelope.family or family)
 
 
 def in_service(envelope: Envelope, proof: bytes) -> bool:
@@ -96,7 +97,7 @@ def in_service(envelope: Envelope, proof: bytes) -> bool:
 def regenerated(envelope: Envelope, fresh: bytes, now: float) -> Envelope:
     """The application has asked for a new secret: all others are dead at once."""
     previous = _replaced(envelope, Kind.REPLACED, now)
-    return envelope._replace(current=(fresh,), issued_at=now, previous=previous, snapshot=b"")
+    return envelope._replace(current=(fresh,), issued_at=now, previous=previous, snapshot=b"", family=None)
 
 
 def signed_in(envelope: Envelope, user_id: str, mark: str | None, fresh: bytes, now: float, snapshot: bytes) -> Envelope:
@@ -110,6 +111,7 @@ def signed_in(envelope: Envelope, user_id: str, mark: str | None, fresh: bytes, 
         issued_at=now,
         previous=_replaced(envelope, Kind.SIGNED_IN, now),
         snapshot=snapshot,
+        family=None,
     )
 
 

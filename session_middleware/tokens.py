@@ -3,7 +3,9 @@
 ::
 
     token  = id(12) secret(28)          9 and 21 random bytes in base64url without padding
+    secret = family(8) rest(20)         a renewal keeps the family: it tells what was issued once from what is made up
     proof  = SHA-256("session_middleware" 0 namespace 0 id 0 secret)[:16]
+    proof of a family = SHA-256("session_middleware" 0 namespace 0 id 0 "family" 0 family)[:6]
 """
 
 import re
@@ -19,6 +21,7 @@ FORM: Final = "[A-Za-z0-9_-]{40}"
 """The form of a token, as a regular expression; nothing else is ever looked up."""
 
 _ID: Final = 12
+_FAMILY: Final = 20
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 _well_formed = re.compile(FORM).fullmatch
@@ -44,6 +47,10 @@ class Token:
     def new(cls, key: str | None = None) -> "Token":
         """Return a token with a fresh secret of 168 bits (OWASP ASVS 5.0, 7.2.3); of a new session if no *key* is given."""
         return cls(secrets.token_urlsafe(30) if key is None else key + secrets.token_urlsafe(21))
+
+    def successor(self) -> "Token":
+        """Return the token that takes the place of this one as time passes: 120 fresh bits, and its family."""
+        return Token(self._text[:_FAMILY] + secrets.token_urlsafe(15))
 
     @classmethod
     def read(cls, text: object) -> "Token | None":
@@ -120,6 +127,16 @@ def proof_function(namespace: str) -> Proof:
         return sha256(f"{prefix}{token.id}\0{token.reveal()[_ID:]}".encode()).digest()[:16]
 
     return proof_of
+
+
+def family_function(namespace: str) -> Proof:
+    """Return the function from a token to the proof of its family: all secrets that were renewed one after the other."""
+    prefix = f"session_middleware\0{namespace}\0"
+
+    def family_of(token: Token) -> bytes:
+        return sha256(f"{prefix}{token.id}\0family\0{token.reveal()[_ID:_FAMILY]}".encode()).digest()[:6]
+
+    return family_of
 
 
 def _base64(data: bytes) -> str:

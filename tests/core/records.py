@@ -64,6 +64,7 @@ envelopes = st.builds(
     aliases=st.lists(ids, max_size=8, unique=True).map(tuple),
     not_after=st.none() | moments,
     device=st.none() | st.text(min_size=1, max_size=50),
+    family=st.none() | st.binary(min_size=6, max_size=6).filter(any),
 )
 
 
@@ -104,9 +105,17 @@ def a_previous(proof: bytes = b"p" * 16, kind: int = 1, at: float = -1) -> bytes
     return proof + bytes((kind,)) + struct.pack(">d", at)
 
 
-def a_more(a: int = 0, d: int = 0, *, mark: bytes = b"." * 12, not_after: float = -1.0, rest: bytes = b"") -> bytes:
+def a_more(
+    a: int = 0,
+    d: int = 0,
+    *,
+    mark: bytes = b"." * 12,
+    not_after: float = -1.0,
+    family: bytes = bytes(6),
+    rest: bytes = b"",
+) -> bytes:
     """Return what stands behind the user id of a session that has more."""
-    return bytes((a, d)) + mark + struct.pack(">d", not_after) + rest
+    return bytes((a, d)) + mark + struct.pack(">d", not_after) + family + rest
 
 
 def the_values() -> list[bytes]:
@@ -126,7 +135,7 @@ def the_values() -> list[bytes]:
         pack_mark(Mark(((new_id(), None), (new_id(), KEY)), time.time() + 99)),
         pack_alias(Alias((new_id(), KEY), None, time.time() + 99)),
         pack(an_envelope("mia", aliases=(new_id(), new_id())), packed({"a": 1})),
-        pack(an_envelope("kim", not_after=time.time() + 99, device="Firefox on Ubuntu"), packed({"a": 1})),
+        pack(an_envelope("kim", not_after=time.time() + 99, device="Firefox on Ubuntu", family=b"family"), packed({"a": 1})),
         pack_tombstone(Tombstone("revoked", time.time(), (PROOF, b"a" * 16))),
     ]
 

@@ -110,6 +110,7 @@ class TestASession:
             ("alias-no-one", "alias-no-two"),
             9.0,
             "ü",
+            b"family",
         )
         times = b"".join(struct.pack(">d", number) for number in (1, 2, 3, 4, 5, 6))
         body = b"".join([
@@ -117,7 +118,7 @@ class TestASession:
             *(b"\2", b"\2", b"\2", b"\0\0\0\x08"),
             *(b"c" * 16, b"d" * 16),
             *(b"p" * 16, b"\1", struct.pack(">d", -1), b"q" * 16, b"\3", struct.pack(">d", 8)),
-            *(b"\xc3\xa9", b"\2", b"\2", b"mark-of-user", struct.pack(">d", 9)),
+            *(b"\xc3\xa9", b"\2", b"\2", b"mark-of-user", struct.pack(">d", 9), b"family"),
             *(b"alias-no-one", b"alias-no-two", b"\xc3\xbc"),
             *(b"snapshot", b"values"),
         ])  # fmt: skip
@@ -382,7 +383,7 @@ def what_may_follow(envelope: Envelope) -> Iterator[Envelope]:
     yield envelope
     yield rules.used(envelope, now)
     yield rules.noted(envelope, PROOF, now)
-    yield rules.renewed(envelope, fresh, now)
+    yield rules.renewed(envelope, fresh, b"family", now)
     yield rules.regenerated(envelope, fresh, now)
     yield rules.joined(envelope, fresh, now)
     yield rules.named(envelope, (new_id(), new_id()))

@@ -28,6 +28,8 @@ from tests.core.eras import (
     proof,
 )
 
+FAMILY = b"family"
+
 
 def moment(seconds: float) -> float:
     return NOW + seconds
@@ -212,9 +214,10 @@ class TestRenewal:
     def test_the_old_ones_work_until_the_new_one_is_used(self, current: str, before: str, after: str) -> None:
         """Of too many those go first whose time has come, then the last but one: never the first that was renewed."""
         envelope = an_envelope(current, before, user_id="alice", era=3, snapshot=b"snapshot")
-        renewed = rules.renewed(envelope, p("n"), NOW)
+        renewed = rules.renewed(envelope, p("n"), FAMILY, NOW)
 
-        assert renewed == envelope._replace(current=(p("n"),), issued_at=NOW, previous=previous(after))
+        assert renewed == envelope._replace(current=(p("n"),), issued_at=NOW, previous=previous(after), family=FAMILY)
+        assert rules.renewed(renewed, p("m"), b"FAMILY", NOW).family == FAMILY, "of a double click the first one counts"
 
 
 class TestRegenerate:
@@ -442,7 +445,7 @@ class TestOverflow:
         """Of any record: what a browser is known to have is not what goes; the others keep their order."""
         envelope = an_envelope()._replace(previous=tuple(before), current=tuple(map(proof, current)))
         after = {
-            "renewed": rules.renewed(envelope, p("n"), NOW),
+            "renewed": rules.renewed(envelope, p("n"), FAMILY, NOW),
             "regenerated": rules.regenerated(envelope, p("n"), NOW),
             "signed in": signed_in(envelope),
         }[act]

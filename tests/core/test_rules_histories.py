@@ -84,7 +84,7 @@ class Histories(RuleBasedStateMachine):
     def renew(self) -> None:
         if len(self.envelope.current) > 1:
             self.came = None  # which of them the browser has is not known
-        self.envelope = rules.renewed(self.envelope, self.fresh(), self.now)
+        self.envelope = rules.renewed(self.envelope, self.fresh(), b"family", self.now)
 
     @rule()
     def regenerate(self) -> None:

@@ -147,6 +147,32 @@ class TestAReplay:
         assert stolen.reveal()[12:] not in caplog.text
         assert site.user(victims) == "alice"
 
+    def test_one_from_long_ago_is_noticed(self, site: Site, notes: Notes) -> None:
+        """Promise 22: whatever the record has forgotten meanwhile, up to a sign-in or ``regenerate()``."""
+        issued = [site.begin({"cart": 1}, "alice")]
+        for _ in range(20):
+            site.clock.advance(RENEWAL)
+            issued.append(site.follow(issued[-1], read))
+        site.request(issued[-1], read)
+        site.clock.advance(OVERLAP)
+        assert [site.user(token) for token in issued] == [None] * 20 + ["alice"]
+        assert len(notes.of(Replayed)) == 20
+
+        site.follow(issued[-1], Session.regenerate)
+        site.clock.advance(OVERLAP)
+        assert [site.user(token) for token in issued] == [None] * 21
+        assert len(notes.of(Replayed)) == 20, "those are not of the secret that is current"
+
+    def test_what_somebody_has_made_up_for_a_public_id_is_none(self, site: Site, notes: Notes) -> None:
+        """Nobody is signed out by who knows no more than an id."""
+        token = site.begin({"cart": 1}, "alice")
+        for _ in range(5):
+            site.clock.advance(RENEWAL)
+            token = site.follow(token, read)
+        assert site.user(Token.new(token.id)) is None
+
+        assert notes.of(Replayed) == []
+
     def test_what_a_refused_one_writes_is_a_session_of_its_own(self, site: Site) -> None:
         """Promise 11: its token is not adopted."""
         old = site.begin({"cart": 1}, "alice")
