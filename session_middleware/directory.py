@@ -1,6 +1,6 @@
 """Lists sessions and ends them: by their id, by their user, by another name. It opens none, and knows no HTTP."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from session_middleware import rules, tokens
@@ -61,17 +61,18 @@ class Directory:
         """End a session by its id (``session.id``), at once; return whether there was one."""
         return tokens.well_formed_id(session_id) and self._sessions.end(session_id, "revoked")
 
-    def revoke_all(self, user_id: str, *, keep: str | None = None) -> int:
+    def revoke_all(self, user_id: str, *, keep: str | None = None, progress: Callable[[int], object] | None = None) -> int:
         """End all sessions of a user, at once, but the one with the id *keep*; return how many were ended.
 
         A sign-in of the user that is under way ends, too, if it began before (:meth:`Session.login` was called, or
-        :meth:`mark_of`), unless *keep* is its id.
+        :meth:`mark_of`), unless *keep* is its id. *progress* is called with how many have ended so far, now and then; called
+        again after it was broken off, it goes on with the rest.
         """
         index, user_id = self._index(), checked_user_id(user_id)
         kept = keep if tokens.well_formed_id(keep) else None
         self._sessions.leave_mark(self._mark_id(user_id), kept)
         keys = (key for key in index.keys_of(user_id) if key != keep)
-        return self._sessions.end_all(keys, "signed_out_everywhere")
+        return self._sessions.end_all(keys, "signed_out_everywhere", progress)
 
     def revoke_alias(self, alias: str) -> int:
         """End all sessions that have signed in with an alias, at once; return how many were ended.
@@ -81,14 +82,16 @@ class Directory:
         """
         return self._aliases.revoke(checked_alias(alias))
 
-    def revoke_everybody(self) -> int:
+    def revoke_everybody(self, *, progress: Callable[[int], object] | None = None) -> int:
         """End all sessions, anonymous ones, too; return how many were ended. Sign-ins under way are not among them.
 
-        Raise :exc:`ConfigurationError` if the store cannot list what it holds.
+        It is what OWASP ASVS 5.0 asks for in 7.4.5. *progress* is called with how many have ended so far, now and then.
+        What has ended stays so if this is broken off, as by what *progress* raises; called again, it goes on with the rest.
+        Raise :exc:`ConfigurationError` if the store cannot list what it holds, :exc:`StoreUnavailable` if it fails.
         """
         if not isinstance(self._asked, Scannable):
             raise ConfigurationError(f"{type(self.store).__name__} cannot list its sessions; use a store that can")
-        return self._sessions.end_all(self._asked.keys(), "revoked_everybody")
+        return self._sessions.end_all(self._asked.keys(), "revoked_everybody", progress)
 
     def sweep(self, limit: int = SWEEP_LIMIT) -> int:
         """Remove at most *limit* records that have expired; return how many. 0 if the store drops them by itself.

@@ -190,11 +190,18 @@ class Repository:
         elif self._store.delete(key) and self.teller is not None:
             self.teller.ended(key, envelope.user_id, reason)
 
-    def end_all(self, keys: Iterable[str], reason: "Reason") -> int:
-        """End the sessions, whatever others make of them meanwhile; return how many were there."""
-        store, ended = self._store, 0
+    def end_all(self, keys: Iterable[str], reason: "Reason", progress: Callable[[int], object] | None = None) -> int:
+        """End the sessions, whatever others make of them meanwhile; return how many were there.
+
+        *progress* is called with how many have ended so far: after each, or after each batch.
+        """
+        store, ended, told = self._store, 0, progress or _nobody
         if not isinstance(store, Batched) or self._keep_ended is not None:
-            return sum(self.end(key, reason) for key in keys)
+            for key in keys:
+                if self.end(key, reason):
+                    ended += 1
+                    told(ended)
+            return ended
         for some in _batches(keys):
             ordinary, others = dict[str, str | None](), list[str]()
             for key, stored in store.load_many(some).items():
@@ -207,6 +214,7 @@ class Repository:
                 for key in removed:
                     self.teller.ended(key, ordinary[key], reason)
             ended += len(removed) + sum(self.end(key, reason) for key in others)
+            told(ended)
         return ended
 
     def end(self, key: str, reason: "Reason", *, alias: str | None = None) -> bool:
@@ -336,6 +344,10 @@ def pause(number: int) -> None:
     """Wait before the try of that number: from the third on, for a random time, which grows."""
     if number > 1:
         time.sleep(_random.uniform(0, min(_LONGEST_PAUSE, 0.001 * 2**number)))
+
+
+def _nobody(ended: int) -> None:
+    """Nobody wants to know how far it is."""
 
 
 def _too_large(value: bytes) -> NoReturn:

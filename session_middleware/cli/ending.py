@@ -6,48 +6,42 @@ import click
 
 from session_middleware.cli.ends import INTERRUPTED, end
 from session_middleware.cli.target import the_manager
-from session_middleware.cli.terminal import Count, counting, print_json
-from session_middleware.events import Ended, Event
+from session_middleware.cli.terminal import counting, print_json
 from session_middleware.exceptions import StoreError
 from session_middleware.manager import SessionManager
 
 
-class _Counting:
-    """An observer that counts the sessions that end."""
-
-    def __init__(self) -> None:
-        self.ended = 0
-        self.count: Count | None = None
-
-    def on(self, event: Event) -> None:
-        if isinstance(event, Ended):
-            self.ended += 1
-            if self.count is not None:
-                self.count.add()
-
-
 def end_many(
-    act: Callable[[SessionManager], object],
+    act: Callable[[SessionManager, Callable[[int], None]], object],
     as_json: bool,
     *,
     total: Callable[[SessionManager], int | None] = lambda manager: None,
     what: str = "ended",
 ) -> None:
-    """Let *act* end sessions, and say how many ended; after Ctrl-C, too. *total* returns how many there are, about."""
-    counter, interrupted = _Counting(), False
-    manager = the_manager(counter)
+    """Let *act* end sessions, and say how many ended; after Ctrl-C, too.
+
+    *act* calls what it is given with how many have ended so far. *total* returns how many there are, about.
+    """
+    ended, interrupted = 0, False
+    manager = the_manager()
     try:
-        with counting("ending", total(manager)) as counter.count:
-            act(manager)
+        with counting("ending", total(manager)) as count:
+
+            def progress(so_far: int) -> None:
+                nonlocal ended
+                ended = so_far
+                count.reach(ended)
+
+            act(manager, progress)
     except KeyboardInterrupt:
         interrupted = True
     except StoreError:
-        click.echo(f"{what} {counter.ended:,}", err=True)
+        click.echo(f"{what} {ended:,}", err=True)
         raise
     if as_json:
-        print_json({what: counter.ended}, interrupted=interrupted)
+        print_json({what: ended}, interrupted=interrupted)
     else:
-        click.echo(f"{what} {counter.ended:,}")
+        click.echo(f"{what} {ended:,}")
     if interrupted:
         click.echo("interrupted: run it again to go on", err=True)
         end(INTERRUPTED)

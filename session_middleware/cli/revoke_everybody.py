@@ -16,4 +16,4 @@ def command(yes: bool, as_json: bool) -> None:
     Who is signing in just then stays signed in; so do it when what was wrong has been mended.
     """
     confirm("Sign everybody out?", yes)
-    end_many(lambda manager: manager.revoke_everybody(), as_json, total=how_many)
+    end_many(lambda manager, progress: manager.revoke_everybody(progress=progress), as_json, total=how_many)

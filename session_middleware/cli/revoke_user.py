@@ -21,7 +21,11 @@ def command(user: str, keep: str | None, yes: bool, as_json: bool) -> None:
         if kept is None or kept.user_id != user:
             raise click.UsageError(f"--keep: {safe(user)!r} has no session {safe(keep)!r}, so all would be ended; see list")
     confirm(f"End all sessions of {safe(user)!r}{f' but {safe(keep)}' if keep else ''}?", yes)
-    end_many(lambda manager: manager.revoke_all(user, keep=keep), as_json, total=lambda manager: _number(manager, user))
+    end_many(
+        lambda manager, progress: manager.revoke_all(user, keep=keep, progress=progress),
+        as_json,
+        total=lambda manager: _number(manager, user),
+    )
 
 
 def _number(manager: SessionManager, user: str) -> int | None:

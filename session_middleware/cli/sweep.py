@@ -1,5 +1,6 @@
 """``sweep``: what has expired."""
 
+from collections.abc import Callable
 from typing import Final
 
 import click
@@ -21,6 +22,8 @@ def command(as_json: bool) -> None:
     end_many(_sweep, as_json, what="removed")
 
 
-def _sweep(manager: SessionManager) -> None:
-    while manager.sweep(_AT_ONCE):
-        pass
+def _sweep(manager: SessionManager, progress: Callable[[int], None]) -> None:
+    removed = 0
+    while number := manager.sweep(_AT_ONCE):
+        removed += number
+        progress(removed)

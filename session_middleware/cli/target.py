@@ -35,30 +35,30 @@ class Given(NamedTuple):
     framework: Any
 
 
-def the_manager(observer: Observer | None = None) -> SessionManager:
-    """Return the manager of the sessions that the current command is about; *observer* is told what it does, too.
+def the_manager() -> SessionManager:
+    """Return the manager of the sessions that the current command is about.
 
     Raise ``click.UsageError`` if nobody has said which sessions, :exc:`ConfigurationError` for what cannot work.
     """
     context = click.get_current_context()
     given: Given = context.meta[META]
     if given.store:
-        return _manager_of(open_store(given.store), given, observer)
+        return _manager_of(open_store(given.store), given)
     if given.app:
-        return _like(manager_named(given.app, given.namespace), observer)
+        return _like(manager_named(given.app, given.namespace))
     if callable(getattr(given.framework, "load_app", None)):
-        return _like(the_manager_in(given.framework.load_app(), given.namespace), observer)
+        return _like(the_manager_in(given.framework.load_app(), given.namespace))
     if callable(given.framework):
-        return _like(given.framework(), observer)
+        return _like(given.framework())
     if url := os.environ.get(VARIABLE):
-        return _manager_of(open_store(url), given, observer)
+        return _manager_of(open_store(url), given)
     raise click.UsageError(f"which sessions? Write --store URL or --app MODULE:NAME, or set {VARIABLE}")
 
 
-def _manager_of(store: Store, given: Given, observer: Observer | None) -> SessionManager:
+def _manager_of(store: Store, given: Given) -> SessionManager:
     is_there(store)
     codec = JSONCodec() if given.codec == "json" else MsgpackCodec()
-    return _made(store, Lifetime.AAL2, codec, given.namespace or "session", system_clock, [], observer)
+    return _made(store, Lifetime.AAL2, codec, given.namespace or "session", system_clock, [])
 
 
 def is_there(store: Store) -> None:
@@ -71,9 +71,9 @@ def is_there(store: Store) -> None:
         raise ConfigurationError(f"{path}: there is no such file")
 
 
-def _like(manager: SessionManager, observer: Observer | None) -> SessionManager:
+def _like(manager: SessionManager) -> SessionManager:
     observers = [] if manager.teller is None else [*manager.teller.observers]
-    return _made(manager.store, manager.lifetime, manager.codec, manager.namespace, manager.now, observers, observer)
+    return _made(manager.store, manager.lifetime, manager.codec, manager.namespace, manager.now, observers)
 
 
 def _made(
@@ -83,9 +83,7 @@ def _made(
     namespace: str,
     clock: Callable[[], float],
     observers: Sequence[Observer],
-    observer: Observer | None,
 ) -> SessionManager:
-    told = [*observers] if observer is None else [*observers, observer]
     longest: int | None = getattr(store, "max_value", None)
     return SessionManager(
         store,
@@ -94,5 +92,5 @@ def _made(
         namespace=namespace,
         max_bytes=_LONGEST if longest is None else max(1024, longest - MORE),
         clock=clock,
-        observer=told or None,
+        observer=observers or None,
     )

@@ -154,8 +154,12 @@ class Count:
 
     def add(self, number: int = 1) -> None:
         """So many more are done."""
-        self.done += number
-        self._show(self.done)
+        self.reach(self.done + number)
+
+    def reach(self, done: int) -> None:
+        """So many are done."""
+        self.done = done
+        self._show(done)
 
 
 @contextmanager

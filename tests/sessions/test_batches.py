@@ -1,7 +1,7 @@
 """Listing and ending the sessions of users with very many: as many round trips as there are batches, and the same ends."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import cast
 
@@ -87,3 +87,33 @@ def test_of_a_batch_each_end_is_told() -> None:
     ends = [event for event in told if isinstance(event, Ended)]
     assert [(event.user_id, event.reason) for event in ends] == [("alice", "signed_out_everywhere")] * 3
     assert len({event.session_id for event in ends}) == 3
+
+
+@pytest.mark.parametrize("everybody", [False, True])
+def test_who_ends_many_is_told_how_far_it_is(everybody: bool, store: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ever more, to the last; what was broken off goes on where it was."""
+    monkeypatch.setattr(repository, "_BATCH", 3)
+    site = Site(store, FakeClock())
+    mine = [site.begin(user_id="alice") for _ in range(10)]
+    told: list[int] = []
+
+    def broken_off(ended: int) -> None:
+        told.append(ended)
+        if ended > 4:
+            raise KeyboardInterrupt
+
+    def ends(progress: Callable[[int], object]) -> int:
+        manager = site.manager
+        return manager.revoke_everybody(progress=progress) if everybody else manager.revoke_all("alice", progress=progress)
+
+    with pytest.raises(KeyboardInterrupt):
+        ends(broken_off)
+    assert sum(map(site.is_alive, mine)) == 10 - told[-1]
+    first = told[-1]
+    told.clear()
+    assert ends(told.append) == told[-1] == 10 - first
+    assert told == sorted(set(told))
+    assert not any(map(site.is_alive, mine))
+    told.clear()
+    assert ends(told.append) == 0
+    assert told == []

@@ -412,6 +412,21 @@ class TestEverybody:
         assert site.manager.mark_of("carol") is not None
         assert site.manager.revoke_everybody() == 0
 
+    def test_how_far_it_is_is_told_and_it_can_be_broken_off(self, site: Site) -> None:
+        """Promise 19: on every store that lists; called again, it ends the rest."""
+        mine = [site.begin() for _ in range(203)]
+        told: list[int] = []
+
+        def once(ended: int) -> None:
+            told.append(ended)
+            raise InterruptedError
+
+        with pytest.raises(InterruptedError):
+            site.manager.revoke_everybody(progress=once)
+        assert sum(map(site.is_alive, mine)) == 203 - told[0]
+        assert site.manager.revoke_everybody(progress=told.append) == 203 - told[0] == told[-1]
+        assert not any(map(site.is_alive, mine))
+
     def test_a_request_under_way_brings_none_back(self, site: Site) -> None:
         """Promise 5."""
         sessions = [site.loaded(site.begin(user_id=user)) for user in (None, USER)]
