@@ -13,7 +13,11 @@ PAGE: Final = Path(__file__).parent / "reference" / "command-line.md"
 _PROGRAM: Final = "session-middleware"
 _CODES: Final = (
     (ends.DONE, "it is done"),
-    (ends.NOT_DONE, "not all of it is done: a session was not there, or the answer was no; `check` has found an error"),
+    (
+        ends.NOT_DONE,
+        "not all of it is done: a session was not there, or the answer was no; `check` has found an error; or what was"
+        " printed was not read to its end, as by `head`",
+    ),
     (ends.WRONG_USE, "what was written cannot be understood, or this store cannot do it"),
     (ends.STORE_FAILED, "the store could not be asked"),
     (ends.INTERRUPTED, "it was interrupted by Ctrl-C, at a question too; what was done until then is said"),

@@ -47,6 +47,8 @@ def health_of(store: Store) -> Health:
             found = Health(name)
     except StoreError as error:
         return Health(name, findings=(_failed(error),))
+    except Exception as error:
+        return Health(name, findings=(_broken(error),))
     found = found._replace(latency=steady_clock() - started)
     return found._replace(findings=(*found.findings, *_findings(found, single=getattr(store, "single_process", False))))
 
@@ -60,6 +62,16 @@ def _failed(error: StoreError) -> Finding:
         "unreachable",
         f"The store does not answer: {why}.",
         "Look whether it runs, whether its address is right, and what lies between.",
+    )
+
+
+def _broken(error: Exception) -> Finding:
+    """Return what is found of a store that keeps not to :class:`Store`; its message may hold secrets."""
+    return Finding(
+        "error",
+        "broken",
+        f"The store raises {type(error).__qualname__} when it is asked how it is.",
+        "Let it raise StoreUnavailable for what its backend raises, and mend the rest; call its health() to see where.",
     )
 
 

@@ -74,6 +74,27 @@ def test_a_store_that_cannot_work_is_another_finding() -> None:
     assert "the password is wrong" in health.findings[0].what
 
 
+@pytest.mark.parametrize("verb", ["health", "load"])
+def test_a_store_that_raises_something_else_is_one_more(verb: str) -> None:
+    """It keeps not to what a store is; that, too, is no traceback for who only looks, and its message is not shown."""
+
+    class Broken(Bare):
+        def load(self, key: str) -> None:
+            raise ValueError("a-password")
+
+    class Told(Broken):
+        def health(self) -> Health:
+            raise KeyError("a-password")
+
+    health = health_of(Told() if verb == "health" else Broken())
+
+    assert (names(health), health.ok, health.latency) == (["error broken"], False, None)
+    assert f"raises {'KeyError' if verb == 'health' else 'ValueError'} " in health.findings[0].what
+    assert "a-password" not in str(health)
+    app = TestApp(check_app(SessionManager(Broken())))
+    assert app.get("/healthz", status=503).json["findings"] == [{"severity": "error", "name": "broken"}]
+
+
 def test_a_store_that_tells_nothing_is_asked_all_the_same() -> None:
     """Whether it answers, and how soon."""
     health = health_of(Bare())

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import shlex
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from tests.observers.test_prometheus import read
 from tests.servers.gunicorn import Gunicorn
 
 REQUESTS = 40
+CREATED = "session_middleware_sessions_created_total", ""
 DASHBOARD = json.loads((DOCS.parent / "examples" / "grafana-dashboard.json").read_text())
 
 
@@ -71,8 +74,20 @@ def test_prometheus_scrapes_a_site_of_several_processes(claimed: list[Block], tm
         for _ in range(REQUESTS):
             assert Browser(over_http(server.url)).get("/").status == 200
         scrapes = [read(Browser(over_http(server.url)).get("/metrics").text) for _ in range(10)]
-        assert {scrape["session_middleware_sessions_created_total", ""] for scrape in scrapes} == {REQUESTS}
+        assert {scrape[CREATED] for scrape in scrapes} == {REQUESTS}
         assert len(server.worker_pids()) == 2
+        before = sorted(path.name for path in (tmp_path / directory).iterdir())
+        assert {name.partition("_")[0] for name in before} == {"counter", "histogram"}
+        ended = server.worker_pids()[0]
+        os.kill(ended, signal.SIGTERM)
+        deadline = time.monotonic() + 120
+        while ended in server.worker_pids() or len(server.worker_pids()) < 2:
+            assert time.monotonic() < deadline, server.log()
+            time.sleep(0.1)
+        # What it has counted still counts, and its files stay.
+        assert read(Browser(over_http(server.url)).get("/metrics").text)[CREATED] == REQUESTS
+        assert set(before) <= {path.name for path in (tmp_path / directory).iterdir()}
+        assert all((tmp_path / directory / name).stat().st_size >= 64 * 1024 for name in before)
 
         configuration = files["prometheus.yml"].text
         assert arguments[7] in configuration

@@ -260,3 +260,28 @@ def test_without_the_extra_it_says_what_to_install(library: str) -> None:
     assert "pip install 'session-middleware[cli]'" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.returncode != 0
+
+
+@pytest.mark.parametrize("module", ["click", "session_middleware.cli.target", "session_middleware.cli.check"])
+def test_an_interruption_before_there_is_a_command_is_130(module: str) -> None:
+    """While Python still imports what it takes; without a traceback."""
+    program = f"""
+import os, signal, sys
+from session_middleware.cli import main
+
+class Interrupting:
+    def find_spec(name, path, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupting)
+sys.argv = ["session-middleware", "--store", "memory:", "check"]
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environ(), capture_output=True, text=True, timeout=LONG, check=False
+    )
+
+    assert (done.returncode, done.stdout) == (130, "")
+    assert "Traceback" not in done.stderr
