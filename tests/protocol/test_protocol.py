@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from session_middleware import MemoryStore, Record, Store
+from session_middleware.moving import MovingStore
 from session_middleware.stores.base import Version
 from tests.backends.running import sizes
 from tests.protocol.aliases import SCENARIOS
@@ -18,6 +19,7 @@ from tests.protocol.replay import Player, a_player
 from tests.protocol.search import explore, told, walk
 from tests.protocol.turn import without_chance
 from tests.protocol.world import Scenario, Step, World
+from tests.stores.moving.stores import BegunBefore, Mixed
 
 # Millions of steps: measuring what they cover would take most of the time, and other tests cover as much.
 pytestmark = pytest.mark.unmeasured
@@ -142,6 +144,23 @@ def test_real_stores_and_threads_do_as_the_search_says(store: Store, count: int)
         for make in SCENARIOS.values():
             world = World(make())
             play_all(player, world, [*ways_to_ends(world), *[walk(world, dice)[1] for _ in range(count)]])
+
+
+def reading_both(new: Store, old: Store) -> Store:
+    """Sessions are found in both, and nothing is handed over."""
+    return MovingStore(new, old, hand_over=False)
+
+
+@pytest.mark.parametrize("count", [1, pytest.param(5, marks=soak)])
+@pytest.mark.parametrize("made", [BegunBefore, Mixed, reading_both])
+def test_stores_that_move_do_as_the_search_says(made: Callable[[Store, Store], Store], count: int) -> None:
+    """Promises 3 to 5: with all records in the old store at first, and with some handed over by processes of both kinds."""
+    dice = Random(count)
+    with a_player(made(MemoryStore(), MemoryStore())) as player:
+        for make in SCENARIOS.values():
+            world = World(make())
+            play_all(player, world, ways_to_ends(world, 300) if count > 1 else [])
+            play_all(player, world, [walk(world, dice)[1] for _ in range(count)])
 
 
 def play_all(player: Player, world: World, ways: list[tuple[Step, ...]]) -> None:
