@@ -141,4 +141,4 @@ clean:
 comma := ,
 empty :=
 space := $(empty) $(empty)
-CORE := $(subst $(space),$(comma),$(patsubst %,session_middleware/%.py,clock frozen tokens lifetime notes codecs/* carry_over headers record moving rules values state facts session repository aliases commits takeover outage directory manager cookies config advice events telling health exchange middleware))
+CORE := $(subst $(space),$(comma),$(patsubst %,session_middleware/%.py,clock frozen tokens lifetime notes codecs/* carry_over headers record moving rules values state facts session repository aliases limit commits takeover outage directory manager cookies config advice events telling health exchange middleware))

@@ -15,6 +15,7 @@ from session_middleware.exceptions import (
     StoreError,
     StoreUnavailable,
     StoreUnusable,
+    TooManySessions,
 )
 from session_middleware.lifetime import Lifetime
 from session_middleware.manager import Forget, Send, SessionManager
@@ -76,6 +77,7 @@ __all__ = [
     "StoreUnusable",
     "Stored",
     "Sweepable",
+    "TooManySessions",
     "UserIndexed",
     "get_session",
     "open_store",

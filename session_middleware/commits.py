@@ -13,6 +13,7 @@ from session_middleware.aliases import Aliases
 from session_middleware.codecs import Codec
 from session_middleware.exceptions import ConflictError, SessionTooLarge, StoreError
 from session_middleware.lifetime import touch_interval
+from session_middleware.limit import Limit
 from session_middleware.record import Encoded, Envelope, pack_values
 from session_middleware.repository import TRIES, Repository
 from session_middleware.rules import Opens
@@ -47,6 +48,7 @@ class Committer:
         id_of_mark: Callable[[str], str],
         aliases: Aliases,
         clock: Callable[[], float],
+        limit: Limit | None,
     ) -> None:
         self._sessions = sessions
         self._teller = sessions.teller
@@ -57,6 +59,7 @@ class Committer:
         self._id_of_mark = id_of_mark
         self._aliases = aliases
         self._now = clock
+        self._limit = limit
 
     def store(self, state: State, *, late: bool) -> None:
         """Store what a request did; *late*: the response has started, so the browser can learn of nothing."""
@@ -229,6 +232,10 @@ class Committer:
         if why := self._revoked_meanwhile(login, token.id):
             log.info("session %s: its user was signed out %s while signing in", token.id, _WHERE[why])
             self._sessions.delete(token.id, envelope, why)
+            self._drop_all(state)
+            return result
+        if self._limit is not None and not self._limit.keep(login, token.id, envelope, state.rivals):
+            log.info("session %s: it ended when it was signed in to, beyond the limit of its user's sessions", token.id)
             self._drop_all(state)
             return result
         if self._teller is not None:

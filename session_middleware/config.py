@@ -25,6 +25,10 @@ def _idle(text: str) -> float | None:
     return None if text.lower() == "none" else float(text)
 
 
+def _limit(text: str) -> int | None:
+    return None if text.lower() == "none" else int(text)
+
+
 def _named(text: str) -> Any:
     from pkgutil import resolve_name  # few name anything
 
@@ -40,6 +44,8 @@ _OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "environ_key": ("", str, "a text"),
     "check_store": ("", _boolean, "true or false"),
     "unavailable": ("", _named, "the name of a WSGI application, such as shop.pages:unavailable"),
+    "max_per_user": ("", _limit, "a whole number, or none"),
+    "at_limit": ("", str.lower, "end_oldest or refuse"),
     "observer": ("", _named, "the name of an observer, such as shop.pages:observer"),
     "lifetime.idle": ("lifetime", _idle, "seconds, or none"),
     "lifetime.absolute": ("lifetime", float, "seconds"),

@@ -13,13 +13,14 @@ Reason: TypeAlias = Literal[
     "signed_out_everywhere",
     "revoked_everybody",
     "replayed",
+    "limit",
     "expired",
     "expired_idle",
     "expired_absolute",
 ]
 """Why a session has ended: by ``invalidate()``; by a sign-in of the same request, in another session; by ``revoke()`` or
 ``revoke_alias()``; by ``revoke_all()``; by ``revoke_everybody()``; because somebody came with an old secret
-(``on_replay="end"``); by its time, of which a sweep knows no more; unused for too long; at its absolute end."""
+(``on_replay="end"``); because its user has more than ``max_per_user`` allows; by its time, of which a sweep knows no more; unused for too long; at its absolute end."""
 
 
 @dataclass(frozen=True, kw_only=True)

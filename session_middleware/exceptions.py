@@ -52,6 +52,17 @@ class SessionTooLarge(SessionError):
         self.by_key = dict(by_key)
 
 
+class TooManySessions(SessionError):
+    """``login()`` is refused: the user has as many sessions as ``max_per_user`` allows. It has changed nothing.
+
+    ``limit`` is that number.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the user is signed in {limit} times already, which is as often as may be")
+        self.limit = limit
+
+
 class ConflictError(SessionError):
     """Other requests kept changing the session; this one gave up, and its change is not stored."""
 

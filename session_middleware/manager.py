@@ -15,13 +15,14 @@ from session_middleware.directory import Directory
 from session_middleware.exceptions import ConfigurationError, SessionError, StoreError, StoreUnusable
 from session_middleware.frozen import Frozen
 from session_middleware.lifetime import Lifetime, touch_interval
+from session_middleware.limit import AtLimit, limit_of
 from session_middleware.notes import Damaged, Tombstone
 from session_middleware.outage import Outage
 from session_middleware.record import Envelope, unpack_values
 from session_middleware.repository import Repository
 from session_middleware.rules import Opens
 from session_middleware.session import Session
-from session_middleware.state import Candidates, Ended, Found, State
+from session_middleware.state import Candidates, Ended, Found, Login, State
 from session_middleware.stores import open_store
 from session_middleware.stores.base import Health, Openable, Store
 from session_middleware.takeover import RENEW, Takeover
@@ -66,7 +67,8 @@ class SessionManager(Directory):
 
     ``store`` is a store, or a URL for :func:`open_store`; ``lifetime`` that of new sessions. ``namespace`` keeps apart the
     tokens of installations that share one store. ``max_bytes`` bounds what a session keeps. ``clock`` returns epoch
-    seconds. ``observer``, one or several, is told what happens (:class:`~session_middleware.events.Observer`).
+    seconds. ``observer``, one or several, is told what happens (:class:`~session_middleware.events.Observer`). A user has at
+    most ``max_per_user`` sessions; ``at_limit``: which end, or that :exc:`TooManySessions` is raised.
     """
 
     def __init__(
@@ -79,6 +81,8 @@ class SessionManager(Directory):
         max_bytes: int = MAX_BYTES,
         clock: Callable[[], float] = system_clock,
         observer: "Observer | Iterable[Observer] | None" = None,
+        max_per_user: int | None = None,
+        at_limit: AtLimit = "end_oldest",
     ) -> None:
         if isinstance(store, str):
             store = open_store(store)
@@ -108,9 +112,10 @@ class SessionManager(Directory):
         self._sessions = Repository(asked, max_bytes, clock, self.teller, lifetime.keep_ended)
         self._aliases = Aliases(self._sessions, namespace, clock)
         self.read_aliases = self._aliases.read
+        self._limit = limit_of(self._sessions, asked, max_per_user, at_limit)
         known = self._mark_id, self._aliases
         proofs = self._proof_of, self._family_of
-        self._committer = Committer(self._sessions, self.codec, *proofs, self.new, *known, clock)
+        self._committer = Committer(self._sessions, self.codec, *proofs, self.new, *known, clock, self._limit)
         self._takeover = Takeover(self._sessions, self.codec, self._proof_of, namespace)
 
     def check_store(self) -> None:
@@ -289,6 +294,11 @@ class SessionManager(Directory):
         if state is None or state.own is None or state.opens is not Opens.SESSION:
             return False
         return self._proof_of(state.own) in state.envelope.current
+
+    def look_for_room(self, state: State, login: Login) -> None:
+        """Raise :exc:`TooManySessions` if a sign-in is to be refused."""
+        if self._limit is not None:
+            self._limit.look(state, login)
 
     def store_now(self, state: State) -> None:
         """Store what a request did so far; see :meth:`Session.store_now`."""

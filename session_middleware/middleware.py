@@ -13,6 +13,7 @@ from session_middleware.cookies import CookiePolicy, SessionCookie, reader
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.exchange import Body, Exchange
 from session_middleware.lifetime import Lifetime
+from session_middleware.limit import AtLimit
 from session_middleware.manager import DEFAULT_STORE, MAX_BYTES, SessionManager
 from session_middleware.session import Session
 from session_middleware.stores.base import Store
@@ -55,6 +56,8 @@ class SessionMiddleware:
     It finds the :exc:`StoreError` or :exc:`ConflictError` in ``environ["session_middleware.error"]``, and no session.
     *check_store*: try the store at once (:meth:`SessionManager.check_store`), so that what can never work does not start.
     *observer*, one or several: is told what happens (:class:`~session_middleware.events.Observer`).
+    *max_per_user*: so many sessions a user may have; *at_limit*: whether a further sign-in ends the oldest
+    (``"end_oldest"``) or raises :exc:`TooManySessions` (``"refuse"``).
 
     Raise :exc:`ConfigurationError` for options that cannot work. Attributes that it lacks are those of the application.
     """
@@ -75,6 +78,8 @@ class SessionMiddleware:
         unavailable: "WSGIApplication | None" = None,
         check_store: bool = True,
         observer: "Observer | Iterable[Observer] | None" = None,
+        max_per_user: int | None = None,
+        at_limit: AtLimit = "end_oldest",
     ) -> None:
         _refuse(app, cookie, namespace, environ_key, carry_over, unavailable)
         self.app = app
@@ -86,6 +91,8 @@ class SessionMiddleware:
             max_bytes=max_bytes,
             clock=clock,
             observer=observer,
+            max_per_user=max_per_user,
+            at_limit=at_limit,
         )
         self.environ_key = environ_key
         self.carry_over = carry_over

@@ -161,7 +161,7 @@ class Session(Facts, MutableMapping[str, Any]):
         stay. *not_after*: when the session ends at the latest (epoch seconds, or a ``datetime`` with a time zone), such as
         when that at the identity provider does (OWASP ASVS 5.0, 7.6.1); it holds until another sign-in brings another. Raise
         ``TypeError`` or ``ValueError`` unless *user_id* and each alias is 1 to 255 bytes of text and *not_after* is to come,
-        :exc:`HeadersAlreadySent` when the response has started.
+        :exc:`HeadersAlreadySent` when the response has started, :exc:`TooManySessions` if the limit of sessions refuses it.
         """
         user_id = checked_user_id(user_id)
         if not isinstance(mark, Default) and mark is not None and not well_formed_id(mark):
@@ -170,15 +170,16 @@ class Session(Facts, MutableMapping[str, Any]):
         until = None if not_after is None else checked_moment(not_after, self._keeper.now())
         state = self._state or self._open()
         self._refuse_if_announced("login()")
-        if state.envelope.user_id not in (None, user_id):
-            self.invalidate()
         try:
             mark = self._keeper.mark_of(user_id) if isinstance(mark, Default) else mark
-            read = self._keeper.read_aliases(aliases)
+            login = Login(user_id, mark, kept, self._keeper.read_aliases(aliases), until)
+            self._keeper.look_for_room(state, login)
         except StoreError as fault:
             self.fault = anew(fault)
             raise
-        state.sign_in(Login(user_id, mark, kept, read, until), self._keeper.now())
+        if state.envelope.user_id not in (None, user_id):
+            self.invalidate()
+        state.sign_in(login, self._keeper.now())
 
     def confirm(self) -> None:
         """The user who has signed in has just proved it again: a new secret and new timeouts, and all data are kept.

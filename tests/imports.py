@@ -23,7 +23,7 @@ LINES = [
     ["facts"],
     ["session"],
     ["repository"],
-    ["aliases"],
+    ["aliases", "limit"],
     ["commits", "takeover", "outage"],
     ["directory"],
     ["manager"],

@@ -19,6 +19,7 @@ from session_middleware.cookies import CookiePolicy
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.integrations.embedded import EmbeddedMiddleware, Embedding, handed_over
 from session_middleware.lifetime import Lifetime
+from session_middleware.limit import AtLimit
 from session_middleware.manager import DEFAULT_STORE, MAX_BYTES
 from session_middleware.middleware import ENVIRON_KEY, get_session
 from session_middleware.session import Session
@@ -62,6 +63,8 @@ class SessionPlugin:
         unavailable: "WSGIApplication | None" = None,
         check_store: bool = True,
         observer: "Observer | Iterable[Observer] | None" = None,
+        max_per_user: int | None = None,
+        at_limit: AtLimit = "end_oldest",
     ) -> None:
         if not isinstance(keyword, str) or not keyword.isidentifier() or hasattr(bottle.BaseRequest, keyword):
             raise ConfigurationError(f"keyword={keyword!r}: write a name that an argument can have and Bottle does not use")
@@ -80,6 +83,8 @@ class SessionPlugin:
             unavailable=unavailable,
             check_store=check_store,
             observer=observer,
+            max_per_user=max_per_user,
+            at_limit=at_limit,
         )
         self.manager = self._middleware.manager
         self._installed: list[Any] = []

@@ -5,7 +5,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from session_middleware import ConflictError, Forget, HeadersAlreadySent, Lifetime, Send, Session, SessionManager
+from session_middleware import (
+    ConflictError,
+    Forget,
+    HeadersAlreadySent,
+    Lifetime,
+    Send,
+    Session,
+    SessionManager,
+    TooManySessions,
+)
+from session_middleware.limit import AtLimit, limit_of
 from session_middleware.manager import Verdict
 from session_middleware.rules import Opens
 from session_middleware.state import Found
@@ -24,6 +34,15 @@ SID = "sid"
 
 Change = tuple[str, str, str]
 """A kind ("set", "grow", "drop" or "count"), a key and a value."""
+
+
+class Manager(SessionManager):
+    """A manager whose limit of sessions can be changed."""
+
+    def limit_to(self, limit: tuple[int, AtLimit] | None) -> None:
+        """Take another limit of the sessions of a user than before."""
+        most, policy = (None, "end_oldest") if limit is None else limit
+        self._limit = self._committer._limit = limit_of(self._sessions, self._asked, most, policy)
 
 
 class Request(NamedTuple):
@@ -51,6 +70,8 @@ class Outcome(NamedTuple):
     ended: tuple[tuple[str, int | None], ...]
     """The ids that it has ended. Of who was anonymous, only the era that it had seen was to end."""
     signed_in: Token | None
+    refused: bool = False
+    """Whether there were too many sessions for its sign-in."""
     verbs: int = 0
     """How often it has asked the store, where that counts."""
     began: int = 0
@@ -65,6 +86,7 @@ class Visit:
         self.manager = manager
         self.session = Session(manager, _as_they_are, request.tokens)
         self.pending: list[Change] = []
+        self.refused = False
         self._request = request
         self._opened = Opens.NOTHING
         self._user_id: str | None = None
@@ -94,6 +116,7 @@ class Visit:
             self._dropped,
             tuple(dict.fromkeys((*self._ended, *[(key, None) for key in turn.deleted]))),
             cookie if self._signs_in else None,
+            self.refused,
         )
 
     def commits(self) -> None:
@@ -257,11 +280,17 @@ class Login(Act):
     alias: str | None = None
 
     def do(self, visit: Visit) -> None:
-        if visit.session.user_id not in (None, self.user_id):
-            visit.pending.clear()  # the other's session ends, with what was changed in it
+        is_anothers = visit.session.user_id not in (None, self.user_id)
         turn.label = LOGIN_BEGINS
-        visit.session.login(self.user_id, alias=self.alias)
-        turn.label = ""
+        try:
+            visit.session.login(self.user_id, alias=self.alias)
+        except TooManySessions:
+            visit.refused = True
+            return
+        finally:
+            turn.label = ""
+        if is_anothers:
+            visit.pending.clear()  # the other's session ends, with what was changed in it
         visit.has_signed_in()
 
 

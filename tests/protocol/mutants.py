@@ -14,6 +14,7 @@ from session_middleware import rules
 from session_middleware.aliases import Aliases
 from session_middleware.commits import Committer
 from session_middleware.lifetime import touch_interval
+from session_middleware.limit import Limit, beyond
 from session_middleware.manager import SessionManager
 from session_middleware.repository import Repository
 from session_middleware.state import State
@@ -304,5 +305,82 @@ MUTANTS = {
         "if True:\n        return envelope, state.own",
         "set_lifetime() sends the secret again that the request came with, whatever has become of it",
     ),
+    "limit_is_only_looked_at": Mutant(
+        "limit_three_refuse_1",
+        Limit.keep,
+        "if has_signed_in_again(envelope):",
+        "if True:",
+        "login() looks before its record is written, and not afterwards",
+    ),
+    "limit_ends_who_finds_it_exceeded": Mutant(
+        "limit_three_end_oldest_1",
+        beyond,
+        "    if not refuses:\n",
+        "    if len(living) > most:\n        return [one for one in living if one.id == key]\n    if not refuses:\n",
+        "a sign-in that finds too many sessions ends its own",
+    ),
+    "limit_ends_whatever_is_there": Mutant(
+        "limit_again_end_oldest_2",
+        Limit.keep,
+        'if self._sessions.remove(one, "limit")]',
+        'if self._sessions.end(one.id, "limit") or True]',
+        "an end does not look whether the session has been signed in to again",
+    ),
+    "limit_is_not_tried_again": Mutant(
+        "limit_again_end_oldest_2",
+        Limit.keep,
+        "len(ended) == len(over)",
+        "True",
+        "who finds a session changed does not list again",
+    ),
+    "limit_counts_rivals": Mutant(
+        "limit_rivals_end_oldest_2",
+        Limit.keep,
+        "apart = {key, *(rival.id for rival in rivals)}",
+        "apart = {key}",
+        "the sessions whose place the sign-in takes count",
+    ),
+    "limit_lets_everybody_in": Mutant(
+        "limit_lowered_refuse_2",
+        Limit.look,
+        "sum(1 for _ in islice(others, self._most)) == self._most",
+        "False",
+        "login() does not look",
+    ),
+    "limit_refuses_a_second_click": Mutant(
+        "limit_double_click_alone_refuse_1",
+        Limit.look,
+        "replaced = _replaced_by(state, login)",
+        "replaced = set()",
+        "the session that the sign-in is stored in counts",
+    ),
+    "limit_refuses_who_is_in": Mutant(
+        "limit_lowered_again_refuse_1",
+        Limit.look,
+        "state.envelope.user_id == login.user_id",
+        "False",
+        "who signs in again is refused like anybody",
+    ),
+    "limit_takes_a_second_sign_in_for_a_new_one": Mutant(
+        "limit_in_and_again_refuse_1",
+        beyond,
+        "sorted(living, key=_as_admitted)",
+        "sorted(living, key=_by_sign_in)",
+        "who has signed in again is the newest where sign-ins are refused",
+    ),
+    "limit_ends_those_that_were_there": Mutant(
+        "limit_three_refuse_1",
+        beyond,
+        "ranked[max(most, own) :]",
+        "ranked[own:]",
+        "a sign-in ends whatever is not older than itself",
+    ),
+    "limit_leaves_the_others": Mutant(
+        "limit_three_refuse_1",
+        beyond,
+        "ranked[max(most, own) :]",
+        "ranked[max(most, own) : own + 1]",
+        "where sign-ins are refused, one ends only itself",
+    ),
 }
-"""Those of the specification, but for the limit's, and some of the package's own."""
+"""Those of the specification, and some of the package's own."""

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from threading import Lock, Thread, local
 from typing import Any, TypeVar
 
-from session_middleware import Lifetime, Record, SessionManager, Store, Stored, UserIndexed
+from session_middleware import Lifetime, Record, Store, Stored, UserIndexed
 from session_middleware.rules import Opens
 from session_middleware.stores.base import Version
-from tests.protocol.acts import RENEWING, Outcome, Request, Visit
+from tests.protocol.acts import RENEWING, Manager, Outcome, Request, Visit
 from tests.protocol.script import CREATE, DELETE, KEYS_OF, LOAD, UPDATE, Kept
 from tests.protocol.turn import turn
 from tests.protocol.world import CRASHES, GOES_ON, Contents, Did, Step, World
@@ -30,7 +30,7 @@ class _Crash(BaseException):
 class _Runner(Thread):
     """A thread that runs requests, one after the other, a step at a time."""
 
-    def __init__(self, manager: SessionManager) -> None:
+    def __init__(self, manager: Manager) -> None:
         super().__init__(daemon=True)
         self.calls: list[tuple[str, str, Record | None, Any]] = []
         """The store calls of this step: verb, key, record and result."""
@@ -109,7 +109,7 @@ class Player:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._manager = SessionManager(self, clock=turn.clock)
+        self._manager = Manager(self, clock=turn.clock)
         self._runners: list[_Runner] = []
         self._keys: set[str] = set()
         self._versions: dict[tuple[str, Any], Any] = {}
@@ -117,6 +117,7 @@ class Player:
     def play(self, world: World, schedule: tuple[Step, ...]) -> None:
         """Play a schedule to its end; raise ``AssertionError`` where the store or a request does anything else."""
         self._manager.lifetime = RENEWING if world.scenario.renewing else Lifetime.AAL2
+        self._manager.limit_to(world.scenario.limit)
         self._versions = {}
         while len(self._runners) < len(world.scenario.plans):
             self._runners.append(_Runner(self._manager))

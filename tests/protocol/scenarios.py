@@ -1,6 +1,6 @@
 """Who sends what: the situations that the protocol was made for.
 
-They are those of its specification, but for the limit of sessions per user, which is not built. Where the package does a
+They are those of its specification; those of the limit of sessions per user stand in ``limits.py``. Where the package does a
 thing in another way than the specification, so do these: invalidate() takes effect when the request returns, an ended
 session is gone from the store instead of leaving a tombstone there, login() as another user ends the former session before
 it begins the new one, and a read brings the time of the last use forward now and then.

@@ -7,13 +7,14 @@ step, from its beginning: the calls that have been answered get their answers, a
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
 
-from session_middleware import Lifetime, MsgpackCodec, Record, SessionManager, Stored
+from session_middleware import Lifetime, MsgpackCodec, Record, Stored
+from session_middleware.limit import AtLimit
 from session_middleware.notes import Tombstone
 from session_middleware.record import Envelope, unpack, unpack_values
 from session_middleware.rules import Opens, opens
 from session_middleware.stores.base import Version
 from session_middleware.tokens import id_of_alias, id_of_mark
-from tests.protocol.acts import SID, Outcome, Request, Visit
+from tests.protocol.acts import SID, Manager, Outcome, Request, Visit
 from tests.protocol.turn import START, proof_of, turn
 
 MARK = id_of_mark("session", "alice")
@@ -86,8 +87,11 @@ class Script:
     outcome tells when its request made its verbs, and how many.
     """
 
-    def __init__(self, *, lifetime: Lifetime, stalling: bool, timed: bool, counted: bool) -> None:
-        self.manager = SessionManager(self, clock=turn.clock, lifetime=lifetime)
+    def __init__(
+        self, *, lifetime: Lifetime, limit: "tuple[int, AtLimit] | None", stalling: bool, timed: bool, counted: bool
+    ) -> None:
+        self.manager = Manager(self, clock=turn.clock, lifetime=lifetime)
+        self.manager.limit_to(limit)
         self.runs = 0
         self._stalling, self._timed, self._counted = stalling, timed, counted
         self._kept: dict[Record, Kept] = {}

@@ -12,8 +12,8 @@ from session_middleware import MemoryStore, Record, Store
 from session_middleware.moving import MovingStore
 from session_middleware.stores.base import Version
 from tests.backends.running import sizes
-from tests.protocol.aliases import SCENARIOS
 from tests.protocol.chance import a_random_scenario
+from tests.protocol.limits import SCENARIOS
 from tests.protocol.mutants import MUTANTS
 from tests.protocol.replay import Player, a_player
 from tests.protocol.search import explore, told, walk

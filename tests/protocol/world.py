@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from session_middleware import Lifetime, Record
+from session_middleware.limit import AtLimit
 from session_middleware.record import Envelope
 from session_middleware.tokens import Token
 from tests.protocol.acts import RENEWING, Act, Outcome, Read, Request, RevokeAlias, RevokeAll
@@ -58,6 +59,8 @@ class Scenario:
     losses: int = 0
     """How often that, and how many crashes and lost responses there may be."""
     renewing: bool = False
+    limit: tuple[int, AtLimit] | None = None
+    """So many sessions a user may have, and what happens then."""
     watched: bool = False
     """Whether the order is known in which sign-ins and revocations begin and return."""
     counted: bool = False
@@ -143,6 +146,7 @@ class World:
         self.scenario = scenario
         self.script = Script(
             lifetime=RENEWING if scenario.renewing else Lifetime.AAL2,
+            limit=scenario.limit,
             stalling=stalling,
             timed=scenario.timed,
             counted=scenario.counted,

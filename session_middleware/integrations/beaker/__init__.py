@@ -11,6 +11,7 @@ from session_middleware.directory import SessionInfo
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.integrations.beaker.settings import Settings
 from session_middleware.integrations.moving.reading import checked_choice
+from session_middleware.limit import AtLimit
 from session_middleware.manager import MAX_BYTES, SessionManager
 from session_middleware.middleware import SessionMiddleware, get_session
 from session_middleware.session import READ_NOW, Default, Session
@@ -71,6 +72,8 @@ class BeakerMiddleware:
         unavailable: "WSGIApplication | None" = None,
         check_store: bool = True,
         observer: "Observer | Iterable[Observer] | None" = None,
+        max_per_user: int | None = None,
+        at_limit: AtLimit = "end_oldest",
     ) -> "BeakerMiddleware":
         """Wrap *app* as Beaker's settings say: the keys of *config* that begin with ``session.`` or ``beaker.session.``.
 
@@ -95,6 +98,8 @@ class BeakerMiddleware:
             unavailable=unavailable,
             check_store=check_store,
             observer=observer,
+            max_per_user=max_per_user,
+            at_limit=at_limit,
         )
         return cls(middleware, environ_key=environ_key, get_by_id=get_by_id)
 

@@ -46,6 +46,8 @@ _OPTIONS: Final = (
     "unavailable",
     "former",
     "observer",
+    "max_per_user",
+    "at_limit",
 )
 _SERIALIZER: Final = "django.contrib.sessions.serializers.JSONSerializer"
 _PREFIXES: Final = ("__Host-", "__Secure-")

@@ -31,6 +31,7 @@ from session_middleware.integrations.embedded import EmbeddedMiddleware
 from session_middleware.integrations.flask.signin import follow
 from session_middleware.integrations.flask.view import FlaskSession, session
 from session_middleware.lifetime import Lifetime
+from session_middleware.limit import AtLimit
 from session_middleware.manager import DEFAULT_STORE, MAX_BYTES, Send, SessionManager
 from session_middleware.middleware import ENVIRON_KEY
 from session_middleware.session import Session
@@ -74,6 +75,8 @@ class Sessions:
         unavailable: "WSGIApplication | None" = None,
         check_store: bool = True,
         observer: "Observer | Iterable[Observer] | None" = None,
+        max_per_user: int | None = None,
+        at_limit: AtLimit = "end_oldest",
     ) -> None:
         self._store = store
         self._cookie = cookie
@@ -89,6 +92,8 @@ class Sessions:
             "unavailable": unavailable,
             "check_store": check_store,
             "observer": observer,
+            "max_per_user": max_per_user,
+            "at_limit": at_limit,
         }
         self._app = app
         if app is not None:
@@ -111,6 +116,8 @@ class Sessions:
         unavailable: "WSGIApplication | None" = None,
         check_store: bool | None = None,
         observer: "Observer | Iterable[Observer] | None" = None,
+        max_per_user: int | None = None,
+        at_limit: AtLimit | None = None,
     ) -> None:
         """Set *app* up; what is left out is as it was given to the constructor.
 
@@ -132,6 +139,8 @@ class Sessions:
             "unavailable": unavailable,
             "check_store": check_store,
             "observer": observer,
+            "max_per_user": max_per_user,
+            "at_limit": at_limit,
         }
         options = self._options | {name: value for name, value in given.items() if value is not None}
         former = self._former if former is None else former
