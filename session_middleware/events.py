@@ -20,7 +20,8 @@ Reason: TypeAlias = Literal[
 ]
 """Why a session has ended: by ``invalidate()``; by a sign-in of the same request, in another session; by ``revoke()`` or
 ``revoke_alias()``; by ``revoke_all()``; by ``revoke_everybody()``; because somebody came with an old secret
-(``on_replay="end"``); because its user has more than ``max_per_user`` allows; by its time, of which a sweep knows no more; unused for too long; at its absolute end."""
+(``on_replay="end"``); because its user has more than ``max_per_user`` allows; by its time, of which a sweep knows no more;
+unused for too long; at its absolute end."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,12 +102,9 @@ class SessionMiddleware:
             self.http.tell_of_many = self.https.tell_of_many = self.manager.teller.too_many_cookies
         self._by_http = self.http, reader(self.http, carry_over)
         self._by_https = self.https, reader(self.https, carry_over)
-        self.advice = Advice(
-            of_proxy=cookie.secure == "auto", of_processes=getattr(self.manager.store, "single_process", False)
-        )
-        for inner in _wrapped_by(app):
-            if isinstance(inner, SessionMiddleware) and inner.collides_with(self):
-                raise ConfigurationError(_NESTED)
+        is_alone = getattr(self.manager.store, "single_process", False)
+        self.advice = Advice(of_proxy=cookie.secure == "auto", of_processes=is_alone)
+        _refuse_collisions(self, app)
         if check_store:
             self.manager.check_store()
 
@@ -183,6 +180,12 @@ class SessionMiddleware:
         """Tell whether the two would use the same place in the environ, or the same cookie, around one application."""
         names = (self.http.name == outer.http.name, self.https.name == outer.https.name)
         return self.environ_key == outer.environ_key or any(names)
+
+
+def _refuse_collisions(middleware: SessionMiddleware, app: object) -> None:
+    for inner in _wrapped_by(app):
+        if isinstance(inner, SessionMiddleware) and inner.collides_with(middleware):
+            raise ConfigurationError(_NESTED)
 
 
 def _wrapped_by(app: object) -> Iterator[object]:

@@ -41,8 +41,8 @@ class Manager(SessionManager):
 
     def limit_to(self, limit: tuple[int, AtLimit] | None) -> None:
         """Take another limit of the sessions of a user than before."""
-        most, policy = (None, "end_oldest") if limit is None else limit
-        self._limit = self._committer._limit = limit_of(self._sessions, self._asked, most, policy)
+        made = None if limit is None else limit_of(self._sessions, self._asked, *limit)
+        self._limit = self._committer._limit = made
 
 
 class Request(NamedTuple):

@@ -30,8 +30,8 @@ ONE, TWO = hers(T0, 100), hers(T0, 100) | hers(T1, 50)
 
 
 def as_many_as_may_be(world: World, state: State, rest: bool, did: Did | None) -> str | None:
-    """Promise 23: at rest there are exactly N sessions if there were as many; of fewer, none is missing. Who was there before
-    stays where sign-ins are refused, even if there are more."""
+    """Promise 23: at rest there are exactly N sessions if there were as many; of fewer, none is missing. Where sign-ins are
+    refused, who was there before stays, even if there are more."""
     if not rest or world.scenario.limit is None:
         return None
     most, policy = world.scenario.limit

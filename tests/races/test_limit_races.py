@@ -1,4 +1,4 @@
-"""Fifty sign-ins of one user at the same moment, in threads and in processes: exactly as many sessions are left as may be."""
+"""Fifty sign-ins of one user at once, in threads and in processes: exactly as many sessions are left as may be."""
 
 import multiprocessing
 from collections.abc import Iterator

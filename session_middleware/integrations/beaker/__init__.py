@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from session_middleware.clock import system_clock
@@ -77,24 +78,20 @@ class BeakerMiddleware:
     ) -> "BeakerMiddleware":
         """Wrap *app* as Beaker's settings say: the keys of *config* that begin with ``session.`` or ``beaker.session.``.
 
-        Without a *store*, sessions go where Beaker kept its own: ``type`` and ``url``; files become one SQLite file in
-        ``data_dir``. *carry_over*: open the sessions that are there, once each: see the class ``FromBeaker``. Raise
-        :exc:`ConfigurationError` for a setting that does not exist or cannot be kept.
+        Without a *store*, sessions go where Beaker kept its own. Raise :exc:`ConfigurationError` for what cannot be kept.
         """
-        settings, old = Settings(config), None
-        store = settings.store() if store is None else store
-        if checked_choice("carry_over", carry_over):
-            old = settings.carry_over(user_key, plain_pickles=plain_pickles, carry_over_until=carry_over_until)
+        settings = Settings(config)
+        given = app, settings.store() if store is None else store
+        old = partial(settings.carry_over, user_key, plain_pickles=plain_pickles, carry_over_until=carry_over_until)
         middleware = SessionMiddleware(
-            app,
-            store,
+            *given,
             lifetime=settings.lifetime(),
             cookie=settings.cookie(),
             codec=codec,
             max_bytes=max_bytes,
             namespace=namespace,
             clock=clock,
-            carry_over=old,
+            carry_over=old() if checked_choice("carry_over", carry_over) else None,
             unavailable=unavailable,
             check_store=check_store,
             observer=observer,

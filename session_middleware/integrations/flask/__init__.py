@@ -121,8 +121,7 @@ class Sessions:
     ) -> None:
         """Set *app* up; what is left out is as it was given to the constructor.
 
-        Afterwards :attr:`manager` lists and revokes sessions. Raise :exc:`ConfigurationError` for an application that is
-        set up already, and for options that cannot work.
+        Raise :exc:`ConfigurationError` for an application that is set up already, and for options that cannot work.
         """
         if not isinstance(app, flask.Flask):
             raise ConfigurationError(f"app={app!r}: write Flask(__name__)")

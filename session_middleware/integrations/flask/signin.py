@@ -1,10 +1,12 @@
 """Flask-Login signs the session in and out. Its signals say when; nothing of it is imported here."""
 
 import sys
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import flask
 
+from session_middleware.exceptions import TooManySessions
 from session_middleware.integrations.flask.view import FLASHES, FlaskSession
 from session_middleware.manager import SessionManager
 from session_middleware.rules import Opens
@@ -35,8 +37,26 @@ def _signed_in(app: flask.Flask, **_: object) -> None:
     session = _current()
     if session is not None and "_user_id" in session:
         own = {key: session[key] for key in _LOGIN_KEYS if key in session}
-        session.login(str(own["_user_id"]))
+        try:
+            session.login(str(own["_user_id"]))
+        except TooManySessions:
+            _refuse(app, session)
+            raise
         session.update(own)
+
+
+def _refuse(app: flask.Flask, session: FlaskSession) -> None:
+    """Take back what Flask-Login has noted of a sign-in that is refused: it would take the user for signed in by that."""
+    before = _stored(session)
+    for key in _LOGIN_KEYS:
+        if key in before:
+            session[key] = before[key]
+        else:
+            session.pop(key, None)
+    # Who was signed in is so again. Nobody else is: not to be remembered anew at each use of current_user in this request.
+    flask.g.pop("_login_user", None)
+    if "_user_id" not in session:
+        cast("Any", app).login_manager._update_request_context_with_user()  # noqa: SLF001  # as it does itself
 
 
 def _remembered(app: flask.Flask, **_: object) -> None:
@@ -54,11 +74,19 @@ def _is_remembered_there(session: FlaskSession) -> bool:
 
     One that a password was given for is not to be joined by who has a cookie.
     """
-    state, keeper = session.underlying.state, session.underlying.keeper
+    state = session.underlying.state
     found = None if state is None or state.opens is not Opens.SNAPSHOT else state.found
-    if found is None or not isinstance(keeper, SessionManager) or found.envelope.user_id != str(session["_user_id"]):
+    if found is None or found.envelope.user_id != str(session["_user_id"]):
         return False
-    return not Values(found.values, keeper.codec).get("_fresh")
+    return not _stored(session).get("_fresh")
+
+
+def _stored(session: FlaskSession) -> Mapping[str, Any]:
+    """Return what the session held when it was loaded, be it what a parallel request has made of it."""
+    state, keeper = session.underlying.state, session.underlying.keeper
+    if state is None or state.found is None or not isinstance(keeper, SessionManager):
+        return {}
+    return Values(state.found.values, keeper.codec)
 
 
 def _signed_out(app: flask.Flask, **_: object) -> None:
