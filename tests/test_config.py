@@ -47,6 +47,8 @@ class TestOptions:
                 "session.environ_key": "my.session",
                 "session.lifetime.idle": "600",
                 "session.lifetime.absolute": "7200.5",
+                "session.max_per_user": "5",
+                "session.at_limit": "Refuse",
                 "session.cookie.name": "sid",
                 "session.cookie.secure": "true",
                 "session.cookie.samesite": "none",
@@ -61,6 +63,8 @@ class TestOptions:
         assert read == {
             "store": "memory:",
             "max_bytes": 2048,
+            "max_per_user": 5,
+            "at_limit": "refuse",
             "namespace": "shop",
             "environ_key": "my.session",
             "lifetime": Lifetime(idle=timedelta(minutes=10), absolute=7200.5),
@@ -88,6 +92,10 @@ class TestOptions:
     def test_truth_has_several_spellings(self, text: str, value: bool | str) -> None:
         """Promise 15: those of ini files."""
         assert options({"cookie.secure": text}, "") == {"cookie": CookiePolicy(secure=value)}  # type: ignore[arg-type]
+
+    def test_no_limit_of_sessions_is_written_none(self) -> None:
+        """Text cannot be ``None``."""
+        assert options({"session.max_per_user": "None"}, "session.") == {"max_per_user": None}
 
     def test_no_idle_timeout_is_written_none(self) -> None:
         """A-7.1.1: to go without one must be said in so many words."""
@@ -125,6 +133,7 @@ class TestOptions:
             ("codec", "pickle", "msgpack or json"),
             ("max_bytes", "1 MB", "a whole number"),
             ("max_bytes", "", "a whole number"),
+            ("max_per_user", "few", "a whole number, or none"),
             ("lifetime.idle", "1h", "seconds, or none"),
             ("lifetime.absolute", "none", "seconds"),
             ("cookie.secure", "maybe", "auto, true or false"),

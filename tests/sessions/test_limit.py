@@ -10,6 +10,7 @@ import pytest
 from session_middleware import (
     ConfigurationError,
     ConflictError,
+    Lifetime,
     MemoryStore,
     Session,
     SessionManager,
@@ -92,6 +93,16 @@ class TestTheOldestEnds:
 
         assert place.users(*tokens) == [None, None, USER, USER]
         assert place.noted.ended == [(token.id, "limit") for token in tokens[:2]]
+
+    def test_who_held_the_session_is_told_why_it_has_ended(self, store: Store) -> None:
+        """Promise 24: where that is kept."""
+        place = Place(store, 1, lifetime=Lifetime(keep_ended=3600))
+        first = place.sign_in()
+        place.sign_in()
+        ended = place.open(first).ended
+
+        assert ended is not None
+        assert (ended.reason, ended.at) == ("limit", place.clock())
 
     def test_nobody_ends_while_there_are_no_more(self, place: Place) -> None:
         """Promise 23; those of other users, and anonymous ones, do not count."""
