@@ -31,6 +31,7 @@ USERS = {
     "pytest": ["testing.plugin"],
     "prometheus_client": ["observers.prometheus"],
     "opentelemetry": ["observers.opentelemetry"],
+    "ua_parser": ["devices"],
 }
 
 

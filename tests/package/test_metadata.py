@@ -19,6 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = {
     "bottle",
     "cli",
+    "devices",
     "django",
     "flask",
     "mariadb",

@@ -1,0 +1,1 @@
+"""What sessions keep of the browsers that have them."""
