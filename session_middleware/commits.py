@@ -104,7 +104,7 @@ class Committer:
             if is_due or rules.noted(envelope, state.proof, now) is not envelope:
                 self._replace(state, _UNCHANGED, late=False, asked=False)
             elif now - envelope.last_seen_at >= touch_interval(envelope.idle) and envelope.expires_at > now:
-                self._sessions.replace(found, rules.used(envelope, now), found.values)
+                self._sessions.replace(found, state.described(rules.used(envelope, now)), found.values)
         except (StoreError, SessionTooLarge) as error:
             log.warning("session %s: its use could not be noted: %s", found.id, error)
 
@@ -152,7 +152,7 @@ class Committer:
                 if now - before.last_seen_at < touch_interval(before.idle):
                     self._settle(state, base.id, own, before, found.values, token)
                     return result
-            envelope = rules.used(envelope, now)
+            envelope = state.described(rules.used(envelope, now))
             if state.amended:
                 self._aliases.note(base.id, envelope)
             if self._sessions.replace(found, envelope, values):
@@ -260,7 +260,7 @@ class Committer:
         envelope = self._new()._replace(
             user_id=login.user_id, mark=login.stamp, era=1, aliases=login.alias_ids, not_after=login.not_after
         )
-        envelope, token = self._begin(state, envelope, values)
+        envelope, token = self._begin(state, state.described(envelope), values)
         return envelope, values, token, result
 
     def _sign_in_there(self, state: State, login: Login, own: Changes, change: Change | None) -> _SignedIn | None:
@@ -278,7 +278,7 @@ class Committer:
             if signed_in is None:
                 return None
             values, result = self._changed(own.over(signed_in[1]), change)
-            envelope = rules.used(signed_in[0]._replace(**state.amended), now)
+            envelope = state.described(rules.used(signed_in[0]._replace(**state.amended), now))
             self._aliases.note(base.id, envelope)
             if self._sessions.replace(found, envelope, values):
                 return envelope, values, token, result

@@ -47,6 +47,7 @@ _OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "max_per_user": ("", _limit, "a whole number, or none"),
     "at_limit": ("", str.lower, "end_oldest or refuse"),
     "observer": ("", _named, "the name of an observer, such as shop.pages:observer"),
+    "describe": ("", _named, "the name of a function, such as session_middleware.devices:browser_and_network"),
     "lifetime.idle": ("lifetime", _idle, "seconds, or none"),
     "lifetime.absolute": ("lifetime", float, "seconds"),
     "lifetime.persistent": ("lifetime", _boolean, "true or false"),

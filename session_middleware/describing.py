@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from session_middleware.clock import steady_clock
 from session_middleware.exceptions import ConfigurationError
+from session_middleware.record import LONGEST_DEVICE
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIEnvironment
 
 log = logging.getLogger("session_middleware")
-
-LONGEST: Final = 200
-"""The longest text that is kept, in bytes."""
 
 _EVERY: Final = 60.0
 
@@ -46,7 +44,7 @@ class Describer:
             # Where the traceback of a failure goes, its locals may go, too.
             environ.pop("HTTP_COOKIE", None)
             text = self._describe(environ)
-            return True, None if text is None else readable(text, LONGEST) or None
+            return True, None if text is None else readable(text, LONGEST_DEVICE) or None
         except Exception as error:
             if (now := steady_clock()) >= self._next_line:
                 self._next_line = now + _EVERY

@@ -14,7 +14,8 @@ from session_middleware.values import Values
 
 
 class SessionInfo(NamedTuple):
-    """One session in a listing. Times are epoch seconds; ``data`` is what the application keeps in it, to be read."""
+    """One session in a listing. Times are epoch seconds; ``device`` is what the option ``describe`` has said of the browser,
+    ``None`` if nothing; ``data`` is what the application keeps in it, to be read."""
 
     id: str
     user_id: str | None
@@ -23,6 +24,7 @@ class SessionInfo(NamedTuple):
     last_seen_at: float
     expires_at: float
     persistent: bool
+    device: str | None
     data: Mapping[str, Any]
 
 
@@ -130,5 +132,6 @@ class Directory:
             envelope.last_seen_at,
             envelope.expires_at,
             envelope.persistent,
+            envelope.device,
             Values(found.values, self.codec),
         )

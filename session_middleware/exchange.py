@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from session_middleware.advice import Advice, was_https
 from session_middleware.carry_over import CarryOver
 from session_middleware.cookies import SessionCookie
+from session_middleware.describing import Description
 from session_middleware.exceptions import ConflictError, SessionError, StoreError, anew
 from session_middleware.headers import Headers, forbid_shared_caching, refuse_unsendable, vary_on_cookie
 from session_middleware.manager import Send, SessionManager, Verdict
@@ -72,6 +73,8 @@ def _nobody(*_: object) -> None:
 class Exchange(Session):
     """One request: the session that the application sees, and the way out, which holds the status and headers back until it
     is stored. It keeps no reference to the environ, which has one to it: nothing is left for the garbage collector."""
+
+    describe: Description | None = None
 
     environ: "WSGIEnvironment | None" = None
     """As the request came, for :attr:`Around.unavailable`, if there is one."""
@@ -249,6 +252,8 @@ class Exchange(Session):
         """Nothing of the request is left to do. Forget the server, which may have a reference to the environ."""
         self._send = self._server_write = _nobody
         self.environ = None
+        if self.describe is not None:
+            self.describe.forget()
         self.is_over = True
 
     def _commit(self) -> None:

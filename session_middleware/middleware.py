@@ -10,6 +10,7 @@ from session_middleware.clock import system_clock
 from session_middleware.codecs import Codec
 from session_middleware.config import options
 from session_middleware.cookies import CookiePolicy, SessionCookie, reader
+from session_middleware.describing import Describer, Description
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.exchange import Body, Exchange
 from session_middleware.lifetime import Lifetime
@@ -58,6 +59,8 @@ class SessionMiddleware:
     *observer*, one or several: is told what happens (:class:`~session_middleware.events.Observer`).
     *max_per_user*: so many sessions a user may have; *at_limit*: whether a further sign-in ends the oldest
     (``"end_oldest"``) or raises :exc:`TooManySessions` (``"refuse"``).
+    *describe*: returns a short text about the environ of a request, such as
+    :func:`session_middleware.devices.browser_and_network`, or ``None``; it is kept with the sessions of users.
 
     Raise :exc:`ConfigurationError` for options that cannot work. Attributes that it lacks are those of the application.
     """
@@ -80,8 +83,11 @@ class SessionMiddleware:
         observer: "Observer | Iterable[Observer] | None" = None,
         max_per_user: int | None = None,
         at_limit: AtLimit = "end_oldest",
+        describe: "Callable[[WSGIEnvironment], str | None] | None" = None,
     ) -> None:
         _refuse(app, cookie, namespace, environ_key, carry_over, unavailable)
+        self._describer = None if describe is None else Describer(describe)
+        self._keeps_environ = unavailable is not None or describe is not None
         self.app = app
         self.manager = SessionManager(
             store,
@@ -94,9 +100,7 @@ class SessionMiddleware:
             max_per_user=max_per_user,
             at_limit=at_limit,
         )
-        self.environ_key = environ_key
-        self.carry_over = carry_over
-        self.unavailable = unavailable
+        self.environ_key, self.carry_over, self.unavailable = environ_key, carry_over, unavailable
         self.http, self.https = cookie.for_scheme("http"), cookie.for_scheme("https")
         if self.manager.teller is not None:
             self.http.tell_of_many = self.https.tell_of_many = self.manager.teller.too_many_cookies
@@ -124,8 +128,9 @@ class SessionMiddleware:
         if (self.environ_key in environ or cookie.environ_key in environ) and self._is_inner(environ, cookie):
             return self.app(environ, start_response)
         exchange = Exchange(self, cookie, read, environ.get("HTTP_COOKIE"), start_response, environ.get("REQUEST_METHOD"))
-        if self.unavailable is not None:
-            exchange.environ = dict(environ)
+        if self._keeps_environ:
+            exchange.describe = self.description(environ)
+            exchange.environ = None if self.unavailable is None else dict(environ)
         environ[self.environ_key] = environ[cookie.environ_key] = exchange
         wrapper = environ.get("wsgi.file_wrapper")
         if wrapper is not None and type(wrapper) is not type:
@@ -157,6 +162,10 @@ class SessionMiddleware:
             exchange.end()
             exchange.let_go()
         return result
+
+    def description(self, environ: "WSGIEnvironment") -> Description | None:
+        """Return what can be asked how to call the browser of a request; ``None`` if nobody wants to know."""
+        return None if self._describer is None else self._describer.description(environ)
 
     def __getattr__(self, name: str) -> Any:
         if name == "app":

@@ -57,6 +57,9 @@ class Session(Facts, MutableMapping[str, Any]):
     fault: StoreError | ConflictError | None = None
     """What kept this request from loading or changing the session, if anything did."""
 
+    describe: Callable[[str | None], str | None] | None = None
+    """What the state is given, see :attr:`State.describe`."""
+
     def __init__(self, keeper: Keeper, read: Callable[[S], Candidates], source: S) -> None:
         """The keeper is asked, at the first use, for the session of the tokens that ``read(source)`` returns."""
         self._keeper = keeper
@@ -328,6 +331,7 @@ class Session(Facts, MutableMapping[str, Any]):
         except StoreError as fault:
             self.fault = anew(fault)
             raise
+        state.describe = self.describe
         return state
 
     def _first_used_late(self) -> None:

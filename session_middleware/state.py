@@ -85,6 +85,8 @@ class State:
     """The session has ended, or belongs to a sign-in that this request knows nothing of: changes have nowhere to go."""
     ending: tuple[Found, ...] = ()
     """Sessions that this request has ended."""
+    describe: Callable[[str | None], str | None] | None = None
+    """Returns what the browser is called now, given what it was called until now; ``None`` if nobody wants to know."""
     rivals: tuple[Found, ...] = ()
     """Live sessions that other cookies of the request have opened."""
     renew: float | None = None
@@ -189,6 +191,13 @@ class State:
         self.opens, self.amended, self.renew = Opens.NOTHING, {}, None
         self.wanted = self.regenerates = False
         self.gone, self.acted, self.forget = stale, True, self.has_cookie and not stale
+
+    def described(self, envelope: Envelope) -> Envelope:
+        """Return an envelope that is to be stored, with what the browser of a user is called now."""
+        if self.describe is None or envelope.user_id is None:
+            return envelope
+        device = self.describe(envelope.device)
+        return envelope if device == envelope.device else envelope._replace(device=device)
 
     def amend(self, **fields: Any) -> None:
         """Change fields of the envelope."""

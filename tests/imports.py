@@ -11,10 +11,10 @@ PACKAGE = Path(__file__).parents[1] / "session_middleware"
 # Each imports only from a line above its own, or from its own line. A package stands for all that is in it.
 LINES = [
     ["exceptions", "frozen", "clock", "advice", "events"],
-    ["describing", "devices"],
     ["tokens", "lifetime", "codecs", "headers", "carry_over"],
     ["notes"],
     ["record", "stores.base", "stores.around", "stores.several"],
+    ["describing", "devices"],
     ["moving"],
     ["stores"],
     ["telling", "health", "capacity"],

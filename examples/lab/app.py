@@ -19,6 +19,7 @@ from examples.lab.site import DEMO_USERS, Site
 from examples.lab.trace import Recorder, TimedStore
 from examples.lab.users import Users
 from session_middleware import CookiePolicy, SessionMiddleware, open_store
+from session_middleware.devices import browser_and_network
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -38,7 +39,7 @@ def make(store_url: str = "", book: Book | None = None) -> Recorder:
     store = TimedStore(open_store(store_url or f"sqlite:///{directory}/sessions.sqlite3"))
     notebook = Notebook(directory / "lab.sqlite3")
     site = Site(Users(directory / "users.sqlite3", DEMO_USERS), notebook, store, cookie, book)
-    middleware = SessionMiddleware(site, store, cookie=cookie)
+    middleware = SessionMiddleware(site, store, cookie=cookie, describe=browser_and_network)
     site.serve(middleware.manager)
     return Recorder(middleware, notebook, cookie)
 

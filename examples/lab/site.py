@@ -175,7 +175,6 @@ class Site:
         if field(request, "remember"):
             session.set_lifetime(idle=None, absolute=REMEMBERED, persistent=True)
         web.renew_csrf(session)
-        session["browser"] = web.browser_name((request.user_agent or "")[:200]) or "?"
         if language:
             session["language"] = language
         return back(request)

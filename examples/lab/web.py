@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -174,29 +173,3 @@ def check_form(request: Request, session: Session) -> None:
 def field(request: Request, name: str) -> str:
     value = request.POST.get(name)
     return value if isinstance(value, str) else ""
-
-
-def browser_name(agent: str) -> str:
-    """Return the name of a browser as people know it, as far as its ``User-Agent`` tells; else that itself."""
-    kinds = {
-        "Edg/": "Edge",
-        "OPR/": "Opera",
-        "Firefox/": "Firefox",
-        "Chrome/": "Chrome",
-        "Safari/": "Safari",
-        "curl/": "curl",
-    }
-    systems = {
-        "Android": "Android",
-        "iPhone": "iPhone",
-        "iPad": "iPad",
-        "Windows": "Windows",
-        "Mac OS": "macOS",
-        "Linux": "Linux",
-    }
-    kind = next((name for mark, name in kinds.items() if mark in agent), None)
-    system = next((name for mark, name in systems.items() if mark in agent), None)
-    version = re.search(r"(?:Edg|OPR|Firefox|Chrome|Version)/(\d+)", agent)
-    if kind is None:
-        return agent[:80]
-    return " · ".join(filter(None, [f"{kind} {version[1]}" if version else kind, system]))

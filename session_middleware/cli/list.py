@@ -23,7 +23,7 @@ from session_middleware.manager import SessionManager
 @click.option("--limit", default=50, show_default=True, help="At most so many; 0 for all.")
 @json_option
 def command(user: str | None, idle: float, limit: int, as_json: bool) -> None:
-    """List sessions that are alive: id, user, age, how long they are idle, when they end, size in bytes."""
+    """List sessions that are alive: id, user, age, how long they are idle, when they end, size in bytes, device."""
     manager = the_manager()
     now = manager.now()
     found = _found(manager, user, idle)
@@ -31,7 +31,7 @@ def command(user: str | None, idle: float, limit: int, as_json: bool) -> None:
     if as_json:
         print_json([_told(seen) for seen in listed])
     else:
-        table(("id", "user", "age", "idle", "ends in", "bytes"), (_row(seen, now) for seen in listed))
+        table(("id", "user", "age", "idle", "ends in", "bytes", "device"), (_row(seen, now) for seen in listed))
 
 
 def _found(manager: SessionManager, user: str | None, idle: float) -> Iterator[Seen]:
@@ -52,6 +52,7 @@ def _told(seen: Seen) -> dict[str, object]:
         "last_seen_at": envelope.last_seen_at,
         "expires_at": envelope.expires_at,
         "persistent": envelope.persistent,
+        "device": envelope.device,
         "bytes": seen.size,
     }
 
@@ -59,4 +60,4 @@ def _told(seen: Seen) -> dict[str, object]:
 def _row(seen: Seen, now: float) -> tuple[object, ...]:
     envelope = seen.envelope
     times = (now - envelope.created_at, now - envelope.last_seen_at, envelope.expires_at - now)
-    return (seen.id, envelope.user_id, *map(duration, times), seen.size)
+    return (seen.id, envelope.user_id, *map(duration, times), seen.size, envelope.device)

@@ -37,6 +37,7 @@ def command(id: str, values: bool, as_json: bool) -> None:  # noqa: A002  # what
 def _facts(info: SessionInfo, manager: SessionManager) -> list[tuple[str, object]]:
     now = manager.now()
     signed_in = [] if info.signed_in_at is None else [("signed in", f"{duration(now - info.signed_in_at)} ago")]
+    device = [] if info.device is None else [("device", info.device)]
     return [
         ("id", info.id),
         ("user", "nobody" if info.user_id is None else info.user_id),
@@ -44,6 +45,7 @@ def _facts(info: SessionInfo, manager: SessionManager) -> list[tuple[str, object
         *signed_in,
         ("last used", f"{duration(now - info.last_seen_at)} ago"),
         ("ends in", duration(info.expires_at - now)),
+        *device,
         ("cookie", "outlives the browser" if info.persistent else "ends with the browser"),
     ]
 

@@ -65,6 +65,7 @@ class SessionPlugin:
         observer: "Observer | Iterable[Observer] | None" = None,
         max_per_user: int | None = None,
         at_limit: AtLimit = "end_oldest",
+        describe: "Callable[[WSGIEnvironment], str | None] | None" = None,
     ) -> None:
         if not isinstance(keyword, str) or not keyword.isidentifier() or hasattr(bottle.BaseRequest, keyword):
             raise ConfigurationError(f"keyword={keyword!r}: write a name that an argument can have and Bottle does not use")
@@ -85,6 +86,7 @@ class SessionPlugin:
             observer=observer,
             max_per_user=max_per_user,
             at_limit=at_limit,
+            describe=describe,
         )
         self.manager = self._middleware.manager
         self._installed: list[Any] = []

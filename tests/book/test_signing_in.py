@@ -1,12 +1,15 @@
 """What the pages about signing in and out everywhere say, is what their applications do."""
 
 import time
+from configparser import ConfigParser
 from typing import Any
 
 import pytest
 from webtest import TestApp
 
-from tests.book.pages import Page
+from session_middleware import SessionMiddleware
+from tests.apps import a_site, visit
+from tests.book.pages import Block, Page
 
 
 @pytest.fixture
@@ -111,6 +114,45 @@ def test_sign_out_ends_the_session(site: dict[str, Any]) -> None:
     browser.post("/sign-out", {"csrf": form_token(browser)}, status=303)
 
     assert (who(browser), who(copy)) == ("nobody", "nobody")
+
+
+FIREFOX = "Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+
+
+def test_people_see_their_devices_and_end_what_is_not_theirs() -> None:
+    """By browser and network; this one is told from the others, and stays when they are ended."""
+    site = Page("how-to/devices").run()
+
+    def browser_at(address: str) -> TestApp:
+        browser = TestApp(site["application"], extra_environ={"HTTP_USER_AGENT": FIREFOX, "REMOTE_ADDR": address})
+        browser.post("/sign-in", status=303)
+        return browser
+
+    here, there, thief = map(browser_at, ("203.0.113.77", "2001:db8::1", "198.51.100.7"))
+    TestApp(site["application"]).get("/devices", status=403)
+    page = here.get("/devices").text
+    for network in ("203.0.113.0/24", "2001:db8::/48", "198.51.100.0/24"):
+        assert f"<b>Firefox on Ubuntu, {network}</b>" in page
+    assert page.count("(this device)") == 1
+    here.post("/devices/end", {"id": "A" * 12}, status=404)
+    here.post("/devices/end", {"id": thief.cookies["session"][:12]}, status=303)
+    thief.get("/devices", status=403)
+    there.get("/devices", status=200)
+    here.post("/devices/end-others", status=303)
+    there.get("/devices", status=403)
+
+    assert here.get("/devices").text.count("<li>") == 1
+
+
+def test_the_ini_line_about_devices_is_understood(claimed: list[Block]) -> None:
+    """It names the function of the page."""
+    (line,) = claimed
+    parser = ConfigParser()
+    parser.read_string(f"[site]\n{line.text}")
+    site = SessionMiddleware.from_config(a_site, {"session.store": "memory:", **parser["site"]})
+    visit(site, "/login/17", HTTP_USER_AGENT=FIREFOX)
+
+    assert [info.device for info in site.manager.sessions_of("17")] == ["Firefox on Ubuntu"]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from session_middleware import SessionManager
 from tests.cli.running import HOUR, LONG, Site, environ, result, run
 
 LISTED = ["sqlite", "redis", "postgresql"]
@@ -52,13 +53,33 @@ def test_a_session_is_shown_and_ended_by_its_id(site: Site) -> None:
     assert run("--store", site.url, "show", key).returncode == 1
 
 
+@pytest.mark.parametrize("site", ["sqlite"], indirect=True)
+def test_devices_are_shown_where_they_are_kept(site: Site) -> None:
+    """In the list, and of one session; as JSON, too, and with nothing that a terminal obeys."""
+    manager = SessionManager(site.url)
+    session = manager.open()
+    session.describe = lambda before: "Firefox on \x1b[2JUbuntu"
+    session.login("alice")
+    manager.commit(session)
+    without = site.begin("bob")
+
+    listed = [line.split("\t") for line in run("--store", site.url, "list").stdout.splitlines()]
+    assert {row[0]: row[-1] for row in listed[1:]} == {session.id: "Firefox on \\x1b[2JUbuntu", without: ""}
+    shown = run("--store", site.url, "show", session.id).stdout
+    assert "device\tFirefox on \\x1b[2JUbuntu\n" in shown
+    assert "device" not in run("--store", site.url, "show", without).stdout
+    told = result(run("--store", site.url, "list", "--user", "alice", "--json"))[0]
+    assert told["device"] == result(run("--store", site.url, "show", session.id, "--json"))["device"]
+    assert result(run("--store", site.url, "show", without, "--json"))["device"] is None
+
+
 @on_stores_with_lists
 def test_sessions_are_listed_and_counted(site: Site) -> None:
     """All, those of a user, those that nobody uses; by age, by size and by user."""
     old, ids = site.begin("alice", ago=3 * HOUR), [site.begin("alice"), site.begin("bob"), site.begin()]
 
     listed = run("--store", site.url, "list")
-    assert listed.stdout.splitlines()[0].split("\t") == ["id", "user", "age", "idle", "ends in", "bytes"]
+    assert listed.stdout.splitlines()[0].split("\t") == ["id", "user", "age", "idle", "ends in", "bytes", "device"]
     assert {line.split("\t")[0] for line in listed.stdout.splitlines()[1:]} == {old, *ids}
     alice = [session["id"] for session in result(run("--store", site.url, "list", "--user", "alice", "--json"))]
     assert alice == [ids[0], old]
@@ -166,4 +187,4 @@ def test_what_a_pipe_has_taken_is_there(site: Site) -> None:
     command = f"{sys.executable} -m session_middleware --store {site.url} list --limit 0 | head -n 1"
     done = subprocess.run(["sh", "-c", command], env=environ(), capture_output=True, text=True, timeout=LONG, check=False)
 
-    assert (done.stdout, done.stderr) == ("id\tuser\tage\tidle\tends in\tbytes\n", "")
+    assert (done.stdout, done.stderr) == ("id\tuser\tage\tidle\tends in\tbytes\tdevice\n", "")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from session_middleware.describing import LONGEST, Describer, readable
+from session_middleware.describing import Describer, readable
+from session_middleware.record import LONGEST_DEVICE
 from tests.apps import an_environ
 
 
@@ -40,7 +41,7 @@ def test_any_text_is_cut_and_made_readable(text: str) -> None:
     kept = described(text)
     shown = "".join(character if character.isprintable() else "?" for character in text)
 
-    assert (kept or "") == readable(text, LONGEST)
+    assert (kept or "") == readable(text, LONGEST_DEVICE)
     assert shown.startswith(kept or "")
     assert len((kept or "").encode()) <= 200
     assert len(shown.encode()) <= 200 or len((kept or "").encode()) > 196

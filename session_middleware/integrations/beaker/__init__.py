@@ -75,6 +75,7 @@ class BeakerMiddleware:
         observer: "Observer | Iterable[Observer] | None" = None,
         max_per_user: int | None = None,
         at_limit: AtLimit = "end_oldest",
+        describe: "Callable[[WSGIEnvironment], str | None] | None" = None,
     ) -> "BeakerMiddleware":
         """Wrap *app* as Beaker's settings say: the keys of *config* that begin with ``session.`` or ``beaker.session.``.
 
@@ -97,6 +98,7 @@ class BeakerMiddleware:
             observer=observer,
             max_per_user=max_per_user,
             at_limit=at_limit,
+            describe=describe,
         )
         return cls(middleware, environ_key=environ_key, get_by_id=get_by_id)
 

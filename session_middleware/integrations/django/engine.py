@@ -23,7 +23,7 @@ class SessionStore(BaseSession):
         super().__init__(self.underlying)
 
     def _start(self, session_key: str | None) -> None:
-        manager, carry_over = setup()
+        manager, carry_over, _ = setup()
         token = Token.read(session_key)
         old = None if carry_over is None or not session_key else carry_over.find(f"{carry_over.name}={session_key}")
         if token is None and session_key is not None and opens_by_id(session_key):

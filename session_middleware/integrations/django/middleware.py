@@ -143,13 +143,16 @@ class _OwnSession(RequestSession):
     _broken = False
 
     def __init__(self, cookie: SessionCookie, request: Any) -> None:
-        manager, self._carry_over = setup()
+        manager, self._carry_over, describer = setup()
         self._cookie = cookie
         cookie.tell_of_many = None if manager.teller is None else manager.teller.too_many_cookies
         former = [one.name for one in cookie.former]
         old = [] if self._carry_over is None else [self._carry_over.name]
         self._header = _cookies(request, cookie.name, *former, *old)
-        super().__init__(_Unserved(manager, reader(cookie, self._carry_over), self._header, cookie))
+        session = _Unserved(manager, reader(cookie, self._carry_over), self._header, cookie)
+        if describer is not None:
+            session.describe = describer.description(request.META)
+        super().__init__(session)
 
     def finish(self, request: Any, response: Any, *, is_use: bool) -> Any:
         """Store what was changed and tell the browser; what a stream changes later is stored when it ends."""

@@ -18,6 +18,7 @@ from django.utils.module_loading import import_string
 
 from session_middleware.carry_over import CarryOver
 from session_middleware.cookies import CookiePolicy, SessionCookie
+from session_middleware.describing import Describer
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.lifetime import Lifetime
 from session_middleware.manager import SessionManager
@@ -48,6 +49,7 @@ _OPTIONS: Final = (
     "observer",
     "max_per_user",
     "at_limit",
+    "describe",
 )
 _SERIALIZER: Final = "django.contrib.sessions.serializers.JSONSerializer"
 _PREFIXES: Final = ("__Host-", "__Secure-")
@@ -87,6 +89,7 @@ class Setup(NamedTuple):
 
     manager: SessionManager
     carry_over: CarryOver | None
+    describer: Describer | None
 
 
 class _Configured:
@@ -128,16 +131,18 @@ class _Configured:
         for name in ("environ_key", "check_store", "unavailable", "former"):
             options.pop(name, None)
         options.setdefault("lifetime", Lifetime(idle=age, absolute=max(age, _LONGEST)))
-        if isinstance(options.get("observer"), str):
-            options["observer"] = _imported("observer", options["observer"])
-        carry_over = options.pop("carry_over", None)
+        for name in ("observer", "describe"):
+            if isinstance(options.get(name), str):
+                options[name] = _imported(name, options[name])
+        carry_over, describe = options.pop("carry_over", None), options.pop("describe", None)
+        describer = None if describe is None else Describer(describe)
         manager = DjangoManager(store, **options)
-        self._unfinished = Setup(manager, None)
+        self._unfinished = Setup(manager, None, describer)
         if callable(carry_over):
             carry_over = carry_over()
         if carry_over is not None:
             refuse_collision(_policy(), carry_over)
-        return Setup(manager, carry_over)
+        return Setup(manager, carry_over, describer)
 
     def _opened(self, url: str, *, same: bool) -> Store:
         if self._store is not None and not same:
@@ -161,7 +166,7 @@ def manager() -> SessionManager:
 
 
 def setup() -> Setup:
-    """Return the manager, and what carries the sessions of another library over, if anything does."""
+    """Return the manager, and what carries the sessions of another library over or describes requests, if anything does."""
     if settings.SESSION_SERIALIZER != _SERIALIZER:
         raise ImproperlyConfigured(
             f"SESSION_SERIALIZER={settings.SESSION_SERIALIZER!r}: leave it out; sessions are kept by the codec of"

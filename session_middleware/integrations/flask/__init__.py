@@ -77,6 +77,7 @@ class Sessions:
         observer: "Observer | Iterable[Observer] | None" = None,
         max_per_user: int | None = None,
         at_limit: AtLimit = "end_oldest",
+        describe: "Callable[[WSGIEnvironment], str | None] | None" = None,
     ) -> None:
         self._store = store
         self._cookie = cookie
@@ -94,6 +95,7 @@ class Sessions:
             "observer": observer,
             "max_per_user": max_per_user,
             "at_limit": at_limit,
+            "describe": describe,
         }
         self._app = app
         if app is not None:
@@ -118,6 +120,7 @@ class Sessions:
         observer: "Observer | Iterable[Observer] | None" = None,
         max_per_user: int | None = None,
         at_limit: AtLimit | None = None,
+        describe: "Callable[[WSGIEnvironment], str | None] | None" = None,
     ) -> None:
         """Set *app* up; what is left out is as it was given to the constructor.
 
@@ -140,6 +143,7 @@ class Sessions:
             "observer": observer,
             "max_per_user": max_per_user,
             "at_limit": at_limit,
+            "describe": describe,
         }
         options = self._options | {name: value for name, value in given.items() if value is not None}
         former = self._former if former is None else former
@@ -284,7 +288,9 @@ class _Middleware(EmbeddedMiddleware):
     def open(self, environ: "WSGIEnvironment") -> Session:
         """Return the session that the cookies of a request stand for."""
         _, read = self._by_https if self.cookie_of(environ) is self.https else self._by_http
-        return Session(self.manager, read, environ.get("HTTP_COOKIE"))
+        session = Session(self.manager, read, environ.get("HTTP_COOKIE"))
+        session.describe = self.description(environ)
+        return session
 
 
 class _DetachedSession(FlaskSession):
