@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from session_middleware import PayloadError
 from tests.core.coding import MSGPACK, kept_or_refused, refusal, round_trip
+from tests.gates import full
 from tests.values import EVERYTHING, flipped, mutated, same, truncated
 
 # Of these a hostile payload is put together: openings of all kinds, our extensions, and what may stand in them.
@@ -161,7 +162,7 @@ class TestHostileBytes:
         kept_or_refused(MSGPACK, payload)
 
     @pytest.mark.unmeasured
-    @pytest.mark.parametrize("count", [20_000, pytest.param(300_000, marks=pytest.mark.soak)])
+    @pytest.mark.parametrize("count", [20_000, pytest.param(full(300_000, 1_000_000), marks=pytest.mark.soak)])
     def test_damaged_payloads_are_refused_or_mere_data(self, count: int) -> None:
         """Promise 10, V-32, F-L2: flipped bits, random bytes and spliced halves; what decodes can be encoded again."""
         originals = [MSGPACK.encode(EVERYTHING), *(MSGPACK.encode({key: EVERYTHING[key]}) for key in EVERYTHING)]

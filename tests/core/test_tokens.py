@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from session_middleware import ConfigurationError, MemoryStore, Send, SessionManager
 from session_middleware.testing import FaultyStore
 from session_middleware.tokens import Token, id_of_alias, id_of_mark, new_id, proof_function, well_formed, well_formed_id
+from tests.gates import full
 
-COUNT = 100_000
+COUNT = full(100_000, 1_000_000)
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)

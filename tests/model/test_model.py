@@ -10,6 +10,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from session_middleware.tokens import Token
 from tests.backends.running import EMBEDDED, EVERY, LATER, Backends, a_store
+from tests.gates import full
 from tests.model.machine import MADE, Sessions
 
 pytestmark = pytest.mark.unmeasured
@@ -55,4 +56,4 @@ def test_sessions_do_what_plain_dicts_do(kind: str, backends: Backends) -> None:
 @pytest.mark.parametrize("kind", EVERY)
 def test_sessions_do_what_plain_dicts_do_at_length(kind: str, backends: Backends) -> None:
     """Promises 3 to 5, 7 to 9, 11, 12 and 16 to 20, in other histories each time."""
-    run(kind, backends, 500 if kind in EMBEDDED else 40, 40, derandomize=False)
+    run(kind, backends, full(500 if kind in EMBEDDED else 40, 2_000), full(40, 50), derandomize=False)

@@ -14,6 +14,7 @@ from session_middleware import Send, Session, SessionManager, Store, open_store
 from session_middleware.stores.base import Record, Sweepable, Version
 from session_middleware.tokens import new_id
 from tests.backends.running import LATER, SWEPT, Backends, a_store, sizes
+from tests.gates import full
 from tests.servers.direct import Act, Handler, Racers, Site, racers, regenerate, saw, transact, write
 
 # Thousands of requests: measuring what they cover would take most of the time, and other tests cover as much.
@@ -83,7 +84,7 @@ def test_sixteen_threads_that_keep_writing_lose_nothing(store: Store, rounds: in
 
 
 @pytest.mark.timed
-@sizes("rounds", 3, 100)
+@sizes("rounds", 3, 100, served=full(None, 100))
 def test_a_hundred_requests_at_once_each_keep_their_key(store: Store, rounds: int) -> None:
     """F-C2, G-7: 100 requests that all hold one session at once: 100 keys; p99 of the tries at most 20, all in 5 s."""
     counting = CountingStore(store)

@@ -18,6 +18,7 @@ from session_middleware.stores.base import Record, Scannable, Version
 from session_middleware.testing import FakeClock
 from session_middleware.tokens import Token, new_id
 from tests.backends.running import EMBEDDED, EVERY, SERVED, Backends, a_store, sizes
+from tests.gates import full
 from tests.servers.direct import Site, racers
 
 # Thousands of requests: measuring what they cover would take most of the time, and other tests cover as much.
@@ -81,7 +82,7 @@ def invalidate(session: Session) -> Iterable[bytes]:
     return [b"bye"]
 
 
-@sizes("requests", 5_000, 100_000)
+@sizes("requests", 5_000, 100_000, served=full(None, 100_000))
 def test_readers_without_a_cookie_leave_nothing(store: Store, requests: int) -> None:
     """Promise 2, F-L3, G-22: any number of visitors who only read: no store call, no record, no cookie."""
     watched = WatchedStore(store)
@@ -92,7 +93,7 @@ def test_readers_without_a_cookie_leave_nothing(store: Store, requests: int) -> 
     assert keys_in(store) == []
 
 
-@sizes("requests", 5_000, 100_000)
+@sizes("requests", 5_000, 100_000, served=full(None, 100_000))
 @pytest.mark.parametrize("handler", [read, invalidate])
 def test_guessed_tokens_leave_nothing(store: Store, handler: Callable[[Session], Iterable[bytes]], requests: int) -> None:
     """Promise 2, F-L4, G-22: well-formed random tokens: one load each, no record, and no new cookie."""
@@ -194,7 +195,7 @@ def fail(session: Session) -> Iterable[bytes]:
     raise RuntimeError("on purpose")
 
 
-@sizes("requests", 4_000, 20_000)
+@sizes("requests", 4_000, full(20_000, 1_000_000), served=full(None, 1_000_000))
 def test_requests_leave_no_growth(store: Store, requests: int) -> None:
     """Promise 13, G-23: 20,000 requests and 1,000 aborted responses leave no objects, no memory and no descriptors."""
     site = Site(store)

@@ -16,6 +16,7 @@ from session_middleware.record import unpack
 from session_middleware.rules import Opens
 from session_middleware.stores.base import Version
 from tests.backends.running import LATER, Backends, a_store, sizes
+from tests.gates import full
 from tests.races.worlds import USER, Action, World, increment, orders, token_of
 from tests.servers.direct import Answer, Handler, Racers, Site
 
@@ -298,7 +299,7 @@ STEALING: list[tuple[Callable[[Session], object], bool]] = [
 ]
 
 
-@sizes("rounds", 200, 10_000, served=1_000)
+@sizes("rounds", 200, 10_000, served=full(1_000, 10_000))
 @pytest.mark.parametrize("is_signed_in", [False, True], ids=["planted", "stolen"])
 def test_in_thousands_of_races_nothing_of_what_comes_after_a_sign_in_is_read_or_written(
     store: Store, three: Racers, is_signed_in: bool, rounds: int

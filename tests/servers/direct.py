@@ -8,12 +8,15 @@ from threading import Barrier, Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from session_middleware import Session, SessionMiddleware, Store, get_session
+from tests.gates import full
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
 Handler = Callable[[Session], Iterable[bytes]]
 Act = Callable[[], Any]
+
+_WITHIN = full(120, None)
 
 
 class Answer(NamedTuple):
@@ -111,7 +114,7 @@ class Racers:
         assert len(acts) == len(self._threads)
         self._acts = list(acts)
         self._gate.wait(30)
-        self._gate.wait(120)
+        self._gate.wait(_WITHIN)
         if self._failures:
             raise self._failures[0]
         return list(self._results)

@@ -18,6 +18,7 @@ import pytest
 from session_middleware import MsgpackCodec, SessionManager, open_store
 from session_middleware.record import unpack, unpack_values
 from tests.backends.running import Backends
+from tests.gates import full
 from tests.servers.client import Client, Lost, Response
 from tests.servers.direct import racers
 from tests.servers.gunicorn import Gunicorn
@@ -145,7 +146,7 @@ class Writer(Thread):
                     self.lost += 1
 
 
-@pytest.mark.parametrize("kills", counts(5, 40))
+@pytest.mark.parametrize("kills", counts(5, full(40, 200)))
 def test_a_killed_worker_takes_no_acknowledged_write_with_it(tmp_path: Path, url: str, kills: int) -> None:
     """Promise 6, F-P1, G-11: SIGKILL of workers under load: what was answered is stored, no record is torn, others serve."""
     stop = Event()
@@ -180,7 +181,7 @@ def test_a_killed_worker_takes_no_acknowledged_write_with_it(tmp_path: Path, url
                 assert manager.open(token)[writer.key] == [str(number)] * 20
 
 
-@pytest.mark.parametrize(("requests", "workers"), [(1_000, 4), pytest.param(20_000, 8, marks=soak)])
+@pytest.mark.parametrize(("requests", "workers"), [(1_000, 4), pytest.param(full(20_000, 1_000_000), 8, marks=soak)])
 def test_workers_of_a_preloaded_application_never_mix_up_users(
     request: pytest.FixtureRequest, tmp_path: Path, url: str, backends: Backends, requests: int, workers: int
 ) -> None:

@@ -17,6 +17,7 @@ from session_middleware.stores.breaker import Breaker
 from session_middleware.testing import a_key
 from tests.backends.proxy import FaultProxy, Side
 from tests.backends.running import PATIENT, SERVED, Backends
+from tests.gates import full
 from tests.servers.direct import Site
 from tests.stopwatch import Stopwatch
 
@@ -353,7 +354,7 @@ def test_a_reset_at_any_byte_mixes_up_nothing(
     visitor.check(place.direct)
 
 
-@pytest.mark.parametrize("times", [pytest.param(1, id="1"), pytest.param(10, id="10", marks=soak)])
+@pytest.mark.parametrize("times", [pytest.param(1, id="1"), pytest.param(full(10, 100), id="many", marks=soak)])
 def test_a_server_that_is_killed_gives_no_wrong_answer(place: Place, times: int) -> None:
     """F-N1: killed under load and started again. Right within 1 s; those that keep sessions on disk have kept them.
 

@@ -13,6 +13,7 @@ import redis
 from session_middleware import Record, StoreUnavailable
 from session_middleware.stores.redis import RedisStore
 from session_middleware.testing import a_key, a_record, created, listed, loaded
+from tests import gates
 from tests.backends.process import free_port
 from tests.backends.redis import RedisServer, until
 from tests.stopwatch import Stopwatch
@@ -41,7 +42,7 @@ def test_a_killed_server_is_used_again_when_it_is_back(prefix: str) -> None:
         threads = [Thread(target=work) for _ in range(4)]
         for thread in threads:
             thread.start()
-        for _ in range(2):
+        for _ in range(gates.full(2, 100)):
             time.sleep(0.1)
             server.kill()
             time.sleep(0.05)

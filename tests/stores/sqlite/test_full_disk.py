@@ -9,6 +9,7 @@ import pytest
 
 from session_middleware import SQLiteStore, StoreUnavailable
 from session_middleware.testing import a_key, created
+from tests.gates import full
 from tests.stores.conftest import Script
 
 pytestmark = pytest.mark.timed
@@ -110,7 +111,7 @@ def state(store):
 counts = []
 for name, verb in verbs.items():
     states, done = [], False
-    for room in range(0, 100_000, 700):
+    for room in range(0, 100_000, int(sys.argv[2])):
         path = os.path.join(sys.argv[1], f"{name}{room}")
         store = SQLiteStore(path)
         assert store.create("key", old)
@@ -135,14 +136,15 @@ for name, verb in verbs.items():
         states.append(before)
     assert done
     counts.append(len(states))
-assert min(counts) > 5, counts
+assert min(counts) > 5 and sum(counts) >= int(sys.argv[3]), counts
 print("passed")
 """
 
 
 def test_a_write_that_fails_at_any_byte_did_nothing(quick_directory: Path, script: Script) -> None:
     """F-S10: when the N-th byte that a verb writes does not fit any more, for N in steps, nothing has changed."""
-    assert script(NTH_WRITE, quick_directory) == "passed"
+    step, points = full((700, 50), (35, 1_000))
+    assert script(NTH_WRITE, quick_directory, step, points) == "passed"
 
 
 READ_ONLY = """
