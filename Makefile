@@ -16,7 +16,7 @@ EXTRAS := $(LAB_EXTRAS),cli,mariadb,memcached,opentelemetry,postgresql,prometheu
 # Whoever has asked for no bytecode would have all of it compiled anew by every process that a test starts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-lowest test-only others soak check docs sdist-test audit lock bench capacity instructions drawing screenshots clean
+.PHONY: help demo test test-lowest test-only others soak gates check docs sdist-test audit lock bench capacity instructions drawing screenshots clean
 
 help:
 	@echo "On two processors; the first target also makes $(VENV), which takes a minute or more."
@@ -36,6 +36,7 @@ help:
 	@echo "make bench          10 minutes   measure the speed against an application without sessions and stores used by hand"
 	@echo "make capacity       10 minutes   measure what a million sessions take in each store, for the plan of capacity"
 	@echo "make soak           12 minutes   run the long tests"
+	@echo "make gates          600 minutes  run the tests of docs/reference/gates.md at their full counts"
 	@echo "make clean          a second     remove what these targets made"
 	@echo
 	@echo "On another Python, in an environment of its own: make test PYTHON=python3.13"
@@ -96,6 +97,12 @@ soak: $(READY)
 	@echo "Testing at length ..."
 	@$(PYTEST) -n auto -m "soak and not timed"
 	@$(PYTEST) -n auto -m "soak and timed" $(TIMED)
+
+gates: export SESSION_MIDDLEWARE_GATES := 1
+gates: $(READY)
+	@echo "Testing at the full counts of the gates ..."
+	@$(PYTEST) -n auto -m "not timed" $$($(BIN)/python -m docs.gates)
+	@$(PYTEST) -n auto -m timed $$($(BIN)/python -m docs.gates)
 
 docs: $(READY)
 	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
