@@ -71,6 +71,7 @@ class TestNew:
         after = [Token.new(before.id) for _ in range(1000)]
 
         assert {token.id for token in after} == {before.id}
+        assert all(well_formed(token.reveal()) for token in after)
         assert len({token.reveal()[12:] for token in (before, *after)}) == 1001
 
     def test_ids_are_of_the_same_kind(self) -> None:
