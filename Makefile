@@ -16,7 +16,7 @@ EXTRAS := $(LAB_EXTRAS),cli,mariadb,memcached,opentelemetry,postgresql,prometheu
 # Whoever has asked for no bytecode would have all of it compiled anew by every process that a test starts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-lowest test-only others soak gates check docs sdist-test audit lock bench capacity instructions drawing screenshots clean
+.PHONY: help demo test test-lowest test-only others soak gates compare compare-lock check docs sdist-test audit lock bench capacity instructions drawing screenshots clean
 
 help:
 	@echo "On two processors; the first target also makes $(VENV), which takes a minute or more."
@@ -36,6 +36,7 @@ help:
 	@echo "make bench          10 minutes   measure the speed against an application without sessions and stores used by hand"
 	@echo "make capacity       10 minutes   measure what a million sessions take in each store, for the plan of capacity"
 	@echo "make soak           12 minutes   run the long tests"
+	@echo "make compare        40 minutes   measure other session libraries beside this one, in .venv-peers; less: QUICK=1"
 	@echo "make gates          600 minutes  run the tests of docs/reference/gates.md at their full counts"
 	@echo "make clean          a second     remove what these targets made"
 	@echo
@@ -138,6 +139,23 @@ bench: $(READY)
 capacity: $(READY)
 	@$(BIN)/python -m benchmarks.capacity
 	@$(BIN)/python -m docs.capacity
+
+PEERS := .venv-peers/bin/python
+PEERS_WANTED := benchmarks/peers/requirements
+
+# Other libraries, as they are pinned there; nothing of it is needed by the package, or by its tests.
+.venv-peers/.ready: $(PEERS_WANTED).txt
+	@test -x $(PEERS) || $(PYTHON) -m venv .venv-peers
+	@$(PEERS) -m pip --disable-pip-version-check install --quiet --require-hashes --requirement $<
+	@touch $@
+
+compare: .venv-peers/.ready
+	@$(PEERS) -m benchmarks.peers $(if $(QUICK),--quick --output build/compared/results.json)
+	@$(PEERS) -m benchmarks.peers.page $(if $(QUICK),build/compared/results.json)
+
+compare-lock: $(READY)
+	@$(BIN)/uv pip compile $(PEERS_WANTED).in --output-file $(PEERS_WANTED).txt --generate-hashes --universal \
+		--python-version 3.11 --upgrade --quiet --no-annotate --custom-compile-command 'make compare-lock'
 
 instructions: $(READY)
 	@$(BIN)/python -m benchmarks.instructions

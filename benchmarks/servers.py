@@ -50,7 +50,7 @@ def _redis(stack: ExitStack) -> Served:
     def fill(records: Records) -> None:
         with client.pipeline(transaction=False) as pipeline:
             for number, (key, value, expires_at) in enumerate(records, 1):
-                pipeline.set(f"session:{key}", token_bytes(8) + b"\0" + value, exat=expires_at)  # a nonce, and nobody
+                pipeline.set(f"session:{key}", token_bytes(8) + expires_at.to_bytes(5) + b"\0" + value, exat=expires_at)
                 if number % 5000 == 0:
                     pipeline.execute()
             pipeline.execute()
