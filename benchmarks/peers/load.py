@@ -10,7 +10,8 @@ from random import Random
 
 from benchmarks.peers.contenders import BY_HAND, KEEPS, LOSES
 from benchmarks.peers.gang import ROOT, Gang, Member
-from benchmarks.peers.results import Row, Scope, each, of
+from benchmarks.peers.results import Row, Scope, each
+from benchmarks.peers.results import of as row_of
 from tests.servers.gunicorn import Gunicorn
 
 WORKERS = {"sync": ("--workers", "1"), "gthread": ("--worker-class", "gthread", "--workers", "1", "--threads", "4")}
@@ -36,12 +37,17 @@ def load(gang: Gang, scope: Scope) -> list[Row]:
                     failed[member] = f"{type(error).__name__}: {error}"[:300]
     rows = []
     for member in members:
-        row = of(member.contender, member.store)
+        row = row_of(member.contender, member.store)
         for (one, worker, mix), rounds in found.items():
             if one is member:
-                row[f"{worker} {mix}"] = [round(statistics.mean(values), 2) for values in zip(*rounds, strict=True)]
+                row[f"{worker} {mix}"] = _summary(rounds)
         rows.append(row | ({"failed": failed[member]} if member in failed else {}))
     return rows
+
+
+def _summary(rounds: list[tuple[float, float, float]]) -> list[list[float]]:
+    """Return the least, the median and the most of each figure."""
+    return [[round(of(values), 2) for of in (min, statistics.median, max)] for values in zip(*rounds, strict=True)]
 
 
 def _serve(member: Member, arguments: tuple[str, ...], seconds: float) -> dict[int, tuple[float, float, float]]:

@@ -15,7 +15,7 @@ from benchmarks.peers.cookies import ROWS
 from benchmarks.peers.cost import VERBS
 from benchmarks.peers.faults import FULL
 from benchmarks.peers.results import Row
-from benchmarks.peers.verdicts import ORDER, better, equal, find, middle, ours_for, shown, times_few
+from benchmarks.peers.verdicts import ORDER, Better, better, equal, find, middle, ours_for, shown, times_few
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "compared.json"
@@ -58,12 +58,24 @@ def _intro(results: dict[str, Any]) -> str:
 
 
 def _better(results: dict[str, Any]) -> str:
-    found = better(results)
+    found: dict[tuple[str, str], list[Better]] = {}
+    for one in better(results):
+        found.setdefault((one.what, one.name), []).append(one)
     if not found:
         return "Nowhere in this run, beyond noise."
-    return table(
-        ("in what", "library", "its figure", "this project's"), ((one.what, one.name, one.theirs, one.ours) for one in found)
-    )
+    reasons: dict[str, str] = json.loads((HERE / "explanations.json").read_text())
+    rows = [
+        (what, name, "; ".join(f"{one.store}: {one.theirs} ({one.ours})" for one in some), _reason(reasons, what, name))
+        for (what, name), some in found.items()
+    ]
+    titles = ("in what", "library", "its figure (this project's)", "why")
+    return "Beyond noise, and against this project under the same framework on the same store.\n\n" + table(titles, rows)
+
+
+def _reason(reasons: dict[str, str], what: str, name: str) -> str:
+    """Return why a library is better: of the texts that are kept, the one for the longest beginning of what it is."""
+    fitting = [begin for begin in reasons if f"{what}, {name}".startswith(begin) or f"{name}: {what}".startswith(begin)]
+    return reasons[max(fitting, key=len)] if fitting else "not explained yet"
 
 
 def _who(results: dict[str, Any]) -> str:
@@ -96,6 +108,7 @@ def _against(rows: list[Row], row: Row, key: str, figure: Any) -> str:
     """Return the figure, marked if it is the same as ours but for noise."""
     contender = BY_NAME[row["name"]]
     mine = find(rows, ours_for(row["name"]), row["store"]).get(key)
+    mine = mine[0] if isinstance(mine, list) and isinstance(mine[0], list) else mine
     same = not contender.is_ours and not contender.is_control and mine is not None and equal(figure, mine)
     return shown(figure) + (" =" if same else "")
 
@@ -149,7 +162,13 @@ def _instructions(rows: list[Row]) -> str:
 def _load(rows: list[Row]) -> str:
     keys = list(dict.fromkeys(key for row in rows for key in row if key not in ("name", "store")))
     body = [
-        (row["name"], *(f"{row[key][0]:,.0f}; {row[key][1]:.1f}, {row[key][2]:.1f}" if key in row else "–" for key in keys))
+        (
+            row["name"],
+            *(
+                f"{_against(rows, row, key, row[key][0])}; {row[key][1][1]:.1f}, {row[key][2][1]:.1f}" if key in row else "–"
+                for key in keys
+            ),
+        )
         for row in rows
     ]
     return "\n\n".join([*_charts("load"), table(("", *(f"{key} % writes" for key in keys)), body)])
@@ -288,8 +307,10 @@ def charts(results: dict[str, Any]) -> dict[str, str]:
     files = {}
     for name, (group, title, key) in CHARTS.items():
         rows = [row for row in results.get(group, {}).get("rows", []) if row["store"] == "Redis" and key in row]
-        number = 0 if group == "load" else 1
-        bars = [(row["name"], row[key][number], BY_NAME[row["name"]].is_ours) for row in rows]
+        figures = [row[key][0] if group == "load" else row[key] for row in rows]
+        bars = [
+            (row["name"], middle(figure), BY_NAME[row["name"]].is_ours) for row, figure in zip(rows, figures, strict=True)
+        ]
         for scheme in ("light", "dark"):
             files[f"compared-{name}-{scheme}.svg"] = chart(title, sorted(bars, key=lambda bar: ORDER[bar[0]]), scheme)
     return files

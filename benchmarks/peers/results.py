@@ -20,8 +20,8 @@ class Scope(NamedTuple):
     writes: int = 200
     increments: int = 1000
     cap: float = 20.0
-    load_rounds: int = 2
-    load_seconds: float = 1.5
+    load_rounds: int = 3
+    load_seconds: float = 1.0
     many: int = 1_000_000
     began: int = 100_000
     instructions: int = 50

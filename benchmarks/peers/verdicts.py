@@ -14,6 +14,7 @@ class Better(NamedTuple):
     """Another library is better than this project: in what, by which figures."""
 
     what: str
+    store: str
     name: str
     theirs: str
     ours: str
@@ -72,10 +73,12 @@ def _judged(results: dict[str, Any], group: str, figures: Callable[[Row], Iterat
             if figure is None or other is None or equal(figure, other):
                 continue
             if (middle(figure) < middle(other)) == less:
-                yield Better(f"{what}, {row['store']}", row["name"], shown(figure, unit), shown(other, unit))
+                yield Better(what, row["store"], row["name"], shown(figure, unit), shown(other, unit))
 
 
 def shown(figure: Any, unit: str = "") -> str:
+    if unit == "?":
+        return "yes" if figure else "no"
     number = middle(figure)
     text = f"{number:,.0f}" if abs(number) >= 100 or number == int(number) else f"{number:,.1f}"
     return f"{text} {unit}".strip()
@@ -145,12 +148,12 @@ def _behaviour(row: Row) -> Iterator[Figure]:
         for key in ("at once", "5 ms", "increments"):
             yield f"kept, {key}", "", row["updates"][key]["kept"], False
         for key in ("back by a writer", "back by a reader", "id adopted"):
-            yield key, "", int(row["endings"][key]), True
-        yield "answers as usual to requests beside a sign-out", "", int(row["endings"]["writer gets"] == 200), False
-        yield "the old token opens nothing after a sign-in", "", int(row["endings"]["old token"] == "opens nothing"), False
+            yield key, "?", int(row["endings"][key]), True
+        yield "answers as usual to requests beside a sign-out", "?", int(row["endings"]["writer gets"] == 200), False
+        yield "the old token opens nothing after a sign-in", "?", int(row["endings"]["old token"] == "opens nothing"), False
     for key, found in row.get("cookies", {}).items():
         if isinstance(found, bool):
-            yield f"cookies, {key}", "", int(found), False
+            yield f"cookies, {key}", "?", int(found), False
 
 
 _JUDGES: dict[str, Callable[[Row], Iterator[Figure]]] = {

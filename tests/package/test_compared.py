@@ -80,8 +80,8 @@ def test_what_others_do_better_is_found() -> None:
     ]
     found = better({"cost": {"rows": rows}})
 
-    assert [(one.name, one.what, one.theirs, one.ours) for one in found] == [
-        ("Beaker", "time of read, 1 KB, Redis", "50 µs", "100 µs")
+    assert [(one.name, one.what, one.store, one.theirs, one.ours) for one in found] == [
+        ("Beaker", "time of read, 1 KB", "Redis", "50 µs", "100 µs")
     ]
 
 
