@@ -23,7 +23,7 @@ def make(store: str, place: Place, options: dict[str, Any]) -> Made:
     import flask_session
 
     app, tuned = frameworks.on_flask(WAYS), options.get("tuned", False)
-    app.config.update(_settings(app, store, place, timeout=1 if tuned else None))
+    app.config.update(_settings(app, store, place, **({"socket_timeout": 1} if tuned else {})))
     if tuned:
         app.config["SESSION_REFRESH_EACH_REQUEST"] = False
     with warnings.catch_warnings():
@@ -37,7 +37,7 @@ def make(store: str, place: Place, options: dict[str, Any]) -> Made:
     return Made(app, frameworks.without_flask(), clean if store in ("SQLite", "PostgreSQL") else None)
 
 
-def _settings(app: Any, store: str, place: Place, timeout: float | None) -> dict[str, Any]:
+def _settings(app: Any, store: str, place: Place, **of_redis: float) -> dict[str, Any]:
     if store == "memory":
         from cachelib import SimpleCache
 
@@ -45,7 +45,7 @@ def _settings(app: Any, store: str, place: Place, timeout: float | None) -> dict
     if store == "Redis":
         from redis import Redis
 
-        return {"SESSION_TYPE": "redis", "SESSION_REDIS": Redis.from_url(place.redis_url, socket_timeout=timeout)}
+        return {"SESSION_TYPE": "redis", "SESSION_REDIS": Redis.from_url(place.redis_url, **of_redis)}
     from flask_sqlalchemy import SQLAlchemy
 
     where = f"sqlite:///{place.sqlite_path}" if store == "SQLite" else place.postgresql_url
