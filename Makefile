@@ -27,6 +27,7 @@ help:
 	@echo "make sdist-test     1 minute     make the packages, in build/dist, and run tests in the unpacked source package"
 	@echo "make audit          1 minute     look the packages of .ci/requirements.txt up among those with known holes"
 	@echo "make lock           1 minute     choose the packages that CI installs anew: .ci/requirements.txt and .ci/lowest.txt"
+	@echo "make compare-lock   1 minute     choose the packages of make compare: benchmarks/peers/requirements.txt"
 	@echo "make drawing        1 minute     draw which module imports which, for the book; it needs Graphviz"
 	@echo "make screenshots    1 minute     make the pictures in docs/ anew; it needs Chromium and pngquant"
 	@echo "make instructions   1 minute     count the instructions of a request, compare with the kept counts; it needs Valgrind"
