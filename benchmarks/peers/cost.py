@@ -1,5 +1,6 @@
 """What a request costs: microseconds, store calls, bytes to the store and back, instructions."""
 
+import gc
 import os
 import re
 import shutil
@@ -150,10 +151,13 @@ def under_callgrind(count: int, name: str, store: str, folder: str, redis: int, 
         for environ in worker.environs(verb, 20, 1):
             serve(app, environ)
         environs = worker.environs(verb, count, 1)
+        gc.collect()
+        gc.disable()
         os.getppid()
         for environ in environs:
             serve(app, environ)
         os.getppid()
+        gc.enable()
 
 
 if __name__ == "__main__":

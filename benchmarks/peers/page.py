@@ -52,8 +52,8 @@ def _intro(results: dict[str, Any]) -> str:
         f"{machine['memory'] / 2**30:.0f} GiB, {machine['system']}; {named}. The load average of the machine was between "
         f"{min(loads)} and {max(loads)}. Where it is above the number of processors, others were at work, and times are to "
         "be read with care.\n\n"
-        "`=` after a figure: within noise of this project's under the same framework on the same store: 10 % of the "
-        "larger figure, or half of what lies between the quartiles."
+        "`=` after a figure: within noise of this project's under the same framework on the same store: less than 10 % "
+        "apart, or between quartiles that reach into each other."
     )
 
 

@@ -14,13 +14,13 @@ T = TypeVar("T")
 class Scope(NamedTuple):
     """How much is measured: the whole in less than 40 minutes, a quick pass in 3, or less in a test."""
 
-    rounds: int = 12
+    rounds: int = 8
     calls: int = 40
     sizes: tuple[int, ...] = (1, 10, 64)
     writes: int = 200
     increments: int = 1000
     cap: float = 20.0
-    load_rounds: int = 3
+    load_rounds: int = 2
     load_seconds: float = 1.0
     many: int = 1_000_000
     began: int = 100_000

@@ -31,17 +31,17 @@ def ours_for(name: str) -> str:
 
 def equal(one: Any, other: Any) -> bool:
     """Tell whether two figures, or two medians between their quartiles, are the same but for noise."""
-    low, high = sorted((middle(one), middle(other)))
-    spread = max(_spread(one), _spread(other))
-    return high - low <= max(spread, NOISE * abs(high))
+    less, more = sorted((one, other), key=middle)
+    (_, top), (bottom, _) = _ends(less), _ends(more)
+    return top >= bottom or middle(more) - middle(less) <= NOISE * abs(middle(more))
 
 
 def middle(figure: Any) -> float:
     return float(figure[1] if isinstance(figure, list) else figure)
 
 
-def _spread(figure: Any) -> float:
-    return (figure[2] - figure[0]) / 2 if isinstance(figure, list) else 0.0
+def _ends(figure: Any) -> tuple[float, float]:
+    return (figure[0], figure[2]) if isinstance(figure, list) else (figure, figure)
 
 
 def find(rows: list[Row], name: str, store: str) -> Row:

@@ -85,9 +85,11 @@ def test_what_others_do_better_is_found() -> None:
     ]
 
 
-@pytest.mark.parametrize(("one", "other", "same"), [(100, 91, True), (100, 80, False), ([90, 100, 150], 80, True)])
+@pytest.mark.parametrize(
+    ("one", "other", "same"), [(100, 91, True), (100, 80, False), ([90, 100, 150], 120, True), ([90, 100, 150], 80, False)]
+)
 def test_differences_within_noise_are_equal(one: object, other: object, same: bool) -> None:
-    """A tenth of the larger, or half of what lies between the quartiles."""
+    """A tenth of the larger, or quartiles that reach into each other."""
     assert equal(one, other) is same
 
 
