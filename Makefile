@@ -11,12 +11,12 @@ TIMED = $(shell grep -rl --include='test_*.py' 'mark\.timed' tests)
 # A file of all that is to be installed, with hashes; without one, what pyproject.toml asks for is taken as it is today.
 LOCK ?=
 LAB_EXTRAS := bottle,devices,django,flask,pyramid
-EXTRAS := $(LAB_EXTRAS),cli,mariadb,memcached,opentelemetry,postgresql,prometheus,redis
+EXTRAS := $(LAB_EXTRAS),cli,mariadb,memcached,opentelemetry,postgresql,prometheus,redis,seal
 
 # Whoever has asked for no bytecode would have all of it compiled anew by every process that a test starts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-lowest test-only others soak gates compare compare-lock check docs sdist-test audit lock bench capacity instructions drawing screenshots clean
+.PHONY: help demo test test-lowest test-only others soak sealed gates compare compare-lock check docs sdist-test audit lock bench capacity instructions drawing screenshots clean
 
 help:
 	@echo "On two processors; the first target also makes $(VENV), which takes a minute or more."
@@ -34,6 +34,7 @@ help:
 	@echo "make others         3 minutes    run Django's own tests, and those of others, over our sessions; one: SUITE=otp"
 	@echo "make test-lowest    4 minutes    run the tests with the lowest versions that pyproject.toml allows, in .venv-lowest"
 	@echo "make test           6 minutes    make check, run the tests, measure coverage"
+	@echo "make sealed         5 minutes    run the tests of sessions, of races and of frameworks once more, with sealed sessions"
 	@echo "make bench          10 minutes   measure the speed against an application without sessions and stores used by hand"
 	@echo "make capacity       10 minutes   measure what a million sessions take in each store, for the plan of capacity"
 	@echo "make soak           12 minutes   run the long tests"
@@ -106,6 +107,10 @@ gates: $(READY)
 	@$(PYTEST) -n auto -m "not timed" $$($(BIN)/python -m docs.gates)
 	@$(PYTEST) -n auto -m timed $$($(BIN)/python -m docs.gates)
 
+sealed: $(READY)
+	@echo "Testing with sealed sessions ..."
+	@$(PYTEST) -n auto --sealed -m "not soak and not timed" tests/sessions tests/protocol tests/takeover tests/races tests/model tests/integrations
+
 docs: $(READY)
 	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
 	@echo "The book is in build/docs/index.html."
@@ -167,4 +172,4 @@ clean:
 comma := ,
 empty :=
 space := $(empty) $(empty)
-CORE := $(subst $(space),$(comma),$(patsubst %,session_middleware/%.py,clock frozen tokens lifetime notes codecs/* carry_over headers record moving rules values state facts session repository aliases limit commits takeover outage directory manager cookies config advice describing devices events telling health exchange middleware))
+CORE := $(subst $(space),$(comma),$(patsubst %,session_middleware/%.py,clock frozen tokens lifetime notes codecs/* carry_over headers record moving rules values state facts session seal repository aliases limit commits takeover outage directory manager cookies config advice describing devices events telling health exchange middleware))

@@ -19,7 +19,7 @@ from session_middleware.notes import MOST_NAMED, Alias
 from session_middleware.record import Envelope
 from session_middleware.repository import MARKED_FOR, TRIES, Repository, pause
 from session_middleware.state import Found, Login
-from session_middleware.tokens import id_of_alias, new_id
+from session_middleware.tokens import Names, new_id
 
 # So many of the latest may be sign-ins under way: they are not looked at when there is no room for another.
 _RECENT = MOST_NAMED // 2
@@ -28,14 +28,14 @@ _RECENT = MOST_NAMED // 2
 class Aliases:
     """Notes which sessions an alias names, lists them and ends them. *clock* returns epoch seconds."""
 
-    def __init__(self, sessions: Repository, namespace: str, clock: Callable[[], float]) -> None:
+    def __init__(self, sessions: Repository, names: Names, clock: Callable[[], float]) -> None:
         self._sessions = sessions
-        self._namespace = namespace
+        self._names = names
         self._now = clock
 
     def read(self, aliases: Iterable[str]) -> tuple[tuple[str, str | None], ...]:
         """Return the id of each alias's record, and its nonce: for a sign-in that begins now."""
-        keys = [id_of_alias(self._namespace, alias) for alias in aliases]
+        keys = [self._names.aliases(alias)[0] for alias in aliases]
         read = [(key, self._sessions.noted(key, Alias)[0]) for key in keys]
         return tuple([(key, None if found is None else found.revoked) for key, found in read])
 
@@ -52,14 +52,20 @@ class Aliases:
 
     def find(self, alias: str) -> list[Found]:
         """Return the live sessions that have signed in with the alias."""
-        key = id_of_alias(self._namespace, alias)
-        found, _ = self._sessions.noted(key, Alias)
-        return [] if found is None else self._living(key, found.ids)
+        there = dict[str, Found]()
+        for key in (*self._names.aliases(alias), *self._names.old_aliases(alias)):
+            noted, _ = self._sessions.noted(key, Alias)
+            there.update({} if noted is None else {found.id: found for found in self._living(key, noted.ids)})
+        return list(there.values())
 
     def revoke(self, alias: str) -> int:
         """End all sessions that have signed in with the alias; return how many were ended."""
-        key = id_of_alias(self._namespace, alias)
-        return sum(self._sessions.end(one, "revoked", alias=key) for one in self._renew(key))
+        old = [key for key in self._names.old_aliases(alias) if self._sessions.noted(key, Alias)[0] is not None]
+        return sum(
+            self._sessions.end(one, "revoked", alias=key)
+            for key in (*self._names.aliases(alias), *old)
+            for one in self._renew(key)
+        )
 
     def _renew(self, alias: str) -> tuple[str, ...]:
         """Give the record of an alias another nonce; return the ids in it."""

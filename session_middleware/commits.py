@@ -28,7 +28,7 @@ log = logging.getLogger("session_middleware")
 
 T = TypeVar("T")
 Change: TypeAlias = Callable[[MutableMapping[str, Any]], Any]
-_SignedIn: TypeAlias = tuple[Envelope, Encoded, Token, Any]
+_SignedIn: TypeAlias = tuple[Found, Token, Any]
 
 _SIGNED_IN_MEANWHILE: Final = "someone signed in meanwhile; what they have is not for this request"
 _UNCHANGED: Final = Changes({}, {}, frozenset())
@@ -108,13 +108,13 @@ class Committer:
         except (StoreError, SessionTooLarge) as error:
             log.warning("session %s: its use could not be noted: %s", found.id, error)
 
-    def _at(self, number: int, base: Found, now: float) -> Found | None:
+    def _at(self, number: int, base: Found, now: float, *, opens: bool = True) -> Found | None:
         """Return the session for the try of that number: as it was opened, for the first, and as it is now for the others.
 
         One whose time is over by what was opened is looked at, too: another request may have used it meanwhile.
         """
         if number > 0 or base.version is None or base.envelope.expires_at <= now:
-            return self._sessions.find_again(base.id, number)
+            return self._sessions.find_again(base, number, opens=opens)
         return base
 
     # Changes
@@ -150,15 +150,16 @@ class Committer:
                 if change is not None and found is base:
                     continue  # there is nothing to store, but it saw the session as it was when the request began
                 if now - before.last_seen_at < touch_interval(before.idle):
-                    self._settle(state, base.id, own, before, found.values, token)
+                    self._settle(state, own, found, token)
                     return result
             envelope = state.described(rules.used(envelope, now))
             if state.amended:
                 self._aliases.note(base.id, envelope)
-            if self._sessions.replace(found, envelope, values):
+            stored = self._sessions.replace(found, envelope, values, token)
+            if stored is not None:
                 if token is not None and token is not state.own and self._teller is not None:
                     self._teller.new_secret(base.id, envelope, renewed=token is not state.token)
-                self._settle(state, base.id, None if alone else own, envelope, values, token)
+                self._settle(state, None if alone else own, stored, token)
                 return result
         if asked:
             raise self._conflict(base, f"session {base.id} keeps changing")
@@ -206,18 +207,19 @@ class Committer:
     def _create(self, state: State) -> None:
         """Store a new session: what this request has set."""
         values = state.values.assigned()
-        envelope, token = self._begin(state, state.envelope, values)
-        self._settle(state, token.id, None, envelope, values, token)
+        stored, token = self._begin(state, state.envelope, values)
+        self._settle(state, None, stored, token)
 
-    def _begin(self, state: State, envelope: Envelope, values: Encoded) -> tuple[Envelope, Token]:
+    def _begin(self, state: State, envelope: Envelope, values: Encoded) -> tuple[Found, Token]:
         token = state.token or Token.new()
         while True:
             state.proof = self._proof_of(token)
             started = envelope._replace(current=(state.proof,), **state.amended)
             self._aliases.note(token.id, started)
-            if self._sessions.create(token.id, started, values):
+            stored = self._sessions.create(token, started, values)
+            if stored is not None:
                 state.opens = Opens.SESSION
-                return started, token
+                return stored, token
             token = Token.new()
 
     # Signing in
@@ -228,7 +230,8 @@ class Committer:
         signed_in = self._sign_in_there(state, login, own, change)
         if signed_in is None:
             signed_in = self._sign_in_anew(state, login, change)
-        envelope, values, token, result = signed_in
+        stored, token, result = signed_in
+        envelope = stored.envelope
         if why := self._revoked_meanwhile(login, token.id):
             log.info("session %s: its user was signed out %s while signing in", token.id, _WHERE[why])
             self._sessions.delete(token.id, envelope, why)
@@ -243,7 +246,7 @@ class Committer:
         for rival in state.rivals:
             self._end(rival, "replaced")
         state.rivals = ()
-        self._settle(state, token.id, own, envelope, values, token)
+        self._settle(state, own, stored, token)
         return result
 
     def _revoked_meanwhile(self, login: Login, key: str) -> "Reason | None":
@@ -260,8 +263,8 @@ class Committer:
         envelope = self._new()._replace(
             user_id=login.user_id, mark=login.stamp, era=1, aliases=login.alias_ids, not_after=login.not_after
         )
-        envelope, token = self._begin(state, state.described(envelope), values)
-        return envelope, values, token, result
+        stored, token = self._begin(state, state.described(envelope), values)
+        return stored, token, result
 
     def _sign_in_there(self, state: State, login: Login, own: Changes, change: Change | None) -> _SignedIn | None:
         """Sign in on the record that the request came with; ``None`` if it is gone, or belongs to another sign-in."""
@@ -280,8 +283,9 @@ class Committer:
             values, result = self._changed(own.over(signed_in[1]), change)
             envelope = state.described(rules.used(signed_in[0]._replace(**state.amended), now))
             self._aliases.note(base.id, envelope)
-            if self._sessions.replace(found, envelope, values):
-                return envelope, values, token, result
+            stored = self._sessions.replace(found, envelope, values, token)
+            if stored is not None:
+                return stored, token, result
         raise self._conflict(base, f"session {base.id} keeps changing")
 
     def _signed_in(
@@ -311,22 +315,17 @@ class Committer:
             self._sessions.delete(one.id, one.envelope, reason)
             return
         for number in TRIES:
-            found = self._at(number, one, self._now())
+            found = self._at(number, one, self._now(), opens=False)
             if found is None or found.envelope.era != one.envelope.era or self._sessions.remove(found, reason):
                 return
         raise self._conflict(one, f"session {one.id} keeps changing and could not be ended")
 
-    def _settle(
-        self, state: State, key: str, own: Changes | None, envelope: Envelope, values: Encoded, token: Token | None
-    ) -> None:
+    def _settle(self, state: State, own: Changes | None, stored: Found, token: Token | None) -> None:
         """All that the request did is in the store; *own*: its changes, ``None`` if nothing of others is there.
 
         *token*: what the browser has to learn.
         """
-        found = state.found
-        if found is None or envelope is not found.envelope or values is not found.values:
-            # Half the time of Found(...), on every write.
-            state.found = tuple.__new__(Found, (key, None, envelope, values))
+        state.found, envelope = stored, stored.envelope
         if token is not None:
             # Not after a renewal: the browser has not come with that secret yet.
             if state.opens is not Opens.SESSION or token is state.token:
@@ -336,7 +335,7 @@ class Committer:
             # Another request has replaced what this one had stored: its response carries the cookie.
             state.to_tell = None
         state.envelope, state.token = envelope, None
-        state.values.rebase(values, own)
+        state.values.rebase(stored.values, own)
         if state.acted:
             state.login, state.amended = None, {}
             state.regenerates = state.wanted = state.acted = False

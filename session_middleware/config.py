@@ -48,6 +48,7 @@ _OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "at_limit": ("", str.lower, "end_oldest or refuse"),
     "observer": ("", _named, "the name of an observer, such as shop.pages:observer"),
     "describe": ("", _named, "the name of a function, such as session_middleware.devices:browser_and_network"),
+    "seal": ("", _named, "the name of a seal, such as shop.keys:seal"),
     "lifetime.idle": ("lifetime", _idle, "seconds, or none"),
     "lifetime.absolute": ("lifetime", float, "seconds"),
     "lifetime.persistent": ("lifetime", _boolean, "true or false"),

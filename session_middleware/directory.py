@@ -1,6 +1,7 @@
 """Lists sessions and ends them: by their id, by their user, by another name. It opens none, and knows no HTTP."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 from session_middleware import rules, tokens
@@ -10,12 +11,18 @@ from session_middleware.exceptions import ConfigurationError
 from session_middleware.repository import SWEEP_LIMIT, Repository
 from session_middleware.state import Found, checked_alias, checked_user_id
 from session_middleware.stores.base import Scannable, Store, Sweepable, UserIndexed
+from session_middleware.tokens import Names
 from session_middleware.values import Values
 
 
 class SessionInfo(NamedTuple):
     """One session in a listing. Times are epoch seconds; ``device`` is what the option ``describe`` has said of the browser,
-    ``None`` if nothing; ``data`` is what the application keeps in it, to be read."""
+    ``None`` if nothing; ``data`` is what the application keeps in it, to be read.
+
+    Of a sealed session (:class:`~session_middleware.seal.Seal`) ``data`` is ``None``: only its cookie opens that. And
+    ``user_id`` is what stands in the store for its user, the same for all sessions of that user, unless they were listed by
+    their user.
+    """
 
     id: str
     user_id: str | None
@@ -25,7 +32,8 @@ class SessionInfo(NamedTuple):
     expires_at: float
     persistent: bool
     device: str | None
-    data: Mapping[str, Any]
+    # None is rare, so nobody is to ask for it who seals nothing.
+    data: Mapping[str, Any] | Any
 
 
 class Directory:
@@ -37,14 +45,17 @@ class Directory:
     _asked: Store
     _sessions: Repository
     _aliases: Aliases
+    _names: Names
 
     def sessions_of(self, user_id: str) -> list[SessionInfo]:
         """Return the live sessions of a user, the one last used first; empty if there are none.
 
         Raise :exc:`ConfigurationError` if the store keeps no index of users, :exc:`StoreUnavailable` if it fails.
         """
-        keys = dict.fromkeys(self._index().keys_of(checked_user_id(user_id)))
-        return self._listed(found for found in self._sessions.find_all(keys) if found.envelope.user_id == user_id)
+        names = self._names.users(checked_user_id(user_id))
+        found = self._sessions.find_all(dict.fromkeys(self._keys_of(names)))
+        listed = self._listed(one for one in found if one.envelope.user_id in names)
+        return [info if info.user_id == user_id else info._replace(user_id=user_id) for info in listed]
 
     def sessions_with(self, alias: str) -> list[SessionInfo]:
         """Return the live sessions that have signed in with an alias (:meth:`Session.login`), the one last used first.
@@ -70,10 +81,12 @@ class Directory:
         :meth:`mark_of`), unless *keep* is its id. *progress* is called with how many have ended so far, now and then; called
         again after it was broken off, it goes on with the rest.
         """
-        index, user_id = self._index(), checked_user_id(user_id)
+        self._index()
+        user_id = checked_user_id(user_id)
         kept = keep if tokens.well_formed_id(keep) else None
-        self._sessions.leave_mark(self._mark_id(user_id), kept)
-        keys = (key for key in index.keys_of(user_id) if key != keep)
+        for mark in self._names.marks(user_id):
+            self._sessions.leave_mark(mark, kept)
+        keys = (key for key in self._keys_of(self._names.users(user_id)) if key != keep)
         return self._sessions.end_all(keys, "signed_out_everywhere", progress)
 
     def revoke_alias(self, alias: str) -> int:
@@ -112,7 +125,15 @@ class Directory:
         return rules.newest(self._sessions.mark(self._mark_id(checked_user_id(user_id))))
 
     def _mark_id(self, user_id: str) -> str:
-        return tokens.id_of_mark(self.namespace, user_id)
+        return self._names.marks(user_id)[0]
+
+    def names_of(self, user_id: str) -> tuple[str, ...]:
+        """Return what may stand in the store for a user: the user id itself, or what a seal makes of it by each key."""
+        return self._names.users(checked_user_id(user_id))
+
+    def _keys_of(self, names: tuple[str, ...]) -> Iterator[str]:
+        index = self._index()
+        return chain.from_iterable(map(index.keys_of, names))
 
     def _index(self) -> UserIndexed:
         if not isinstance(self._asked, UserIndexed):
@@ -133,5 +154,5 @@ class Directory:
             envelope.expires_at,
             envelope.persistent,
             envelope.device,
-            Values(found.values, self.codec),
+            Values(found.values, self.codec) if found.seal is None else None,
         )

@@ -6,7 +6,7 @@ compare-and-set: one that has changed meanwhile may have another place by now, s
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, Literal, TypeAlias, get_args
 
 from session_middleware import rules
@@ -16,6 +16,7 @@ from session_middleware.repository import TRIES, Repository, pause
 from session_middleware.rules import Opens
 from session_middleware.state import Found, Login, State
 from session_middleware.stores.base import Store, UserIndexed
+from session_middleware.tokens import Names
 
 AtLimit: TypeAlias = Literal["end_oldest", "refuse"]
 
@@ -24,7 +25,9 @@ MOST_AT_ONCE: Final = 200
 sign-in waiting for long."""
 
 
-def limit_of(sessions: Repository, store: Store, max_per_user: int | None, at_limit: AtLimit) -> "Limit | None":
+def limit_of(
+    sessions: Repository, store: Store, names: Names, max_per_user: int | None, at_limit: AtLimit
+) -> "Limit | None":
     """Return what keeps the limit that the options ask for; ``None`` if they ask for none.
 
     Raise :exc:`ConfigurationError` for what is no number or no policy, and for a store that cannot list a user's sessions.
@@ -41,15 +44,16 @@ def limit_of(sessions: Repository, store: Store, max_per_user: int | None, at_li
         raise ConfigurationError(
             f"max_per_user={max_per_user}: {store} keeps no index of users; use a store that does, or write None"
         )
-    return Limit(sessions, store, max_per_user, refuses=at_limit == "refuse")
+    return Limit(sessions, store, names, max_per_user, refuses=at_limit == "refuse")
 
 
 class Limit:
     """Keeps each user's sessions at *most* so many: by ending the oldest or, if it *refuses*, the sign-in."""
 
-    def __init__(self, sessions: Repository, index: UserIndexed, most: int, *, refuses: bool) -> None:
+    def __init__(self, sessions: Repository, index: UserIndexed, names: Names, most: int, *, refuses: bool) -> None:
         self._sessions = sessions
         self._index = index
+        self._names = names
         self._most = most
         self._refuses = refuses
 
@@ -61,7 +65,7 @@ class Limit:
         if not self._refuses or state.envelope.user_id == login.user_id:
             return
         replaced = _replaced_by(state, login)
-        others = self._living(login.user_id, (key for key in self._index.keys_of(login.user_id) if key not in replaced))
+        others = self._living(login.user_id, (key for key in self._keys_of(login.user_id) if key not in replaced))
         if sum(1 for _ in islice(others, self._most)) == self._most:
             raise TooManySessions(self._most)
 
@@ -75,7 +79,7 @@ class Limit:
         apart = {key, *(rival.id for rival in rivals)}
         for number in TRIES:
             pause(number)
-            others = (other for other in self._index.keys_of(login.user_id) if other not in apart)
+            others = (other for other in self._keys_of(login.user_id) if other not in apart)
             # All that are loaded were there when the last key was listed: so there was a moment when all of them lived.
             living = list(self._living(login.user_id, [key, *islice(others, self._most + MOST_AT_ONCE)]))
             if not any(one.id == key for one in living):
@@ -87,7 +91,10 @@ class Limit:
         raise ConflictError("the sessions of a user keep changing, and some may be beyond the limit")
 
     def _living(self, user_id: str, keys: Iterable[str]) -> Iterator[Found]:
-        return (found for found in self._sessions.find_all(keys) if found.envelope.user_id == user_id)
+        return (found for found in self._sessions.find_all(keys) if found.envelope.user_id in self._names.users(user_id))
+
+    def _keys_of(self, user_id: str) -> Iterator[str]:
+        return chain.from_iterable(map(self._index.keys_of, self._names.users(user_id)))
 
 
 def has_signed_in_again(envelope: Envelope) -> bool:

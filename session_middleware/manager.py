@@ -31,6 +31,7 @@ from session_middleware.values import Values
 
 if TYPE_CHECKING:
     from session_middleware.events import Observer
+    from session_middleware.seal import Seal, Sealer
     from session_middleware.telling import Teller
 
 log = logging.getLogger("session_middleware")
@@ -39,6 +40,8 @@ T = TypeVar("T")
 
 DEFAULT_STORE = "sqlite:///sessions.sqlite3"
 """Where sessions are kept if nobody says: a file in the directory in which the process was started."""
+
+_OPENING = (Opens.SESSION, Opens.SNAPSHOT)
 
 MAX_BYTES = 256 * 1024
 """The largest session, unless an option says otherwise."""
@@ -69,6 +72,7 @@ class SessionManager(Directory):
     tokens of installations that share one store. ``max_bytes`` bounds what a session keeps. ``clock`` returns epoch
     seconds. ``observer``, one or several, is told what happens (:class:`~session_middleware.events.Observer`). A user has at
     most ``max_per_user`` sessions; ``at_limit``: which end, or that :exc:`TooManySessions` is raised.
+    ``seal``: the keys that sessions are sealed with (:class:`~session_middleware.seal.Seal`).
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class SessionManager(Directory):
         observer: "Observer | Iterable[Observer] | None" = None,
         max_per_user: int | None = None,
         at_limit: AtLimit = "end_oldest",
+        seal: "Seal | None" = None,
     ) -> None:
         if isinstance(store, str):
             store = open_store(store)
@@ -99,6 +104,7 @@ class SessionManager(Directory):
         if codec is not None and (isinstance(codec, type) or not (hasattr(codec, "encode") and hasattr(codec, "decode"))):
             raise ConfigurationError(f"codec={codec!r}: write MsgpackCodec(), JSONCodec() or a codec of your own")
         self.store = store
+        self.seal = seal
         self.lifetime = lifetime
         self.namespace = namespace
         self.codec: Codec = MsgpackCodec() if codec is None else codec
@@ -109,10 +115,12 @@ class SessionManager(Directory):
         self._asked = asked = store if self.teller is None else self.teller.around(store)
         self._proof_of = tokens.proof_function(namespace)
         self._family_of = tokens.family_function(namespace)
-        self._sessions = Repository(asked, max_bytes, clock, self.teller, lifetime.keep_ended)
-        self._aliases = Aliases(self._sessions, namespace, clock)
+        sealer = None if seal is None else _sealer(seal, namespace, self._proof_of)
+        self._names = sealer or tokens.Names(namespace)
+        self._sessions = Repository(asked, max_bytes, clock, self.teller, lifetime.keep_ended, sealer)
+        self._aliases = Aliases(self._sessions, self._names, clock)
         self.read_aliases = self._aliases.read
-        self._limit = limit_of(self._sessions, asked, max_per_user, at_limit)
+        self._limit = limit_of(self._sessions, asked, self._names, max_per_user, at_limit)
         known = self._mark_id, self._aliases
         proofs = self._proof_of, self._family_of
         self._committer = Committer(self._sessions, self.codec, *proofs, self.new, *known, clock, self._limit)
@@ -195,6 +203,11 @@ class SessionManager(Directory):
         if isinstance(found, Tombstone):
             return Ended(found.reason, found.at) if proof in found.proofs else None
         opens = rules.opens(found.envelope, proof, self.now())
+        if (self.seal is not None or found.seal is not None) and opens in _OPENING:
+            opened = self._sessions.open(found, token, proof)
+            if opened is None:
+                return None
+            found = opened
         if opens is Opens.SESSION:
             state = State(Values(found.values, self.codec), found.envelope, found, opens, proof, token, has_cookie=True)
             if self.lifetime.renew is not None:
@@ -324,6 +337,13 @@ class SessionManager(Directory):
         if not envelope.persistent:
             return None
         return max(0, math.ceil(envelope.ends_at - self.now()))
+
+
+def _sealer(seal: "Seal", namespace: str, proof_of: tokens.Proof) -> "Sealer":
+    if not callable(getattr(seal, "of", None)):
+        # Whatever it is, it may be a key.
+        raise ConfigurationError("write seal=Seal(key), of session_middleware.seal")
+    return seal.of(namespace, proof_of)
 
 
 def _teller(observer: "Observer | Iterable[Observer]", clock: Callable[[], float]) -> "Teller":

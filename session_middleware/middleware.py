@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from session_middleware.events import Observer
+    from session_middleware.seal import Seal
 
 ENVIRON_KEY = "session_middleware.session"
 _ENVIRON_KEY = re.compile(r"(?!wsgi\.)\w[\w-]*(\.[\w-]+)+")
@@ -61,6 +62,7 @@ class SessionMiddleware:
     (``"end_oldest"``) or raises :exc:`TooManySessions` (``"refuse"``).
     *describe*: returns a short text about the environ of a request, such as
     :func:`session_middleware.devices.browser_and_network`, or ``None``; it is kept with the sessions of users.
+    *seal*: the keys that sessions are sealed with (:class:`~session_middleware.seal.Seal`).
 
     Raise :exc:`ConfigurationError` for options that cannot work. Attributes that it lacks are those of the application.
     """
@@ -84,6 +86,7 @@ class SessionMiddleware:
         max_per_user: int | None = None,
         at_limit: AtLimit = "end_oldest",
         describe: "Callable[[WSGIEnvironment], str | None] | None" = None,
+        seal: "Seal | None" = None,
     ) -> None:
         _refuse(app, cookie, namespace, environ_key, carry_over, unavailable)
         self._describer = None if describe is None else Describer(describe)
@@ -99,6 +102,7 @@ class SessionMiddleware:
             observer=observer,
             max_per_user=max_per_user,
             at_limit=at_limit,
+            seal=seal,
         )
         self.environ_key, self.carry_over, self.unavailable = environ_key, carry_over, unavailable
         self.http, self.https = cookie.for_scheme("http"), cookie.for_scheme("https")

@@ -5,7 +5,7 @@
     value       = format(1) check(4) body
     format      = 0x01
     check       = CRC-32 of body, so that damage is seen
-    body        = session | tombstone | mark | alias            session: see the module ``record``
+    body        = session | sealed | tombstone | mark | alias            session: see the module ``record``
     tombstone   = 0x02 (reason(1) at(8) proof(16)* | reservation)?
     reservation = nonce(8) expires_at(8, whole)
     mark        = 0x03 expires_at(8) entry+         entry = nonce(12) kept id (12, or 12 times "." for none)
@@ -29,6 +29,7 @@ MOST_NAMED: Final = 50
 
 FORMAT: Final = 1
 SESSION: Final = 1
+SEALED: Final = 5
 _TOMBSTONE, _MARK, _ALIAS = 2, 3, 4
 
 PREFIX: Final = struct.Struct(">BI")

@@ -2,7 +2,7 @@
 
 ::
 
-    value     = format(1) check(4) session              see the module ``notes``, also for what is no session
+    value     = format(1) check(4) session              see the module ``notes`` for what is no session, ``seal`` for sealed
     session   = 0x01 flags(1) created_at(8) signed_in_at(8) last_seen_at(8) issued_at(8) idle(8) absolute(8) era(4)
                 c(1) p(1) u(1) s(4)  current(16 c)  previous(25 p)  user_id(u)  more?  snapshot(s)  values
     flags     = 1 persistent + 2 was carried over + 4 has more
@@ -34,6 +34,7 @@ from session_middleware.notes import (
     MOST_PREVIOUS,
     NO_ID,
     PROOF,
+    SEALED,
     SESSION,
     Alias,
     Damaged,
@@ -141,8 +142,21 @@ class Envelope(NamedTuple):
         return end if idle is None or end < seen + idle else seen + idle
 
 
-def pack(envelope: Envelope, values: bytes) -> bytes:
-    """Return the value of a session."""
+class Closed(bytes):
+    """What stands behind the envelope of a sealed session. ``clear`` is what of the value comes before it."""
+
+    clear: bytes
+
+    @classmethod
+    def at(cls, start: int, value: bytes) -> "Closed":
+        """Return what a value has from there on."""
+        closed = cls(value[start:])
+        closed.clear = value[BODY:start]
+        return closed
+
+
+def pack(envelope: Envelope, values: bytes, close: Callable[[bytes], bytes] | None = None) -> bytes:
+    """Return the value of a session; of a sealed one, if *close* makes what stands for its values, of what comes before."""
     user_id, created, signed_in, seen, idle, absolute, persistent, era, current, issued = envelope[:10]
     previous, mark, snapshot, carried, aliases, not_after, device, family = envelope[10:]
     user = b"" if user_id is None else user_id.encode()
@@ -152,10 +166,12 @@ def pack(envelope: Envelope, values: bytes) -> bytes:
         flags |= _HAS_MORE
         more = _packed_more((mark, aliases, not_after, device, family))
     head = _SESSION_HEAD.pack(
-        SESSION, flags, created, signed_in, seen, issued, idle or 0.0, absolute, era,
+        SESSION if close is None else SEALED, flags, created, signed_in, seen, issued, idle or 0.0, absolute, era,
         len(current), len(previous), len(user), len(snapshot),
     )  # fmt: skip
     before = [_PREVIOUS.pack(proof, kind, -1.0 if at is None else at) for proof, kind, at in previous] if previous else ()
+    if close is not None:
+        values = close(b"".join((head, *current, *before, user, more, snapshot)))
     return checked(b"".join((head, *current, *before, user, more, snapshot, values)))
 
 
@@ -168,13 +184,13 @@ def _packed_more(more: _More) -> bytes:
 
 
 def unpack(value: bytes) -> tuple[Envelope, bytes] | Tombstone | Mark | Alias:
-    """Return the envelope and the packed values, or what else it is; raise :exc:`Damaged` for anything else."""
+    """Return the envelope and the packed values, closed if sealed, or what else it is; raise :exc:`Damaged` for all else."""
     try:
         head = _WHOLE_HEAD.unpack_from(value)
     except struct.error:
         return unpack_note(value)
     form, check, kind, flags, created, signed_in, seen, issued, idle, absolute, era, c, p, u, s = head
-    if kind != SESSION or form != FORMAT or check != crc32(value[BODY:]):
+    if (kind != SESSION and kind != SEALED) or form != FORMAT or check != crc32(value[BODY:]):
         return unpack_note(value)
     # A NaN compares false with everything, so it fails this, too.
     if not (0 <= created < LATEST and 0 <= signed_in < LATEST and 0 <= seen < LATEST and 0 <= issued < LATEST):
@@ -207,7 +223,8 @@ def unpack(value: bytes) -> tuple[Envelope, bytes] | Tombstone | Mark | Alias:
         current, issued, previous, mark, snapshot, flags & _CARRIED != 0, aliases, not_after, device, family,
     )  # fmt: skip
     # Half the time of Envelope(*fields), on every load.
-    return tuple.__new__(Envelope, fields), value[at:]
+    rest = value[at:] if kind == SESSION else Closed.at(at, value)
+    return tuple.__new__(Envelope, fields), rest
 
 
 def unpack_values(packed: bytes) -> Encoded:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count, islice
 from secrets import SystemRandom
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar, cast
 
 from session_middleware import rules
 from session_middleware.clock import steady_clock
@@ -23,13 +23,16 @@ from session_middleware.notes import (
     pack_mark,
     pack_tombstone,
 )
-from session_middleware.record import LEAST, MORE, Encoded, Envelope, pack, pack_values, unpack, unpack_values
+from session_middleware.record import LEAST, MORE, Closed, Encoded, Envelope, pack, pack_values, unpack, unpack_values
 from session_middleware.state import Found
 from session_middleware.stores.base import Batched, Record, Store, Stored, Sweepable, Version
-from session_middleware.tokens import new_id
+from session_middleware.tokens import Token, new_id
 
 if TYPE_CHECKING:
     from session_middleware.events import Reason
+    from session_middleware.seal import Opened, Sealer
+
+    _Seal: TypeAlias = Closed | Opened | None
     from session_middleware.telling import Teller
 
 log = logging.getLogger("session_middleware")
@@ -59,7 +62,8 @@ N = TypeVar("N", Mark, Alias)
 
 
 class Repository:
-    """Finds, writes and ends sessions by their ids, of at most *max_bytes* each.
+    """Finds, writes and ends sessions by their ids, of at most *max_bytes* each. *seal*: what seals them, if anything
+    does.
 
     *keep_ended*: so long (seconds) it is kept why a session has ended.
     Raise :exc:`ConfigurationError` if *store* says that it keeps none that is so long.
@@ -72,15 +76,19 @@ class Repository:
         clock: Callable[[], float],
         teller: "Teller | None" = None,
         keep_ended: float | None = None,
+        seal: "Sealer | None" = None,
     ) -> None:
+        more = MORE if seal is None else MORE + seal.more
         longest: int | None = getattr(store, "max_value", None)
-        if longest is not None and max_bytes + MORE > longest:
+        if longest is not None and max_bytes + more > longest:
             raise ConfigurationError(
-                f"max_bytes={max_bytes}: {store} keeps none that is so long; write max_bytes={max(0, longest - MORE)} or"
+                f"max_bytes={max_bytes}: {store} keeps none that is so long; write max_bytes={max(0, longest - more)} or"
                 " less, or let the store keep more"
             )
         self._store = store
         self._max_bytes = max_bytes
+        self._longest = max_bytes + more
+        self._seal = seal
         self._now = clock
         self._keep_ended = keep_ended
         self._creations = count()
@@ -108,18 +116,36 @@ class Repository:
             return None
         value, version = stored
         try:
-            unpacked = unpack(value) if len(value) <= self._max_bytes + MORE else _too_large(value)
+            unpacked = unpack(value) if len(value) <= self._longest else _too_large(value)
             if not isinstance(unpacked, tuple):
                 return unpacked if isinstance(unpacked, Tombstone) else None
             envelope, packed = unpacked
             if envelope.expires_at <= self._now():
                 return self._expire(key, envelope, version)
+            if isinstance(packed, Closed):
+                if self._seal is not None:
+                    envelope = envelope._replace(device=self._seal.device(key, packed))
+                return Found(key, version, envelope, {}, packed)
             # Half the time of Found(...), on every load.
-            return tuple.__new__(Found, (key, version, envelope, unpack_values(packed)))
+            return tuple.__new__(Found, (key, version, envelope, unpack_values(packed), None))
         except Damaged as error:
-            log.error("session %s: the record is damaged and is left alone: %s", key, error)
-            if self.teller is not None:
-                self.teller.damaged(key, error)
+            self._tell_of_damage(key, error)
+            return None
+
+    def _tell_of_damage(self, key: str, error: Damaged) -> None:
+        log.error("session %s: the record is damaged and is left alone: %s", key, error)
+        if self.teller is not None:
+            self.teller.damaged(key, error)
+
+    def open(self, found: Found, token: Token, proof: bytes) -> Found | None:
+        """Return the session with what its seal hides; ``None`` if the token does not open that."""
+        if self._seal is None:
+            log.warning("session %s is sealed, and opens nothing without seal=Seal(...)", found.id)
+            return None
+        try:
+            return self._seal.open(found, token, proof)
+        except Damaged as error:
+            self._tell_of_damage(found.id, error)
             return None
 
     def _expire(self, key: str, envelope: Envelope, version: Version) -> Tombstone | None:
@@ -136,14 +162,24 @@ class Repository:
     def _expiry(self, envelope: Envelope) -> "Reason":
         return "expired_absolute" if envelope.ends_at <= self._now() else "expired_idle"
 
-    def find_again(self, key: str, number: int) -> Found | None:
-        """Return the session as it is now, for a compare-and-set that was refused *number* times; the next comes at once."""
+    def find_again(self, base: Found, number: int, *, opens: bool = True) -> Found | None:
+        """Return the session that was found before, as it is now, for a compare-and-set that was refused *number* times; the
+        next comes at once. *opens*: with what its seal hides, which who ends it need not see."""
         pause(number)
-        return self.find(key)
+        found = self.find(base.id)
+        if found is None or not opens or (found.seal is None and base.seal is None):
+            return found
+        try:
+            return None if self._seal is None else self._seal.again(found, base)
+        except Damaged as error:
+            self._tell_of_damage(base.id, error)
+            return None
 
-    def create(self, key: str, envelope: Envelope, values: Encoded) -> bool:
-        """Store a new session; return ``False`` if the key is taken. Now and then, remove some that have expired."""
-        created = self._store.create(key, self._record(key, envelope, values))
+    def create(self, token: Token, envelope: Envelope, values: Encoded) -> Found | None:
+        """Store a new session and return it; ``None`` if its key is taken. Now and then, remove some that have expired."""
+        key, seal = token.id, None if self._seal is None else self._seal.begin(token, envelope.current[0])
+        record, seal = self._record(key, envelope, values, seal)
+        created = self._store.create(key, record)
         if created and self.teller is not None:
             self.teller.created(key, envelope)
         if next(self._creations) % _SWEEP_EVERY == 0 and isinstance(self._store, Sweepable):
@@ -151,7 +187,7 @@ class Repository:
                 self.sweep(self._store)
             except StoreError as error:
                 log.warning("could not remove expired sessions: %s", error)
-        return created
+        return tuple.__new__(Found, (key, None, envelope, values, seal)) if created else None
 
     def sweep(self, store: Sweepable, limit: int = SWEEP_LIMIT) -> int:
         """Remove at most *limit* records that have expired; return how many."""
@@ -161,19 +197,24 @@ class Repository:
             self.teller.swept(removed, steady_clock() - started)
         return len(removed)
 
-    def replace(self, found: Found, envelope: Envelope, values: Encoded) -> bool:
-        """Store a session over what was found; return ``False`` if that is not there or not known any more."""
-        version, key = found.version, found.id
-        record = self._record(key, envelope, values)
+    def replace(self, found: Found, envelope: Envelope, values: Encoded, token: Token | None = None) -> Found | None:
+        """Store a session over what was found and return it; ``None`` if that is not there or not known any more.
+
+        *token*: of the secret that is new in it, if one is.
+        """
+        key, version, _, _, seal = found
+        record, seal = self._record(key, envelope, values, seal, token)
+        if version is None:
+            return None
         if (self.teller is None and self._keep_ended is None) or envelope.expires_at > self._now():
-            return version is not None and self._store.update(key, record, version=version)
-        # Its time is over, as after set_lifetime(): to store it is to remove it.
-        reason = self._expiry(envelope)
-        if version is None or not self._put_end(key, envelope, version, reason):
-            return False
-        if self.teller is not None:
-            self.teller.ended(key, envelope.user_id, reason)
-        return True
+            is_there = self._store.update(key, record, version=version)
+        else:
+            # Its time is over, as after set_lifetime(): to store it is to remove it.
+            reason = self._expiry(envelope)
+            is_there = self._put_end(key, envelope, version, reason)
+            if is_there and self.teller is not None:
+                self.teller.ended(key, envelope.user_id, reason)
+        return tuple.__new__(Found, (key, None, envelope, values, seal)) if is_there else None
 
     def remove(self, found: Found, reason: "Reason") -> bool:
         """End the session if it is as it was found; return ``False`` if not."""
@@ -315,9 +356,11 @@ class Repository:
 
     def _unpacked(self, stored: Stored) -> tuple[Envelope, bytes] | Tombstone | Mark | Alias:
         value = stored.value
-        return unpack(value) if len(value) <= self._max_bytes + MORE else _too_large(value)
+        return unpack(value) if len(value) <= self._longest else _too_large(value)
 
-    def _record(self, key: str, envelope: Envelope, values: Encoded) -> Record:
+    def _record(
+        self, key: str, envelope: Envelope, values: Encoded, seal: "_Seal" = None, token: Token | None = None
+    ) -> "tuple[Record, Opened | None]":
         packed = pack_values(values)
         # What a sign-in or a new secret adds does not count: nobody is to be kept from signing in or out by that.
         size = LEAST + len(packed)
@@ -326,12 +369,15 @@ class Repository:
             if size > self._max_bytes:
                 raise SessionTooLarge(size, self._max_bytes, by_key)
             log.warning("session %s takes %s of max_bytes=%s: %s", key, f"{size:,}", self._max_bytes, sizes(by_key))
-        value = pack(envelope, packed)
+        close, clear, opened = None, envelope, None
+        if self._seal is not None:
+            clear, close, opened = self._seal.close(envelope, packed, cast("Opened", seal), key, token, self._now())
+        value = pack(clear, packed, close)
         if envelope.snapshot and len(value) > self._max_bytes:
-            value = pack(envelope._replace(snapshot=b""), packed)
+            return self._record(key, envelope._replace(snapshot=b""), values, seal, token)
         # Where it is kept why a session has ended, it is there so long after its time is over.
         until = envelope.expires_at if self._keep_ended is None else envelope.expires_at + self._keep_ended
-        return tuple.__new__(Record, (value, math.ceil(until), envelope.user_id))
+        return tuple.__new__(Record, (value, math.ceil(until), clear.user_id)), opened
 
 
 def _batches(keys: Iterable[str]) -> Iterator[list[str]]:

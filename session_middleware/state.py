@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from datetime import datetime
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from session_middleware.carry_over import OldSession
 from session_middleware.lifetime import LONGEST
-from session_middleware.record import Encoded, Envelope
+from session_middleware.record import Closed, Encoded, Envelope
 from session_middleware.rules import Opens, renewal_is_due
 from session_middleware.stores.base import Version
 from session_middleware.tokens import Token, derived_id
 from session_middleware.values import Values
+
+if TYPE_CHECKING:
+    from session_middleware.seal import Opened
 
 T = TypeVar("T")
 
@@ -28,6 +31,8 @@ class Found(NamedTuple):
     version: Version | None
     envelope: Envelope
     values: Encoded
+    seal: "Closed | Opened | None" = None
+    """The key of a sealed session, or what it opens: then there are no values, and the user is as the seal names them."""
 
 
 class Ended(NamedTuple):

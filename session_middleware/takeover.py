@@ -64,7 +64,7 @@ class Takeover:
             carried = old.read(beginning.created_at)
             if carried is not None:
                 envelope = self._envelope(carried, token, beginning)
-                self._sessions.create(token.id, envelope, encoded(carried.data, self._codec))
+                self._sessions.create(token, envelope, encoded(carried.data, self._codec))
         except (PayloadError, SessionTooLarge) as error:
             self._tell(token.id, error)
 

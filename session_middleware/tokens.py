@@ -110,6 +110,29 @@ def id_of_alias(namespace: str, alias: str) -> str:
     return derived_id(namespace, "alias", alias)
 
 
+class Names:
+    """What stands in a store for users and aliases, where nothing is sealed. The newest name comes first."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+
+    def users(self, user_id: str) -> tuple[str, ...]:
+        """Return what an index of users has for that user."""
+        return (user_id,)
+
+    def marks(self, user_id: str) -> tuple[str, ...]:
+        """Return the ids of the user's mark."""
+        return (id_of_mark(self._namespace, user_id),)
+
+    def aliases(self, alias: str) -> tuple[str, ...]:
+        """Return the ids of the records of an alias."""
+        return (id_of_alias(self._namespace, alias),)
+
+    def old_aliases(self, alias: str) -> tuple[str, ...]:
+        """Return further ids, of records that are there, if at all, from the time before a seal."""
+        return ()
+
+
 def derived_id(*parts: str) -> str:
     """Return what is made of *parts* and has the form of an id: always the same."""
     return _base64(sha256("\0".join(("session_middleware", *parts)).encode()).digest()[:9])

@@ -23,6 +23,7 @@ LINES = [
     ["state"],
     ["facts"],
     ["session"],
+    ["seal"],
     ["repository"],
     ["aliases", "limit"],
     ["commits", "takeover", "outage"],

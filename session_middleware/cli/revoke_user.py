@@ -17,8 +17,9 @@ from session_middleware.stores.base import UserIndexed
 def command(user: str, keep: str | None, yes: bool, as_json: bool) -> None:
     """End all sessions of a user, at once, and sign-ins that are under way. Run it again after Ctrl-C: it goes on."""
     if keep is not None:
-        kept = the_manager().find(keep)
-        if kept is None or kept.user_id != user:
+        manager = the_manager()
+        kept = manager.find(keep)
+        if kept is None or kept.user_id not in manager.names_of(user):
             raise click.UsageError(f"--keep: {safe(user)!r} has no session {safe(keep)!r}, so all would be ended; see list")
     confirm(f"End all sessions of {safe(user)!r}{f' but {safe(keep)}' if keep else ''}?", yes)
     end_many(
@@ -30,4 +31,6 @@ def command(user: str, keep: str | None, yes: bool, as_json: bool) -> None:
 
 def _number(manager: SessionManager, user: str) -> int | None:
     store = manager.store
-    return sum(1 for _ in store.keys_of(user)) if isinstance(store, UserIndexed) else None
+    if not isinstance(store, UserIndexed):
+        return None
+    return sum(1 for name in manager.names_of(user) for _ in store.keys_of(name))

@@ -1,7 +1,7 @@
 """Goes through the sessions of a store as they are, without their values. It changes none."""
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
 from session_middleware.exceptions import ConfigurationError
@@ -38,8 +38,10 @@ def sessions_of(manager: SessionManager, user_id: str) -> Iterator[Seen]:
     store = manager.store
     if not isinstance(store, UserIndexed):
         raise ConfigurationError(f"{type(store).__name__} keeps no index of users; use a store that does")
-    found = _sessions(manager, store.keys_of(user_id), lambda number: None)
-    return (seen for seen in found if seen.envelope.user_id == user_id)
+    names = manager.names_of(user_id)
+    keys = dict.fromkeys(chain.from_iterable(map(store.keys_of, names)))
+    found = _sessions(manager, keys, lambda number: None)
+    return (seen for seen in found if seen.envelope.user_id in names)
 
 
 def how_many(manager: SessionManager) -> int | None:

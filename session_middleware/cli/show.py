@@ -23,15 +23,19 @@ def command(id: str, values: bool, as_json: bool) -> None:  # noqa: A002  # what
     info = manager.find(id)
     if info is None:
         raise End(f"there is no session {id!r}", NOT_DONE)
-    sizes = {name: len(manager.codec.encode(value)) for name, value in info.data.items()}
+    data = {} if info.data is None else info.data
+    sizes = {name: len(manager.codec.encode(value)) for name, value in data.items()}
     if as_json:
-        told = info._asdict() | {"data": sizes}
-        print_json(told | ({"values": {name: repr(value) for name, value in info.data.items()}} if values else {}))
+        told = info._asdict() | {"data": None if info.data is None else sizes}
+        print_json(told | ({"values": {name: repr(value) for name, value in data.items()}} if values else {}))
         return
     table(("what", "found"), _facts(info, manager))
     say("")
+    if info.data is None:
+        say("its values are sealed: only its cookie opens them")
+        return
     titles = ("name", "bytes", "value") if values else ("name", "bytes")
-    table(titles, [(name, sizes[name], *([_shortened(info.data[name])] if values else [])) for name in sizes])
+    table(titles, [(name, sizes[name], *([_shortened(data[name])] if values else [])) for name in sizes])
 
 
 def _facts(info: SessionInfo, manager: SessionManager) -> list[tuple[str, object]]:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -17,6 +17,9 @@ from session_middleware.manager import SessionManager
 from session_middleware.record import MORE
 from session_middleware.stores import open_store
 from session_middleware.stores.base import Store
+
+if TYPE_CHECKING:
+    from session_middleware.seal import Seal
 
 META: Final = "session_middleware"
 VARIABLE: Final = "SESSION_STORE"
@@ -73,7 +76,8 @@ def is_there(store: Store) -> None:
 
 def _like(manager: SessionManager) -> SessionManager:
     observers = [] if manager.teller is None else [*manager.teller.observers]
-    return _made(manager.store, manager.lifetime, manager.codec, manager.namespace, manager.now, observers)
+    given = manager.store, manager.lifetime, manager.codec, manager.namespace, manager.now
+    return _made(*given, observers, manager.seal)
 
 
 def _made(
@@ -83,6 +87,7 @@ def _made(
     namespace: str,
     clock: Callable[[], float],
     observers: Sequence[Observer],
+    seal: "Seal | None" = None,
 ) -> SessionManager:
     longest: int | None = getattr(store, "max_value", None)
     return SessionManager(
@@ -90,7 +95,8 @@ def _made(
         lifetime=lifetime,
         codec=codec,
         namespace=namespace,
-        max_bytes=_LONGEST if longest is None else max(1024, longest - MORE),
+        max_bytes=_LONGEST if longest is None else max(1024, longest - MORE - (0 if seal is None else seal.more)),
         clock=clock,
         observer=observers or None,
+        seal=seal,
     )

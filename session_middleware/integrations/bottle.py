@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from session_middleware.events import Observer
+    from session_middleware.seal import Seal
 
 
 log = logging.getLogger("session_middleware")
@@ -66,6 +67,7 @@ class SessionPlugin:
         max_per_user: int | None = None,
         at_limit: AtLimit = "end_oldest",
         describe: "Callable[[WSGIEnvironment], str | None] | None" = None,
+        seal: "Seal | None" = None,
     ) -> None:
         if not isinstance(keyword, str) or not keyword.isidentifier() or hasattr(bottle.BaseRequest, keyword):
             raise ConfigurationError(f"keyword={keyword!r}: write a name that an argument can have and Bottle does not use")
@@ -87,6 +89,7 @@ class SessionPlugin:
             max_per_user=max_per_user,
             at_limit=at_limit,
             describe=describe,
+            seal=seal,
         )
         self.manager = self._middleware.manager
         self._installed: list[Any] = []

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PREFIX = "session_middleware."
 
-_OBJECTS = ("store", "codec", "lifetime", "cookie", "clock", "carry_over", "unavailable", "observer", "describe")
+_OBJECTS = ("store", "codec", "lifetime", "cookie", "clock", "carry_over", "unavailable", "observer", "describe", "seal")
 _REGISTERED = "session_middleware.integrations.pyramid"
 _LAST = 1000
 

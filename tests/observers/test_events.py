@@ -446,7 +446,7 @@ def test_what_is_carried_over_says_so(manager: SessionManager, notes: Notes) -> 
     """A session of another library is new here, and the end of it leaves a tombstone, which is not told."""
     token = Token.new()
     envelope: Envelope = manager.new()._replace(carried=True, current=(manager._proof_of(token),))
-    manager._sessions.create(token.id, envelope, {})
+    manager._sessions.create(token, envelope, {})
     assert [event.carried for event in notes.of(Created)] == [True]
 
     by_revoke(manager, token)

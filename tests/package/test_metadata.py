@@ -29,6 +29,7 @@ EXTRAS = {
     "prometheus",
     "pyramid",
     "redis",
+    "seal",
     "sqlalchemy",
 }
 

@@ -41,7 +41,7 @@ class Manager(SessionManager):
 
     def limit_to(self, limit: tuple[int, AtLimit] | None) -> None:
         """Take another limit of the sessions of a user than before."""
-        made = None if limit is None else limit_of(self._sessions, self._asked, *limit)
+        made = None if limit is None else limit_of(self._sessions, self._asked, self._names, *limit)
         self._limit = self._committer._limit = made
 
 

@@ -95,13 +95,15 @@ MUTANTS = {
     "mark_is_written_last": Mutant(
         "revoke_all_and_sign_ins",
         SessionManager.revoke_all,
-        """    self._sessions.leave_mark(self._mark_id(user_id), kept)
-    keys = (key for key in index.keys_of(user_id) if key != keep)
-    return self._sessions.end_all(keys, "signed_out_everywhere")
+        """    for mark in self._names.marks(user_id):
+        self._sessions.leave_mark(mark, kept)
+    keys = (key for key in self._keys_of(self._names.users(user_id)) if key != keep)
+    return self._sessions.end_all(keys, "signed_out_everywhere", progress)
 """,
-        """    keys = (key for key in index.keys_of(user_id) if key != keep)
-    ended = self._sessions.end_all(keys, "signed_out_everywhere")
-    self._sessions.leave_mark(self._mark_id(user_id), kept)
+        """    keys = (key for key in self._keys_of(self._names.users(user_id)) if key != keep)
+    ended = self._sessions.end_all(keys, "signed_out_everywhere", progress)
+    for mark in self._names.marks(user_id):
+        self._sessions.leave_mark(mark, kept)
     return ended
 """,
         "revoke_all() writes the mark when it has ended what is listed",
@@ -172,9 +174,9 @@ MUTANTS = {
     "second_click_gets_no_cookie": Mutant(
         "double_click",
         Committer._sign_in,
-        "    envelope, values, token, result = signed_in\n",
-        "    envelope, values, token, result = signed_in\n"
-        "    if len(envelope.current) > 1: state.login = state.token = None; return None\n",
+        "    stored, token, result = signed_in\n",
+        "    stored, token, result = signed_in\n"
+        "    if len(stored.envelope.current) > 1: state.login = state.token = None; return None\n",
         "the second of two sign-ins sends no cookie",
     ),
     "in_place_resurrects": Mutant(
@@ -187,9 +189,8 @@ MUTANTS = {
     "update_brings_back": Mutant(
         "anonymous_end_and_sign_in",
         Repository.replace,
-        "return version is not None and self._store.update(key, record, version=version)",
-        "return version is not None and (\n"
-        "            self._store.update(key, record, version=version) or self._store.create(key, record))",
+        "is_there = self._store.update(key, record, version=version)",
+        "is_there = self._store.update(key, record, version=version) or self._store.create(key, record)",
         "a writer that finds its session ended writes it anew (in the specification, it takes the tombstone for a session)",
     ),
     "revoke_gives_up_when_refused": Mutant(

@@ -4,10 +4,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 
 import pytest
 
-from session_middleware import repository, tokens
+from session_middleware import repository, seal, tokens
 from session_middleware.tokens import Token, proof_function
 
 START = int(time.time()) + 3600
@@ -37,7 +38,7 @@ class Turn(threading.local):
         """The keys that the index has listed for it."""
         self.deleted: list[str] = []
         """The keys that it has deleted, whatever stood there."""
-        self._count = 0
+        self._count = self._drawn = 0
 
     def clock(self) -> float:
         """Return the time (epoch seconds)."""
@@ -47,6 +48,11 @@ class Turn(threading.local):
         """Return a text that tells who has asked for it, in place of a random one of so many bytes."""
         self._count += 1
         return _padded(f"{self.name}-{self._count}", size * 4 // 3)
+
+    def urandom(self, size: int) -> bytes:
+        """Return bytes that tell who has asked for them, in place of random ones."""
+        self._drawn += 1
+        return sha256(f"{self.name}-{self._drawn}".encode()).digest()[:size]
 
 
 turn = Turn()
@@ -76,6 +82,7 @@ def without_chance() -> Iterator[None]:
     """Take names for what is random, and no time for pauses."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tokens, "secrets", turn)
+        patch.setattr(seal, "os", turn)
         patch.setattr(repository, "_LONGEST_PAUSE", 0.0)
         yield
 

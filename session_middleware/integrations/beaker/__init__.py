@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from session_middleware.events import Observer
+    from session_middleware.seal import Seal
 
 _FOREVER: Final = timedelta(days=400)  # what browsers keep a cookie for (RFC 6265bis, 5.6.2)
 
@@ -50,6 +51,8 @@ class BeakerMiddleware:
         self.middleware = middleware
         self.manager = middleware.manager
         self.environ_key = environ_key
+        if get_by_id and self.manager.seal is not None:
+            raise ConfigurationError("get_by_id=True: what is sealed opens by its cookie alone; write get_by_id=False")
         self._get_by_id = get_by_id
         self._hinted: set[str] = set()
 
@@ -76,6 +79,7 @@ class BeakerMiddleware:
         max_per_user: int | None = None,
         at_limit: AtLimit = "end_oldest",
         describe: "Callable[[WSGIEnvironment], str | None] | None" = None,
+        seal: "Seal | None" = None,
     ) -> "BeakerMiddleware":
         """Wrap *app* as Beaker's settings say: the keys of *config* that begin with ``session.`` or ``beaker.session.``.
 
@@ -84,6 +88,7 @@ class BeakerMiddleware:
         settings = Settings(config)
         given = app, settings.store() if store is None else store
         old = partial(settings.carry_over, user_key, plain_pickles=plain_pickles, carry_over_until=carry_over_until)
+        others: dict[str, Any] = {"unavailable": unavailable, "check_store": check_store, "observer": observer, "seal": seal}
         middleware = SessionMiddleware(
             *given,
             lifetime=settings.lifetime(),
@@ -93,12 +98,10 @@ class BeakerMiddleware:
             namespace=namespace,
             clock=clock,
             carry_over=old() if checked_choice("carry_over", carry_over) else None,
-            unavailable=unavailable,
-            check_store=check_store,
-            observer=observer,
             max_per_user=max_per_user,
             at_limit=at_limit,
             describe=describe,
+            **others,
         )
         return cls(middleware, environ_key=environ_key, get_by_id=get_by_id)
 

@@ -50,6 +50,7 @@ _OPTIONS: Final = (
     "max_per_user",
     "at_limit",
     "describe",
+    "seal",
 )
 _SERIALIZER: Final = "django.contrib.sessions.serializers.JSONSerializer"
 _PREFIXES: Final = ("__Host-", "__Secure-")
@@ -75,7 +76,8 @@ class DjangoManager(SessionManager):
         if not (candidates and isinstance(candidates[0], ById)):
             return super().load(candidates)
         found = self._sessions.find(candidates[0].id)
-        if found is None:
+        if found is None or found.seal is not None or self.seal is not None:
+            # Without its secret nobody opens what is sealed, or to be sealed.
             return super().load(candidates[1:])
         envelope = found.envelope
         # As whoever has the oldest secret in service: that one must not look as if its successor had been used.
@@ -131,7 +133,7 @@ class _Configured:
         for name in ("environ_key", "check_store", "unavailable", "former"):
             options.pop(name, None)
         options.setdefault("lifetime", Lifetime(idle=age, absolute=max(age, _LONGEST)))
-        for name in ("observer", "describe"):
+        for name in ("observer", "describe", "seal"):
             if isinstance(options.get(name), str):
                 options[name] = _imported(name, options[name])
         carry_over, describe = options.pop("carry_over", None), options.pop("describe", None)

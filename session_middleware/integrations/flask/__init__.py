@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from session_middleware.events import Observer
+    from session_middleware.seal import Seal
 
 __all__ = ["FlaskSession", "FlaskSessions", "Sessions", "session"]
 
@@ -78,6 +79,7 @@ class Sessions:
         max_per_user: int | None = None,
         at_limit: AtLimit = "end_oldest",
         describe: "Callable[[WSGIEnvironment], str | None] | None" = None,
+        seal: "Seal | None" = None,
     ) -> None:
         self._store = store
         self._cookie = cookie
@@ -96,6 +98,7 @@ class Sessions:
             "max_per_user": max_per_user,
             "at_limit": at_limit,
             "describe": describe,
+            "seal": seal,
         }
         self._app = app
         if app is not None:
@@ -121,6 +124,7 @@ class Sessions:
         max_per_user: int | None = None,
         at_limit: AtLimit | None = None,
         describe: "Callable[[WSGIEnvironment], str | None] | None" = None,
+        seal: "Seal | None" = None,
     ) -> None:
         """Set *app* up; what is left out is as it was given to the constructor.
 
@@ -144,6 +148,7 @@ class Sessions:
             "max_per_user": max_per_user,
             "at_limit": at_limit,
             "describe": describe,
+            "seal": seal,
         }
         options = self._options | {name: value for name, value in given.items() if value is not None}
         former = self._former if former is None else former

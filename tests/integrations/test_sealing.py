@@ -1,0 +1,128 @@
+"""Every integration hands the seal on."""
+
+from typing import Any
+
+import pytest
+
+from tests.integrations import bottle_site, django_site, pyramid_site  # it configures Django
+
+# isort: split
+
+from bottle import Bottle
+from django.core.handlers.wsgi import WSGIHandler
+from django.test import override_settings
+from flask import Flask
+
+from session_middleware import ConfigurationError, MemoryStore, SessionMiddleware, get_session
+from session_middleware.integrations.beaker import BeakerMiddleware
+from session_middleware.integrations.bottle import SessionPlugin
+from session_middleware.integrations.django import engine
+from session_middleware.integrations.django import settings as configured
+from session_middleware.integrations.flask import Sessions, session
+from session_middleware.record import Closed, unpack
+from session_middleware.seal import Seal
+from tests.apps import visit
+from tests.integrations.django_site import OURS
+
+SEAL = Seal(bytes(range(32)))
+NAME = "tests.integrations.test_sealing:SEAL"
+
+
+def plain(environ: Any, start_response: Any) -> list[bytes]:
+    environ.get("beaker.session", get_session(environ))["a"] = 1
+    start_response("200 OK", [])
+    return [b""]
+
+
+def in_wsgi(store: MemoryStore) -> Any:
+    return SessionMiddleware(plain, store, seal=SEAL)
+
+
+def in_flask(store: MemoryStore) -> Any:
+    app = Flask(__name__)
+    Sessions(app, store, seal=SEAL)
+    app.add_url_rule("/act/put", view_func=lambda: session.update(a=1) or "")
+    return app
+
+
+def in_flask_later(store: MemoryStore) -> Any:
+    app = Flask(__name__)
+    Sessions().init_app(app, store, seal=SEAL)
+    app.add_url_rule("/act/put", view_func=lambda: session.update(a=1) or "")
+    return app
+
+
+def in_bottle(store: MemoryStore) -> Any:
+    app = Bottle()
+    app.install(SessionPlugin(store, seal=SEAL))
+    bottle_site.add_routes(app)
+    return app
+
+
+def in_pyramid(store: MemoryStore) -> Any:
+    return pyramid_site.make(store, **{"session_middleware.seal": SEAL})
+
+
+def in_ini_of_pyramid(store: MemoryStore) -> Any:
+    return pyramid_site.make(store, **{"session_middleware.seal": NAME})
+
+
+def in_beaker(store: MemoryStore) -> Any:
+    return BeakerMiddleware.from_config(plain, {"session.key": "session"}, store=store, seal=SEAL, carry_over=False)
+
+
+def is_sealed(store: MemoryStore) -> bool:
+    (key,) = store.keys()
+    stored = store.load(key)
+    assert stored is not None
+    found = unpack(stored.value)
+    return isinstance(found, tuple) and isinstance(found[1], Closed)
+
+
+@pytest.mark.parametrize("make", [in_wsgi, in_flask, in_flask_later, in_bottle, in_pyramid, in_ini_of_pyramid, in_beaker])
+def test_each_integration_seals(make: Any) -> None:
+    store = MemoryStore()
+    visit(make(store), "/act/put", QUERY_STRING="key=a&value=1")
+    assert is_sealed(store)
+
+
+def test_an_ini_file_names_a_seal() -> None:
+    site = SessionMiddleware.from_config(plain, {"session.store": "memory:", "session.seal": NAME})
+    assert site.manager.seal is SEAL
+    for name, said in (("session_middleware:MemoryStore", "seal"), ("nowhere:seal", "the name of a seal")):
+        with pytest.raises(ConfigurationError, match=said):
+            SessionMiddleware.from_config(plain, {"session.store": "memory:", "session.seal": name})
+
+
+def test_beakers_sessions_are_not_opened_by_their_id() -> None:
+    """15. Nobody opens them so."""
+    site = in_beaker(MemoryStore())
+    with pytest.raises(ConfigurationError, match="get_by_id=False"):
+        BeakerMiddleware(site.middleware, get_by_id=True)
+
+
+@pytest.mark.parametrize("seal", [SEAL, NAME.replace(":", ".")], ids=["it", "name"])
+def test_django_seals(seal: object) -> None:
+    store = MemoryStore()
+    options = {"store": store, "seal": seal}
+    with override_settings(MIDDLEWARE=django_site.middleware(OURS), SESSION_MIDDLEWARE=options):
+        assert visit(WSGIHandler(), "/act/put", QUERY_STRING="key=a&value=1").status == "200 OK"
+    assert is_sealed(store)
+
+
+def test_djangos_sessions_are_not_opened_by_their_id() -> None:
+    """Nor is one that is still to be sealed. It can be ended."""
+    store = MemoryStore()
+    for options in ({"store": store}, {"store": store, "seal": SEAL}):
+        with override_settings(SESSION_MIDDLEWARE=options):
+            manager = configured.manager()
+            session = manager.open()
+            session["a"] = 1
+            manager.commit(session)
+            key = session.id
+        with override_settings(SESSION_MIDDLEWARE={"store": store, "seal": SEAL}):
+            other = engine.SessionStore(key)
+            assert other.get("a") is None
+            other["b"] = 2
+            other.delete(key)
+            assert not engine.SessionStore().exists(key)
