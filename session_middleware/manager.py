@@ -91,18 +91,7 @@ class SessionManager(Directory):
     ) -> None:
         if isinstance(store, str):
             store = open_store(store)
-        if isinstance(store, type) or not all(hasattr(store, verb) for verb in ("create", "load", "update", "delete")):
-            raise ConfigurationError(f"store={store!r}: write a URL, or a store such as SQLiteStore(path)")
-        if not callable(clock):
-            raise ConfigurationError(f"clock={clock!r}: write a function that returns epoch seconds, such as time.time")
-        if not isinstance(namespace, str) or not namespace or not namespace.isprintable():
-            raise ConfigurationError(f"namespace={namespace!r}: write a text, the same in all processes of the site")
-        if not isinstance(lifetime, Lifetime):
-            raise ConfigurationError(f"lifetime={lifetime!r}: write Lifetime(idle=..., absolute=...)")
-        if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1024:
-            raise ConfigurationError(f"max_bytes={max_bytes!r}: write a number of bytes, at least 1024")
-        if codec is not None and (isinstance(codec, type) or not (hasattr(codec, "encode") and hasattr(codec, "decode"))):
-            raise ConfigurationError(f"codec={codec!r}: write MsgpackCodec(), JSONCodec() or a codec of your own")
+        _refuse(store, clock, namespace, lifetime, max_bytes, codec)
         self.store = store
         self.seal = seal
         self.lifetime = lifetime
@@ -337,6 +326,22 @@ class SessionManager(Directory):
         if not envelope.persistent:
             return None
         return max(0, math.ceil(envelope.ends_at - self.now()))
+
+
+def _refuse(store: object, clock: object, namespace: object, lifetime: object, max_bytes: object, codec: object) -> None:
+    """Raise :exc:`ConfigurationError` for options that cannot work."""
+    if isinstance(store, type) or not all(hasattr(store, verb) for verb in ("create", "load", "update", "delete")):
+        raise ConfigurationError(f"store={store!r}: write a URL, or a store such as SQLiteStore(path)")
+    if not callable(clock):
+        raise ConfigurationError(f"clock={clock!r}: write a function that returns epoch seconds, such as time.time")
+    if not isinstance(namespace, str) or not namespace or not namespace.isprintable():
+        raise ConfigurationError(f"namespace={namespace!r}: write a text, the same in all processes of the site")
+    if not isinstance(lifetime, Lifetime):
+        raise ConfigurationError(f"lifetime={lifetime!r}: write Lifetime(idle=..., absolute=...)")
+    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1024:
+        raise ConfigurationError(f"max_bytes={max_bytes!r}: write a number of bytes, at least 1024")
+    if codec is not None and (isinstance(codec, type) or not (hasattr(codec, "encode") and hasattr(codec, "decode"))):
+        raise ConfigurationError(f"codec={codec!r}: write MsgpackCodec(), JSONCodec() or a codec of your own")
 
 
 def _sealer(seal: "Seal", namespace: str, proof_of: tokens.Proof) -> "Sealer":

@@ -92,17 +92,12 @@ class SessionMiddleware:
         self._describer = None if describe is None else Describer(describe)
         self._keeps_environ = unavailable is not None or describe is not None
         self.app = app
+        others: dict[str, Any] = {"lifetime": lifetime, "codec": codec, "max_bytes": max_bytes, "clock": clock}
+        others |= {"observer": observer, "max_per_user": max_per_user, "at_limit": at_limit, "seal": seal}
         self.manager = SessionManager(
             store,
-            lifetime=lifetime,
-            codec=codec,
             namespace=cookie.name if namespace is None else namespace,
-            max_bytes=max_bytes,
-            clock=clock,
-            observer=observer,
-            max_per_user=max_per_user,
-            at_limit=at_limit,
-            seal=seal,
+            **others,
         )
         self.environ_key, self.carry_over, self.unavailable = environ_key, carry_over, unavailable
         self.http, self.https = cookie.for_scheme("http"), cookie.for_scheme("https")

@@ -89,6 +89,7 @@ class BeakerMiddleware:
         given = app, settings.store() if store is None else store
         old = partial(settings.carry_over, user_key, plain_pickles=plain_pickles, carry_over_until=carry_over_until)
         others: dict[str, Any] = {"unavailable": unavailable, "check_store": check_store, "observer": observer, "seal": seal}
+        others |= {"max_per_user": max_per_user, "at_limit": at_limit, "describe": describe}
         middleware = SessionMiddleware(
             *given,
             lifetime=settings.lifetime(),
@@ -98,9 +99,6 @@ class BeakerMiddleware:
             namespace=namespace,
             clock=clock,
             carry_over=old() if checked_choice("carry_over", carry_over) else None,
-            max_per_user=max_per_user,
-            at_limit=at_limit,
-            describe=describe,
             **others,
         )
         return cls(middleware, environ_key=environ_key, get_by_id=get_by_id)

@@ -134,7 +134,7 @@ class Sessions:
             raise ConfigurationError(f"app={app!r}: write Flask(__name__)")
         if _EXTENSION in app.extensions:
             raise ConfigurationError(f"{app!r} has its sessions already: write Sessions(app, ...) once, with all options")
-        given = {
+        given: dict[str, Any] = {
             "lifetime": lifetime,
             "codec": codec,
             "max_bytes": max_bytes,
@@ -143,13 +143,9 @@ class Sessions:
             "clock": clock,
             "carry_over": carry_over,
             "unavailable": unavailable,
-            "check_store": check_store,
-            "observer": observer,
-            "max_per_user": max_per_user,
-            "at_limit": at_limit,
-            "describe": describe,
-            "seal": seal,
         }
+        given |= {"observer": observer, "max_per_user": max_per_user, "at_limit": at_limit}
+        given |= {"check_store": check_store, "describe": describe, "seal": seal}
         options = self._options | {name: value for name, value in given.items() if value is not None}
         former = self._former if former is None else former
         _set_up(app, self._store if store is None else store, cookie or self._cookie, former, options)
