@@ -136,16 +136,20 @@ def test_my_sessions_are_for_those_who_signed_in(browser: Browser) -> None:
     assert browser.post("/sessions/revoke", csrf=csrf, id="x").status == 403
 
 
+DESKTOP = "Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0"
+PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Safari/604.1"
+
+
 def test_one_browser_sees_the_other_and_ends_its_session(transport: Transport) -> None:
     """The list shows each browser and marks this one; what is ended there is ended at the next request."""
-    desktop, phone = Browser(transport, "Desktop/1.0"), Browser(transport, "Phone/2.0")
+    desktop, phone = Browser(transport, DESKTOP), Browser(transport, PHONE)
     for browser in (desktop, phone):
         sign_in(browser, "alice")
     wanted = id_of(phone)
 
     text = desktop.get("/sessions").text
-    assert "<h2>Phone/2.0</h2>" in text
-    assert '<h2>Desktop/1.0</h2>\n<p class="mark">This session</p>' in text
+    assert "<h2>Safari on iOS, 127.0.0.0/24</h2>" in text
+    assert '<h2>Firefox on Linux, 127.0.0.0/24</h2>\n<p class="mark">This session</p>' in text
     assert {id_of(desktop), wanted} <= set(ids_of(desktop))
 
     assert desktop.submit("/sessions", "/sessions/revoke", id=wanted).status == 303

@@ -98,6 +98,7 @@ USES = READS | WRITES | REMOVALS | TOKEN_CHANGES
 # What they say does not depend on the cookie, so long as nothing else is used.
 INDEPENDENT: dict[str, Callable[[Session], object]] = {
     "accessed": lambda session: session.accessed,
+    "describe": lambda session: session.describe,
     "announced": lambda session: session.announced,
     "fault": lambda session: session.fault,
     "modified": lambda session: session.modified,

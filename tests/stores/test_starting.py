@@ -5,6 +5,7 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def no_database(path: Path) -> None:
 
 
 def open_to_others(path: Path) -> None:
-    created(SQLiteStore(path), a_key())
+    with closing(SQLiteStore(path)) as store:
+        created(store, a_key())
     path.chmod(0o644)
 
 
