@@ -17,6 +17,7 @@ from session_middleware.stores.base import Sweepable
 from session_middleware.testing import a_key
 from session_middleware.tokens import Token
 from tests.backends.running import Backends
+from tests.gates import full
 from tests.observers.notes import Notes, begin, request
 
 # In processes of their own, which nothing measures.
@@ -24,10 +25,11 @@ pytestmark = pytest.mark.unmeasured
 
 PROCESSES = 8
 OF_A_USER = 3
+MANY = full(2_000, 10_000)
 
 KINDS = [
     *(pytest.param(kind, 300, id=f"{kind}-300") for kind in ("sqlite", "redis", "postgresql")),
-    *(pytest.param(kind, 10_000, id=f"{kind}-10,000", marks=pytest.mark.soak) for kind in ("sqlite", "redis", "postgresql")),
+    *(pytest.param(kind, MANY, id=f"{kind}-{MANY:,}", marks=pytest.mark.soak) for kind in ("sqlite", "redis", "postgresql")),
     pytest.param("mariadb", 300, id="mariadb-300", marks=pytest.mark.soak),
 ]
 
