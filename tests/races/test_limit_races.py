@@ -52,7 +52,7 @@ def assert_kept(manager: SessionManager, user: str, there: Token, tokens: list[T
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@sizes("rounds", 3, full(40, 200), served=full(40, 200))
+@sizes("rounds", 3, full(20, 200), served=full(20, 200))
 def test_fifty_threads_leave_exactly_the_limit(store: Store, policy: str, rounds: int) -> None:
     """Promise 23: never one more and never one fewer; where sign-ins are refused, who was there before stays."""
     manager = limited(store, policy)
@@ -85,7 +85,7 @@ def _in_a_process(url: str, each: int, rounds: int, barrier: Any, results: Any) 
 
 
 @pytest.mark.parametrize("url", INDEXED, indirect=True)
-@pytest.mark.parametrize(("many", "rounds"), [(2, 2), pytest.param(5, full(40, 200), marks=pytest.mark.soak)])
+@pytest.mark.parametrize(("many", "rounds"), [(2, 2), pytest.param(5, full(20, 200), marks=pytest.mark.soak)])
 def test_fifty_threads_of_several_processes_leave_exactly_the_limit(url: str, many: int, rounds: int) -> None:
     """The same, of processes with a store and a manager each."""
     store: Any = open_store(url)
