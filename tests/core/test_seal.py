@@ -62,7 +62,7 @@ def test_a_key_is_bytes_or_text(key: bytes | str) -> None:
     "keys", [(OLD[:31],), (OLD, OLD), ("",), ("ä" * 43,), ("*" * 43,), (None,), (OLD, b64encode(OLD).decode())]
 )
 def test_what_is_no_key_does_not_start(keys: tuple[bytes, ...]) -> None:
-    """15. And the error shows no key, nor do its locals."""
+    """Promise 15: and the error shows no key, nor do its locals."""
     with pytest.raises(ConfigurationError, match="seal") as caught:
         Seal(*keys)
     frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True).stack
@@ -127,8 +127,8 @@ def test_a_dump_tells_nothing(tmp_path: Path) -> None:
 
 
 def test_it_takes_the_cookie(caplog: pytest.LogCaptureFixture) -> None:
-    """25. Who has the store and the key of the site, but not the secret, reads nothing: whatever stands in the record is
-    tried in place of it."""
+    """Promise 25: who has the store and the key of the site, but not the secret, reads nothing: whatever is in the record
+    is tried in place of it."""
     store = MemoryStore()
     manager = SessionManager(store, seal=Seal(OLD))
     token = everything(manager)
@@ -180,7 +180,7 @@ VECTORS = {
 
 
 def test_what_is_changed_opens_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """10. Each bit of the record, each length, whether the check-sum is made to match or not."""
+    """Promise 10: each bit of the record, each length, whether the check-sum is made to match or not."""
     from session_middleware.notes import BODY, checked
 
     store = MemoryStore()
@@ -334,7 +334,7 @@ def test_what_had_a_seal_has_to_have_one(caplog: pytest.LogCaptureFixture) -> No
 
 
 def test_what_is_still_plain_when_it_changes_is_sealed_later() -> None:
-    """3. Another process, without a seal, was faster."""
+    """Promise 3: another process, without a seal, was faster."""
     store = MemoryStore()
     plain, manager = SessionManager(store), SessionManager(store, seal=Seal(OLD))
     token = begun(plain, a=1)

@@ -44,7 +44,7 @@ def changed(random: Random, body: bytes, others: list[bytes]) -> bytes:
 
 @pytest.mark.parametrize("number", [5_000, pytest.param(full(100_000, 1_000_000), marks=pytest.mark.soak)])
 def test_no_record_opens_that_was_damaged_swapped_cut_or_sealed_with_another_key(number: int) -> None:
-    """10. And none raises anything."""
+    """Promise 10: and none raises anything."""
     store, elsewhere, random = MemoryStore(), MemoryStore(), Random(number)
     ours, theirs = written(store, Seal(OLD)), written(elsewhere, Seal(NEW))
     others = [body for _, body in ours + theirs]

@@ -12,81 +12,25 @@ from tests.integrations import django_site  # it configures Django
 
 # isort: split
 
-from bottle import Bottle
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.test import override_settings
-from flask import Flask
 
 from session_middleware import ConfigurationError, MemoryStore, SessionManager, SessionMiddleware
 from session_middleware.devices import browser_and_network
-from session_middleware.integrations.beaker import BeakerMiddleware
-from session_middleware.integrations.bottle import SessionPlugin
 from session_middleware.integrations.django import settings as configured
-from session_middleware.integrations.flask import Sessions, session
 from tests.apps import a_site, visit
-from tests.integrations import bottle_site, pyramid_site
 from tests.integrations.django_site import DJANGOS, OURS
+from tests.integrations.optioned import EVERYWHERE, Option, in_flask
 
 FIREFOX = "Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 NAME = "session_middleware.devices:browser_and_network"
-
-
-def in_wsgi(store: MemoryStore) -> Any:
-    return SessionMiddleware(with_login, store, describe=browser_and_network)
+DESCRIBE = Option("describe", browser_and_network, NAME)
 
 
 def with_login(environ: Any, start_response: Any) -> Any:
     return a_site({**environ, "PATH_INFO": "/login/alice"}, start_response)
-
-
-def a_flask() -> Flask:
-    app = Flask(__name__)
-
-    @app.get("/act/login")
-    def login() -> str:
-        session.login("alice")
-        return ""
-
-    return app
-
-
-def in_flask(store: MemoryStore) -> Any:
-    app = a_flask()
-    Sessions(app, store, describe=browser_and_network)
-    return app
-
-
-def in_flask_later(store: MemoryStore) -> Any:
-    app = a_flask()
-    Sessions().init_app(app, store, describe=browser_and_network)
-    return app
-
-
-def in_bottle(store: MemoryStore) -> Any:
-    app = Bottle()
-    app.install(SessionPlugin(store, describe=browser_and_network))
-    bottle_site.add_routes(app)
-    return app
-
-
-def in_pyramid(store: MemoryStore) -> Any:
-    return pyramid_site.make(store, **{"session_middleware.describe": browser_and_network})
-
-
-def in_ini_of_pyramid(store: MemoryStore) -> Any:
-    return pyramid_site.make(store, **{"session_middleware.describe": NAME})
-
-
-def in_beaker(store: MemoryStore) -> Any:
-    def app(environ: Any, start_response: Any) -> list[bytes]:
-        environ["beaker.session"].login("alice")
-        start_response("200 OK", [])
-        return [b""]
-
-    settings = {"session.key": "session"}
-    return BeakerMiddleware.from_config(app, settings, store=store, describe=browser_and_network, carry_over=False)
 
 
 def device_in(store: MemoryStore) -> str | None:
@@ -94,12 +38,12 @@ def device_in(store: MemoryStore) -> str | None:
     return info.device
 
 
-@pytest.mark.parametrize("make", [in_wsgi, in_flask, in_flask_later, in_bottle, in_pyramid, in_ini_of_pyramid, in_beaker])
-def test_a_sign_in_keeps_the_device_in_each_integration(make: Callable[[MemoryStore], Any]) -> None:
+@pytest.mark.parametrize("make", EVERYWHERE)
+def test_a_sign_in_keeps_the_device_in_each_integration(make: Callable[[MemoryStore, Option], Any]) -> None:
     """By the option of the same name."""
     store = MemoryStore()
     request = {"QUERY_STRING": "user=alice", "HTTP_USER_AGENT": FIREFOX, "REMOTE_ADDR": "203.0.113.77"}
-    assert visit(make(store), "/act/login", **request).status == "200 OK"
+    assert visit(make(store, DESCRIBE), "/act/login", **request).status == "200 OK"
 
     assert device_in(store) == "Firefox on Ubuntu, 203.0.113.0/24"
 
@@ -130,7 +74,7 @@ def test_what_an_ini_file_names_must_be_a_function(monkeypatch: pytest.MonkeyPat
 def test_the_session_of_a_flask_test_has_one_too() -> None:
     """Where a test signs in without a request that the middleware serves."""
     store = MemoryStore()
-    client = in_flask(store).test_client()
+    client = in_flask(store, DESCRIBE).test_client()
     with client.session_transaction(environ_overrides={"HTTP_USER_AGENT": FIREFOX}) as opened:
         opened.login("alice")
 

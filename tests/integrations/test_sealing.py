@@ -4,71 +4,26 @@ from typing import Any
 
 import pytest
 
-from tests.integrations import bottle_site, django_site, pyramid_site  # it configures Django
+from tests.integrations import django_site  # it configures Django
 
 # isort: split
 
-from bottle import Bottle
 from django.core.handlers.wsgi import WSGIHandler
 from django.test import override_settings
-from flask import Flask
 
-from session_middleware import ConfigurationError, MemoryStore, SessionMiddleware, get_session
+from session_middleware import ConfigurationError, MemoryStore, SessionMiddleware
 from session_middleware.integrations.beaker import BeakerMiddleware
-from session_middleware.integrations.bottle import SessionPlugin
 from session_middleware.integrations.django import engine
 from session_middleware.integrations.django import settings as configured
-from session_middleware.integrations.flask import Sessions, session
 from session_middleware.record import Closed, unpack
 from session_middleware.seal import Seal
 from tests.apps import visit
 from tests.integrations.django_site import OURS
+from tests.integrations.optioned import EVERYWHERE, Option, in_beaker, plain
 
 SEAL = Seal(bytes(range(32)))
 NAME = "tests.integrations.test_sealing:SEAL"
-
-
-def plain(environ: Any, start_response: Any) -> list[bytes]:
-    environ.get("beaker.session", get_session(environ))["a"] = 1
-    start_response("200 OK", [])
-    return [b""]
-
-
-def in_wsgi(store: MemoryStore) -> Any:
-    return SessionMiddleware(plain, store, seal=SEAL)
-
-
-def in_flask(store: MemoryStore) -> Any:
-    app = Flask(__name__)
-    Sessions(app, store, seal=SEAL)
-    app.add_url_rule("/act/put", view_func=lambda: session.update(a=1) or "")
-    return app
-
-
-def in_flask_later(store: MemoryStore) -> Any:
-    app = Flask(__name__)
-    Sessions().init_app(app, store, seal=SEAL)
-    app.add_url_rule("/act/put", view_func=lambda: session.update(a=1) or "")
-    return app
-
-
-def in_bottle(store: MemoryStore) -> Any:
-    app = Bottle()
-    app.install(SessionPlugin(store, seal=SEAL))
-    bottle_site.add_routes(app)
-    return app
-
-
-def in_pyramid(store: MemoryStore) -> Any:
-    return pyramid_site.make(store, **{"session_middleware.seal": SEAL})
-
-
-def in_ini_of_pyramid(store: MemoryStore) -> Any:
-    return pyramid_site.make(store, **{"session_middleware.seal": NAME})
-
-
-def in_beaker(store: MemoryStore) -> Any:
-    return BeakerMiddleware.from_config(plain, {"session.key": "session"}, store=store, seal=SEAL, carry_over=False)
+SEALED = Option("seal", SEAL, NAME)
 
 
 def is_sealed(store: MemoryStore) -> bool:
@@ -79,10 +34,10 @@ def is_sealed(store: MemoryStore) -> bool:
     return isinstance(found, tuple) and isinstance(found[1], Closed)
 
 
-@pytest.mark.parametrize("make", [in_wsgi, in_flask, in_flask_later, in_bottle, in_pyramid, in_ini_of_pyramid, in_beaker])
+@pytest.mark.parametrize("make", EVERYWHERE)
 def test_each_integration_seals(make: Any) -> None:
     store = MemoryStore()
-    visit(make(store), "/act/put", QUERY_STRING="key=a&value=1")
+    visit(make(store, SEALED), "/act/login", QUERY_STRING="user=alice")
     assert is_sealed(store)
 
 
@@ -95,8 +50,8 @@ def test_an_ini_file_names_a_seal() -> None:
 
 
 def test_beakers_sessions_are_not_opened_by_their_id() -> None:
-    """15. Nobody opens them so."""
-    site = in_beaker(MemoryStore())
+    """Promise 15: nobody opens them so."""
+    site = in_beaker(MemoryStore(), SEALED)
     with pytest.raises(ConfigurationError, match="get_by_id=False"):
         BeakerMiddleware(site.middleware, get_by_id=True)
 

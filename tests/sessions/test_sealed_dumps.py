@@ -39,7 +39,7 @@ class Indexed(Listened):
 
 @pytest.mark.parametrize("number", [20, pytest.param(1000, marks=pytest.mark.soak)])
 def test_no_store_is_told_anything(store: Store, number: int) -> None:
-    """25. No value, name, user, alias or device is in what a store ever gets, nor is the digest of a user or an alias."""
+    """Promise 25: no value, name, user, alias or device is in what a store gets, nor is the digest of one."""
     there = (Indexed if isinstance(store, UserIndexed) else Listened)(store)
     manager = SessionManager(there, seal=Seal(bytes(range(32)), require=True))
     for _ in range(number):
