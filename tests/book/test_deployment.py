@@ -56,7 +56,7 @@ def test_the_unit_serves_the_site(claimed: list[Block], tmp_path: Path) -> None:
     assert (name, store) == ("SESSION_STORE", f"sqlite:///{directory}sessions.sqlite3")
 
     with served(shlex.split(service["ExecStart"]), store.replace(directory, f"{tmp_path}/")) as server:
-        assert len(server.worker_pids()) == 2
+        server.all_workers(2)
         assert counts_visits(server)
     assert (tmp_path / "sessions.sqlite3").stat().st_mode & 0o777 == 0o600
 
@@ -87,7 +87,7 @@ def test_the_pods_serve_the_site(claimed: list[Block], tmp_path: Path, backends:
         assert browser.get("/").text == "visit number 2\n"
         for _ in range(50):
             browser.get("/")
-        assert sum(memory_of(pid) for pid in (two.pid, *two.worker_pids())) < memory(pod["resources"]["limits"]["memory"])
+        assert sum(memory_of(pid) for pid in (two.pid, *two.all_workers(2))) < memory(pod["resources"]["limits"]["memory"])
     assert set(files.values()) == {path.relative_to(tmp_path) for path in tmp_path.iterdir()}
 
 

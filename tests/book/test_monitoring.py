@@ -75,15 +75,11 @@ def test_prometheus_scrapes_a_site_of_several_processes(claimed: list[Block], tm
             assert Browser(over_http(server.url)).get("/").status == 200
         scrapes = [read(Browser(over_http(server.url)).get("/metrics").text) for _ in range(10)]
         assert {scrape[CREATED] for scrape in scrapes} == {REQUESTS}
-        assert len(server.worker_pids()) == 2
+        ended, _ = server.all_workers(2)
         before = sorted(path.name for path in (tmp_path / directory).iterdir())
         assert {name.partition("_")[0] for name in before} == {"counter", "histogram"}
-        ended = server.worker_pids()[0]
         os.kill(ended, signal.SIGTERM)
-        deadline = time.monotonic() + 120
-        while ended in server.worker_pids() or len(server.worker_pids()) < 2:
-            assert time.monotonic() < deadline, server.log()
-            time.sleep(0.1)
+        server.all_workers(2, without=[ended])
         # What it has counted still counts, and its files stay.
         assert read(Browser(over_http(server.url)).get("/metrics").text)[CREATED] == REQUESTS
         assert set(before) <= {path.name for path in (tmp_path / directory).iterdir()}

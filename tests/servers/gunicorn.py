@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -86,6 +86,18 @@ class Gunicorn:
     def worker_pids(self) -> list[int]:
         """Return the process ids of the workers that live now; a restarted worker has another one."""
         return sorted(int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if _parent(stat) == self.pid)
+
+    def all_workers(self, count: int, *, without: Collection[int] = ()) -> list[int]:
+        """Return the process ids of the workers, as soon as there are *count*, and none of those *without*.
+
+        The server answers when the first of its workers does.
+        """
+        deadline = time.monotonic() + _START_WITHIN
+        while len(pids := self.worker_pids()) != count or not set(without).isdisjoint(pids):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{len(pids)} workers of {count} live:\n{self.log()}")
+            time.sleep(_PAUSE)
+        return pids
 
     def log(self) -> str:
         """Return what the server has written to stdout and stderr so far; readable until the block is left."""
