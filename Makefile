@@ -10,7 +10,7 @@ TIMED = $(shell grep -rl --include='test_*.py' 'mark\.timed' tests)
 
 # A file of all that is to be installed, with hashes; without one, what pyproject.toml asks for is taken as it is today.
 LOCK ?=
-LAB_EXTRAS := bottle,devices,django,flask,pyramid
+LAB_EXTRAS := bottle,dbsc,devices,django,flask,pyramid
 EXTRAS := $(LAB_EXTRAS),cli,mariadb,memcached,opentelemetry,postgresql,prometheus,redis,seal
 
 # Whoever has asked for no bytecode would have all of it compiled anew by every process that a test starts.
@@ -172,4 +172,4 @@ clean:
 comma := ,
 empty :=
 space := $(empty) $(empty)
-CORE := $(subst $(space),$(comma),$(patsubst %,session_middleware/%.py,clock frozen tokens lifetime notes codecs/* carry_over headers record moving rules values state facts session seal repository aliases limit commits takeover outage directory manager cookies config advice describing devices events telling health exchange middleware))
+CORE := $(subst $(space),$(comma),$(patsubst %,session_middleware/%.py,clock frozen tokens lifetime notes codecs/* carry_over headers record moving rules values state facts session seal repository aliases limit commits takeover outage bound directory manager cookies config advice describing devices events telling health exchange binding/* middleware))

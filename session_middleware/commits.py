@@ -245,7 +245,7 @@ class Committer:
             self._teller.signed_in(token.id, envelope)
         for rival in state.rivals:
             self._end(rival, "replaced")
-        state.rivals = ()
+        state.rivals, state.offered = (), None if envelope.device_bound else envelope.binding
         self._settle(state, own, stored, token)
         return result
 
@@ -261,7 +261,12 @@ class Committer:
             state.found, state.token = None, Token.new()
         values, result = self._changed(state.values.assigned(), change)
         envelope = self._new()._replace(
-            user_id=login.user_id, mark=login.stamp, era=1, aliases=login.alias_ids, not_after=login.not_after
+            user_id=login.user_id,
+            mark=login.stamp,
+            era=1,
+            aliases=login.alias_ids,
+            not_after=login.not_after,
+            binding=login.binding,
         )
         stored, token = self._begin(state, state.described(envelope), values)
         return stored, token, result
@@ -298,10 +303,10 @@ class Committer:
             if login.not_after is not None:
                 named = named._replace(not_after=login.not_after)
             if theirs.user_id == user:
-                return rules.signed_in(named, user, mark, fresh, now, b""), found.values
+                return rules.signed_in(named, user, mark, fresh, now, b"", login.binding), found.values
             snapshot = pack_values(found.values) if found.values else b""
             kept = {key: value for key, value in found.values.items() if login.keep is None or key in login.keep}
-            return rules.signed_in(named, user, mark, fresh, now, snapshot), kept
+            return rules.signed_in(named, user, mark, fresh, now, snapshot, login.binding), kept
         if rules.is_second_click(theirs, user, mark, state.proof):
             return rules.joined(theirs, fresh, now), found.values
         return None
@@ -364,8 +369,11 @@ class Committer:
 
     def _drop(self, state: State) -> None:
         if state.opens is Opens.SNAPSHOT and not state.gone and (state.acted or state.values.differ()):
-            log.info("a request came with a secret that has just been replaced; what it changed is dropped")
-            self._dropped(_found(state))
+            if state.unproven:
+                log.info("a request came without the proof of its device; what it changed is dropped")
+            else:
+                log.info("a request came with a secret that has just been replaced; what it changed is dropped")
+                self._dropped(_found(state))
             state.acted, state.gone = False, True
 
     def _dropped(self, base: Found) -> None:

@@ -49,6 +49,7 @@ _OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "observer": ("", _named, "the name of an observer, such as shop.pages:observer"),
     "describe": ("", _named, "the name of a function, such as session_middleware.devices:browser_and_network"),
     "seal": ("", _named, "the name of a seal, such as shop.keys:seal"),
+    "device_binding": ("", _named, "the name of a binding, such as shop.keys:binding"),
     "lifetime.idle": ("lifetime", _idle, "seconds, or none"),
     "lifetime.absolute": ("lifetime", float, "seconds"),
     "lifetime.persistent": ("lifetime", _boolean, "true or false"),

@@ -185,6 +185,11 @@ class SessionCookie:
         """Return the same cookie under *name*, for a framework whose settings say what the cookie is called."""
         return self if name == self.name else SessionCookie(name, self._attributes, former=self.former)
 
+    @property
+    def attributes(self) -> str:
+        """What follows name and value in each ``Set-Cookie``."""
+        return self._attributes
+
     def read(self, header: object) -> tuple[Token, ...]:
         """Return the distinct well-formed tokens in a ``Cookie`` header, the last eight of them.
 

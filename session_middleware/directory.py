@@ -17,7 +17,8 @@ from session_middleware.values import Values
 
 class SessionInfo(NamedTuple):
     """One session in a listing. Times are epoch seconds; ``device`` is what the option ``describe`` has said of the browser,
-    ``None`` if nothing; ``data`` is what the application keeps in it, to be read.
+    ``None`` if nothing; ``device_bound``: whether it is bound to its device; ``data`` is what the application keeps in it,
+    to be read.
 
     Of a sealed session (:class:`~session_middleware.seal.Seal`) ``data`` is ``None``: only its cookie opens that. And
     ``user_id`` is what stands in the store for its user, the same for all sessions of that user, unless they were listed by
@@ -32,6 +33,7 @@ class SessionInfo(NamedTuple):
     expires_at: float
     persistent: bool
     device: str | None
+    device_bound: bool
     # None is rare, so nobody is to ask for it who seals nothing.
     data: Mapping[str, Any] | Any
 
@@ -154,5 +156,6 @@ class Directory:
             envelope.expires_at,
             envelope.persistent,
             envelope.device,
+            envelope.device_bound,
             Values(found.values, self.codec) if found.seal is None else None,
         )

@@ -78,6 +78,26 @@ class Replayed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bound(Event):
+    """The session is bound to the device that has signed in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unproven(Event):
+    """A request for a bound session has come without the proof that it is from its device. *refused*: it got no session."""
+
+    why: str
+    refused: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class BindingRefused(Event):
+    """What a browser has sent to bind a session, or to prove that it is the device, was refused."""
+
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class TooManyCookies(Event):
     """A request has brought *count* different cookies of the session's name; not all of them were looked at."""
 

@@ -192,15 +192,19 @@ class Exchange(Session):
         is_answered = False
         try:
             self.end()
-            if self.is_socket:
-                self._tell_what_is_lost()  # servers take it for the way in which a handler ends, and say nothing
+            if self.is_socket:  # servers take it for the way in which a handler ends, and say nothing
+                self._tell_what_is_lost()
             _close(result)
-            if not self.is_sent and isinstance(error, _FAULTS):
-                self._failure, is_answered = anew(error), True
+            is_answered = not self.is_sent and self._is_answered(error)
         finally:
             if not is_answered:
                 self.let_go()
         return is_answered
+
+    def _is_answered(self, error: BaseException) -> bool:
+        """Tell whether :meth:`unavailable` is to answer what has failed."""
+        self._failure = anew(error) if isinstance(error, _FAULTS) else None
+        return self._failure is not None
 
     def unavailable(self) -> Iterable[bytes]:
         """Answer in place of the application (RFC 9110, 15.6.4); none of its bytes leave."""

@@ -68,6 +68,11 @@ class Facts(ABC):
         return (self._state or self._open()).envelope.persistent
 
     @property
+    def device_bound(self) -> bool:
+        """Whether the session is bound to its device (:class:`~session_middleware.binding.DeviceBinding`)."""
+        return (self._state or self._open()).envelope.device_bound
+
+    @property
     def modified(self) -> bool:
         """Whether there is anything to store: data, user, lifetimes or secret changed, or the session was ended."""
         return self._state is not None and self._state.modified

@@ -3,10 +3,11 @@
 import logging
 import math
 from collections.abc import Callable, Iterable, MutableMapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from session_middleware import rules, tokens
 from session_middleware.aliases import Aliases
+from session_middleware.bound import bind
 from session_middleware.carry_over import OldSession
 from session_middleware.clock import system_clock
 from session_middleware.codecs import Codec, MsgpackCodec
@@ -18,7 +19,7 @@ from session_middleware.lifetime import Lifetime, touch_interval
 from session_middleware.limit import AtLimit, limit_of
 from session_middleware.notes import Damaged, Tombstone
 from session_middleware.outage import Outage
-from session_middleware.record import Envelope, unpack_values
+from session_middleware.record import Binding, Envelope, unpack_values
 from session_middleware.repository import Repository
 from session_middleware.rules import Opens
 from session_middleware.session import Session
@@ -310,6 +311,10 @@ class SessionManager(Directory):
     def end(self, state: State) -> None:
         """End what a request has ended, at once."""
         self._committer.end(state)
+
+    def bind(self, state: State, key: bytes) -> Binding | None:
+        """Bind a session to the device with that public key (DER), and return with what; ``None`` if that cannot be."""
+        return bind(self._sessions, cast("Found", state.found), key, self.now())
 
     def transact(self, state: State, change: Callable[[MutableMapping[str, Any]], T], *, late: bool = False) -> T:
         """See :meth:`Session.transact`."""

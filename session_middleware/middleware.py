@@ -22,6 +22,8 @@ from session_middleware.stores.base import Store
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from session_middleware.binding import DeviceBinding
+    from session_middleware.binding.exchange import Bound
     from session_middleware.events import Observer
     from session_middleware.seal import Seal
 
@@ -63,6 +65,8 @@ class SessionMiddleware:
     *describe*: returns a short text about the environ of a request, such as
     :func:`session_middleware.devices.browser_and_network`, or ``None``; it is kept with the sessions of users.
     *seal*: the keys that sessions are sealed with (:class:`~session_middleware.seal.Seal`).
+    *device_binding*: bind sessions to the device that has signed in, where the browser can; experimental
+    (:class:`~session_middleware.binding.DeviceBinding`).
 
     Raise :exc:`ConfigurationError` for options that cannot work. Attributes that it lacks are those of the application.
     """
@@ -87,6 +91,7 @@ class SessionMiddleware:
         at_limit: AtLimit = "end_oldest",
         describe: "Callable[[WSGIEnvironment], str | None] | None" = None,
         seal: "Seal | None" = None,
+        device_binding: "DeviceBinding | None" = None,
     ) -> None:
         _refuse(app, cookie, namespace, environ_key, carry_over, unavailable)
         self._describer = None if describe is None else Describer(describe)
@@ -105,6 +110,7 @@ class SessionMiddleware:
             self.http.tell_of_many = self.https.tell_of_many = self.manager.teller.too_many_cookies
         self._by_http = self.http, reader(self.http, carry_over)
         self._by_https = self.https, reader(self.https, carry_over)
+        self._bound = None if device_binding is None else _bound(device_binding, cookie, self)
         is_alone = getattr(self.manager.store, "single_process", False)
         self.advice = Advice(of_proxy=cookie.secure == "auto", of_processes=is_alone)
         _refuse_collisions(self, app)
@@ -126,10 +132,15 @@ class SessionMiddleware:
         cookie, read = self._by_https if https else self._by_http
         if (self.environ_key in environ or cookie.environ_key in environ) and self._is_inner(environ, cookie):
             return self.app(environ, start_response)
-        exchange = Exchange(self, cookie, read, environ.get("HTTP_COOKIE"), start_response, environ.get("REQUEST_METHOD"))
+        app = self.app
+        if self._bound is None:
+            exchange = Exchange(
+                self, cookie, read, environ.get("HTTP_COOKIE"), start_response, environ.get("REQUEST_METHOD")
+            )
+        else:
+            exchange, app = self._bound.begin(app, self, environ, cookie, read, start_response)
         if self._keeps_environ:
-            exchange.describe = self.description(environ)
-            exchange.environ = None if self.unavailable is None else dict(environ)
+            self._let_keep(exchange, environ)
         environ[self.environ_key] = environ[cookie.environ_key] = exchange
         wrapper = environ.get("wsgi.file_wrapper")
         if wrapper is not None and type(wrapper) is not type:
@@ -141,7 +152,7 @@ class SessionMiddleware:
             self.advice.processes()
         result: Iterable[bytes] = ()
         try:
-            result = self.app(environ, exchange.start_response)
+            result = app(environ, exchange.start_response)
             if exchange.accessed or result.__class__ is not list:
                 if self.advice.of_proxy and not https:
                     exchange.look_at_proxy(environ)
@@ -161,6 +172,10 @@ class SessionMiddleware:
             exchange.end()
             exchange.let_go()
         return result
+
+    def _let_keep(self, exchange: Exchange, environ: "WSGIEnvironment") -> None:
+        exchange.describe = self.description(environ)
+        exchange.environ = None if self.unavailable is None else dict(environ)
 
     def description(self, environ: "WSGIEnvironment") -> Description | None:
         """Return what can be asked how to call the browser of a request; ``None`` if nobody wants to know."""
@@ -188,6 +203,12 @@ class SessionMiddleware:
         """Tell whether the two would use the same place in the environ, or the same cookie, around one application."""
         names = (self.http.name == outer.http.name, self.https.name == outer.https.name)
         return self.environ_key == outer.environ_key or any(names)
+
+
+def _bound(options: "DeviceBinding", cookie: CookiePolicy, middleware: SessionMiddleware) -> "Bound":
+    from session_middleware.binding.exchange import Bound  # what nobody has asked for costs no import
+
+    return Bound(options, cookie, middleware.manager, middleware.https, reader(middleware.https, middleware.carry_over))
 
 
 def _refuse_collisions(middleware: SessionMiddleware, app: object) -> None:

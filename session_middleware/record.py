@@ -6,9 +6,10 @@
     session   = 0x01 flags(1) created_at(8) signed_in_at(8) last_seen_at(8) issued_at(8) idle(8) absolute(8) era(4)
                 c(1) p(1) u(1) s(4)  current(16 c)  previous(25 p)  user_id(u)  more?  snapshot(s)  values
     flags     = 1 persistent + 2 was carried over + 4 has more
-    more      = a(1) d(1) mark(12, or 12 times "." for none) not_after(8, -1 for none) family(6, 0 for none)
-                aliases(12 a) device(d)
-    c, p, u, a, d = at most 4, 3, 255, 8 and 200; 0 for nobody, and for nothing             idle = 0 for none
+    more      = a(1) d(1) k(2) mark(12, or 12 times "." for none) not_after(8, -1 for none) family(6, 0 for none)
+                aliases(12 a) device(d) binding(k)
+    binding   = secret(32) at(8) key(k - 40)
+    c, p, u, a, d, k = at most 4, 3, 255, 8, 200 and 640; 0 for nobody, and for nothing     idle = 0 for none
     previous  = proof(16) kind(1) at(8, -1 for none)
     snapshot, values = a MessagePack map from key (str) to encoded value (bin); an empty snapshot has no bytes
 
@@ -49,6 +50,7 @@ from session_middleware.tokens import well_formed_id
 
 MOST_ALIASES: Final = 8
 LONGEST_DEVICE: Final = 200
+LONGEST_KEY: Final = 600
 
 _PERSISTENT, _CARRIED, _HAS_MORE = 1, 2, 4
 _ALL_FLAGS = _PERSISTENT + _CARRIED + _HAS_MORE
@@ -56,19 +58,20 @@ _ALL_FLAGS = _PERSISTENT + _CARRIED + _HAS_MORE
 _SESSION_HEAD = struct.Struct(">BBddddddIBBBI")
 _WHOLE_HEAD = struct.Struct(">BIBBddddddIBBBI")
 _PREVIOUS = struct.Struct(">16sBd")
-_MORE = struct.Struct(">BB12sd6s")
+_MORE = struct.Struct(">BBH12sd6s")
+_BINDING = struct.Struct(">32sd")
 _START = _WHOLE_HEAD.size
 LEAST = _START + PROOF
 """The bytes that a session takes beside its values."""
 
-MORE = 768
+MORE = 1408
 """So many more it takes at most, a snapshot not counted: for a user id and the like, and the proofs of other secrets."""
 
 ERAS: Final = 2**32
 """So many eras there are; the one after the last is the first, for they are only ever compared."""
 
-_More = tuple[str | None, tuple[str, ...], float | None, str | None, bytes | None]
-_NO_MORE: Final[_More] = (None, (), None, None, None)
+_More = tuple[str | None, tuple[str, ...], float | None, str | None, bytes | None, "Binding | None"]
+_NO_MORE: Final[_More] = (None, (), None, None, None, None)
 _NO_FAMILY: Final = bytes(6)
 _NOTHING_MORE: Final = _NO_MORE[1:]
 
@@ -96,6 +99,15 @@ class Previous(NamedTuple):
     proof: bytes
     kind: Kind
     at: float | None
+
+
+class Binding(NamedTuple):
+    """What binds a session to a device: a secret that no browser is told, and the public key of the device (DER), empty
+    until there is one. ``at`` (epoch seconds) is when that came."""
+
+    secret: bytes
+    at: float
+    key: bytes = b""
 
 
 class Envelope(NamedTuple):
@@ -127,6 +139,13 @@ class Envelope(NamedTuple):
     """What the user signed in with, in a few words."""
     family: bytes | None = None
     """The proof of what the secrets that were renewed have in common, since the last that was not."""
+    binding: Binding | None = None
+    """What the session is bound with to the device that signed in, or is to be."""
+
+    @property
+    def device_bound(self) -> bool:
+        """Whether it is bound to a device."""
+        return self.binding is not None and self.binding.key != b""
 
     @property
     def ends_at(self) -> float:
@@ -158,13 +177,13 @@ class Closed(bytes):
 def pack(envelope: Envelope, values: bytes, close: Callable[[bytes], bytes] | None = None) -> bytes:
     """Return the value of a session; of a sealed one, if *close* makes what stands for its values, of what comes before."""
     user_id, created, signed_in, seen, idle, absolute, persistent, era, current, issued = envelope[:10]
-    previous, mark, snapshot, carried, aliases, not_after, device, family = envelope[10:]
+    previous, mark, snapshot, carried, aliases, not_after, device, family, binding = envelope[10:]
     user = b"" if user_id is None else user_id.encode()
     flags = (_PERSISTENT if persistent else 0) | (_CARRIED if carried else 0)
     more = b""
     if envelope[11] is not None or envelope[14:] != _NOTHING_MORE:
         flags |= _HAS_MORE
-        more = _packed_more((mark, aliases, not_after, device, family))
+        more = _packed_more((mark, aliases, not_after, device, family, binding))
     head = _SESSION_HEAD.pack(
         SESSION if close is None else SEALED, flags, created, signed_in, seen, issued, idle or 0.0, absolute, era,
         len(current), len(previous), len(user), len(snapshot),
@@ -176,11 +195,12 @@ def pack(envelope: Envelope, values: bytes, close: Callable[[bytes], bytes] | No
 
 
 def _packed_more(more: _More) -> bytes:
-    mark, aliases, not_after, device, family = more
+    mark, aliases, not_after, device, family, binding = more
     text = b"" if device is None else device.encode()
     until = -1.0 if not_after is None else not_after
-    head = _MORE.pack(len(aliases), len(text), (mark or NO_ID).encode(), until, family or _NO_FAMILY)
-    return head + "".join(aliases).encode() + text
+    bound = b"" if binding is None else _BINDING.pack(*binding[:2]) + binding.key
+    head = _MORE.pack(len(aliases), len(text), len(bound), (mark or NO_ID).encode(), until, family or _NO_FAMILY)
+    return b"".join((head, "".join(aliases).encode(), text, bound))
 
 
 def unpack(value: bytes) -> tuple[Envelope, bytes] | Tombstone | Mark | Alias:
@@ -213,14 +233,14 @@ def unpack(value: bytes) -> tuple[Envelope, bytes] | Tombstone | Mark | Alias:
     more: _More = _NO_MORE
     if flags & _HAS_MORE:
         more, at = _unpack_more(value, at)
-    mark, aliases, not_after, device, family = more
+    mark, aliases, not_after, device, family, binding = more
     snapshot = value[at : at + s] if s else b""
     at += s
     if at > len(value):
         raise Damaged("too short")
     fields = (
         user_id, created, signed_in, seen, idle or None, absolute, flags & _PERSISTENT != 0, era,
-        current, issued, previous, mark, snapshot, flags & _CARRIED != 0, aliases, not_after, device, family,
+        current, issued, previous, mark, snapshot, flags & _CARRIED != 0, aliases, not_after, device, family, binding,
     )  # fmt: skip
     # Half the time of Envelope(*fields), on every load.
     rest = value[at:] if kind == SESSION else Closed.at(at, value)
@@ -243,12 +263,14 @@ def unpack_values(packed: bytes) -> Encoded:
 def _unpack_more(value: bytes, at: int) -> tuple[_More, int]:
     """Return what stands behind the user id, and where it ends."""
     try:
-        a, d, mark, not_after, family = _MORE.unpack_from(value, at)
+        a, d, k, mark, not_after, family = _MORE.unpack_from(value, at)
     except struct.error:
         raise Damaged("too short") from None
     at += _MORE.size
     end = at + ID * a
     aliases, device = ids_of(value[at:end]), _text(value[end : end + d]) if d else None
+    end += d
+    binding = _unpack_binding(value[end : end + k]) if k else None
     named = None if mark == NO_ID.encode() else mark.decode("latin-1")
     if a > MOST_ALIASES or d > LONGEST_DEVICE or len({*aliases}) < len(aliases):
         raise Damaged("too much")
@@ -257,7 +279,16 @@ def _unpack_more(value: bytes, at: int) -> tuple[_More, int]:
     if not (not_after == -1 or 0 <= not_after < LATEST):
         raise Damaged("not a time")
     until = None if not_after == -1 else not_after
-    return (named, aliases, until, device, None if family == _NO_FAMILY else family), end + d
+    return (named, aliases, until, device, None if family == _NO_FAMILY else family, binding), end + k
+
+
+def _unpack_binding(packed: bytes) -> Binding:
+    if not _BINDING.size <= len(packed) <= _BINDING.size + LONGEST_KEY:
+        raise Damaged("not a binding")
+    secret, at = _BINDING.unpack_from(packed)
+    if not 0 <= at < LATEST:
+        raise Damaged("not a time")
+    return Binding(secret, at, packed[_BINDING.size :])
 
 
 def _unpack_current(packed: bytes) -> tuple[bytes, ...]:

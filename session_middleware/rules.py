@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Final
 
 from session_middleware.notes import MOST_CURRENT, MOST_ENTRIES, MOST_PREVIOUS, Alias, Mark, Tombstone
-from session_middleware.record import ERAS, MOST_ALIASES, Envelope, Kind, Previous
+from session_middleware.record import ERAS, MOST_ALIASES, Binding, Envelope, Kind, Previous
 
 OVERLAP: Final = 30
 """So long (seconds) a renewed secret works after a later one has come: parallel, slow and lost responses."""
@@ -100,8 +100,17 @@ def regenerated(envelope: Envelope, fresh: bytes, now: float) -> Envelope:
     return envelope._replace(current=(fresh,), issued_at=now, previous=previous, snapshot=b"", family=None)
 
 
-def signed_in(envelope: Envelope, user_id: str, mark: str | None, fresh: bytes, now: float, snapshot: bytes) -> Envelope:
-    """Someone has signed in: a new era with one secret. *snapshot*: what the secrets from before may still read."""
+def signed_in(
+    envelope: Envelope,
+    user_id: str,
+    mark: str | None,
+    fresh: bytes,
+    now: float,
+    snapshot: bytes,
+    binding: Binding | None = None,
+) -> Envelope:
+    """Someone has signed in: a new era with one secret. *snapshot*: what the secrets from before may still read. *binding*:
+    what the session is to be bound with to the device; that from before is void."""
     return envelope._replace(
         user_id=user_id,
         mark=mark,
@@ -112,7 +121,19 @@ def signed_in(envelope: Envelope, user_id: str, mark: str | None, fresh: bytes, 
         previous=_replaced(envelope, Kind.SIGNED_IN, now),
         snapshot=snapshot,
         family=None,
+        binding=binding,
     )
+
+
+def bound(envelope: Envelope, offered: Binding, key: bytes, now: float) -> Envelope | None:
+    """A device brings its public key for the binding that it was *offered*: the first one counts, and may come twice.
+    ``None``: another one has come, or the binding is void."""
+    binding = envelope.binding
+    if binding is None or binding.secret != offered.secret:
+        return None
+    if binding.key:
+        return envelope if binding.key == key else None
+    return envelope._replace(binding=binding._replace(key=key, at=now))
 
 
 def is_second_click(envelope: Envelope, user_id: str, mark: str | None, proof: bytes) -> bool:

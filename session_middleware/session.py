@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 from session_middleware.exceptions import ConfigurationError, ConflictError, HeadersAlreadySent, StoreError, anew
 from session_middleware.facts import Facts
 from session_middleware.lifetime import Duration, seconds
+from session_middleware.record import Binding
 from session_middleware.rules import Opens
 from session_middleware.state import (
     Candidates,
@@ -59,6 +60,9 @@ class Session(Facts, MutableMapping[str, Any]):
 
     describe: Callable[[str | None], str | None] | None = None
     """What the state is given, see :attr:`State.describe`."""
+
+    offers: Callable[[], Binding] | None = None
+    """Makes what a session is to be bound with to the device that signs in, where that is wanted."""
 
     def __init__(self, keeper: Keeper, read: Callable[[S], Candidates], source: S) -> None:
         """The keeper is asked, at the first use, for the session of the tokens that ``read(source)`` returns."""
@@ -175,7 +179,7 @@ class Session(Facts, MutableMapping[str, Any]):
         self._refuse_if_announced("login()")
         try:
             mark = self._keeper.mark_of(user_id) if isinstance(mark, Default) else mark
-            login = Login(user_id, mark, kept, self._keeper.read_aliases(aliases), until)
+            login = Login(user_id, mark, kept, self._keeper.read_aliases(aliases), until, self.offers and self.offers())
             self._keeper.look_for_room(state, login)
         except StoreError as fault:
             self.fault = anew(fault)
@@ -318,6 +322,7 @@ class Session(Facts, MutableMapping[str, Any]):
             raise
         state.ending, state.acted, state.has_cookie = before.ending, bool(before.ending), before.has_cookie
         state.to_tell = token if state.opens is Opens.SESSION else None
+        state.offered = before.offered
 
     def _open(self) -> State:
         if self.announced and not self.accessed:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, T
 
 from session_middleware.carry_over import OldSession
 from session_middleware.lifetime import LONGEST
-from session_middleware.record import Closed, Encoded, Envelope
+from session_middleware.record import Binding, Closed, Encoded, Envelope
 from session_middleware.rules import Opens, renewal_is_due
 from session_middleware.stores.base import Version
 from session_middleware.tokens import Token, derived_id
@@ -50,7 +50,7 @@ class Login(NamedTuple):
     """A sign-in that is to be stored; ``mark`` as the user's mark was when it was called.
 
     ``aliases``: the ids of the records of its aliases, each with the nonce that it had then. ``not_after``: the latest end
-    (epoch seconds) of the session.
+    (epoch seconds) of the session. ``binding``: what it is to be bound with to its device, if at all.
     """
 
     user_id: str
@@ -58,6 +58,7 @@ class Login(NamedTuple):
     keep: frozenset[str] | None
     aliases: tuple[tuple[str, str | None], ...] = ()
     not_after: float | None = None
+    binding: Binding | None = None
 
     @property
     def stamp(self) -> str | None:
@@ -96,6 +97,10 @@ class State:
     """Live sessions that other cookies of the request have opened."""
     renew: float | None = None
     """The secret is to be renewed so long (seconds) after it was issued."""
+    unproven = False
+    """The session is bound to a device, and the request has not proved to come from that."""
+    offered: Binding | None = None
+    """With what the session that was signed in to is to be bound, if its browser can do that."""
     ended: Ended | None = None
     """Why what the request came with opens nothing any more, if that is known."""
 
@@ -179,7 +184,9 @@ class State:
             self.token = Token.new(None if self.found is None else self.found.id)
         seen = max(now, self.envelope.last_seen_at)
         until = self.envelope.not_after if login.not_after is None else login.not_after
-        self.envelope = self.envelope._replace(user_id=login.user_id, signed_in_at=now, last_seen_at=seen, not_after=until)
+        self.envelope = self.envelope._replace(
+            user_id=login.user_id, signed_in_at=now, last_seen_at=seen, not_after=until, binding=login.binding
+        )
         self.login = login
         self.acted, self.regenerates, self.gone = True, False, False
 

@@ -77,6 +77,15 @@ class Teller:
     def replayed(self, session_id: str, envelope: Envelope) -> None:
         self.tell(events.Replayed, session_id, envelope.user_id)
 
+    def bound(self, session_id: str, envelope: Envelope) -> None:
+        self.tell(events.Bound, session_id, envelope.user_id)
+
+    def unproven(self, session_id: str, envelope: Envelope, why: str, *, refused: bool) -> None:
+        self.tell(events.Unproven, session_id, envelope.user_id, why=why, refused=refused)
+
+    def binding_refused(self, session_id: str | None, why: str) -> None:
+        self.tell(events.BindingRefused, session_id, why=why)
+
     def too_many_cookies(self, count: int) -> None:
         self.tell(events.TooManyCookies, count=count)
 

@@ -28,6 +28,7 @@ from session_middleware.stores.base import Store
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from session_middleware.binding import DeviceBinding
     from session_middleware.events import Observer
     from session_middleware.seal import Seal
 
@@ -68,10 +69,12 @@ class SessionPlugin:
         at_limit: AtLimit = "end_oldest",
         describe: "Callable[[WSGIEnvironment], str | None] | None" = None,
         seal: "Seal | None" = None,
+        device_binding: "DeviceBinding | None" = None,
     ) -> None:
         if not isinstance(keyword, str) or not keyword.isidentifier() or hasattr(bottle.BaseRequest, keyword):
             raise ConfigurationError(f"keyword={keyword!r}: write a name that an argument can have and Bottle does not use")
         self.keyword = keyword
+        others: dict[str, Any] = {"describe": describe, "seal": seal, "device_binding": device_binding, "clock": clock}
         self._middleware = EmbeddedMiddleware(
             handed_over,
             store,
@@ -81,15 +84,13 @@ class SessionPlugin:
             max_bytes=max_bytes,
             namespace=namespace,
             environ_key=environ_key,
-            clock=clock,
             carry_over=carry_over,
             unavailable=unavailable,
             check_store=check_store,
             observer=observer,
             max_per_user=max_per_user,
             at_limit=at_limit,
-            describe=describe,
-            seal=seal,
+            **others,
         )
         self.manager = self._middleware.manager
         self._installed: list[Any] = []

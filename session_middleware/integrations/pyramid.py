@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 PREFIX = "session_middleware."
 
-_OBJECTS = ("store", "codec", "lifetime", "cookie", "clock", "carry_over", "unavailable", "observer", "describe", "seal")
+_OBJECTS = (
+    *("store", "codec", "lifetime", "cookie", "clock", "carry_over", "unavailable", "observer", "describe", "seal"),
+    "device_binding",
+)
 _REGISTERED = "session_middleware.integrations.pyramid"
 _LAST = 1000
 

@@ -6,9 +6,19 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Final
 
-from session_middleware.events import Asked, Conflict, Damaged, Event, Replayed, StoreFailed, TooManyCookies
+from session_middleware.events import (
+    Asked,
+    BindingRefused,
+    Conflict,
+    Damaged,
+    Event,
+    Replayed,
+    StoreFailed,
+    TooManyCookies,
+    Unproven,
+)
 
-_WORTH_A_LOOK: Final = (Conflict, Damaged, Replayed, StoreFailed, TooManyCookies)
+_WORTH_A_LOOK: Final = (BindingRefused, Conflict, Damaged, Replayed, StoreFailed, TooManyCookies, Unproven)
 
 
 class Audit:

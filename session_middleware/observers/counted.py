@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from session_middleware.events import (
+    BindingRefused,
+    Bound,
     Conflict,
     Created,
     Damaged,
@@ -17,6 +19,7 @@ from session_middleware.events import (
     StoreRecovered,
     SweepDone,
     TooManyCookies,
+    Unproven,
 )
 
 
@@ -37,6 +40,9 @@ COUNTS: dict[type[Event], Counted] = {
     Regenerated: Counted("secrets_regenerated", "Secrets that were replaced because the application asked.", "secret"),
     Ended: Counted("sessions_ended", "Sessions that have ended.", "session", "reason"),
     Replayed: Counted("replays", "Requests with a secret whose successor has been used.", "request"),
+    Bound: Counted("sessions_bound", "Sessions that were bound to a device.", "session"),
+    Unproven: Counted("unproven_requests", "Requests for a bound session that did not prove its device.", "request"),
+    BindingRefused: Counted("bindings_refused", "Registrations and refreshes of devices that were refused.", "request"),
     TooManyCookies: Counted("cookie_floods", "Requests with more session cookies than are looked at.", "request"),
     Damaged: Counted("damaged_records", "Times that a damaged record was read.", "record"),
     Conflict: Counted("conflicts", "Requests whose changes were not stored because of others.", "request", "why"),

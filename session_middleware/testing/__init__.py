@@ -30,6 +30,7 @@ from session_middleware.testing.applications import faulty_store, manager_of, st
 from session_middleware.testing.clients import expire, session_of, sign_in, signed_in_cookie
 from session_middleware.testing.clock import FakeClock, clock_in_hand
 from session_middleware.testing.contract import StoreContract
+from session_middleware.testing.device import FakeDevice
 from session_middleware.testing.explorer import Broken, Interleavings, RequestLike, interleavings
 from session_middleware.testing.faults import FaultyStore
 from session_middleware.testing.helpers import (
@@ -54,6 +55,7 @@ __all__ = [
     "CopyableContract",
     "CopyableStore",
     "FakeClock",
+    "FakeDevice",
     "FaultyStore",
     "Interleavings",
     "RequestLike",

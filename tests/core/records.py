@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from session_middleware import MemoryStore, MsgpackCodec, Record, Send, SessionManager, Stored
 from session_middleware.notes import Alias, Mark, Tombstone, pack_alias, pack_mark, pack_tombstone
-from session_middleware.record import Envelope, Kind, Previous, pack, pack_values
+from session_middleware.record import Binding, Envelope, Kind, Previous, pack, pack_values
 from session_middleware.stores.base import Version
 from session_middleware.tokens import Token, new_id, proof_function
 from session_middleware.values import encoded
@@ -65,6 +65,7 @@ envelopes = st.builds(
     not_after=st.none() | moments,
     device=st.none() | st.text(min_size=1, max_size=50),
     family=st.none() | st.binary(min_size=6, max_size=6).filter(any),
+    binding=st.none() | st.builds(Binding, st.binary(min_size=32, max_size=32), moments, st.binary(max_size=600)),
 )
 
 
@@ -108,6 +109,7 @@ def a_previous(proof: bytes = b"p" * 16, kind: int = 1, at: float = -1) -> bytes
 def a_more(
     a: int = 0,
     d: int = 0,
+    k: int = 0,
     *,
     mark: bytes = b"." * 12,
     not_after: float = -1.0,
@@ -115,7 +117,7 @@ def a_more(
     rest: bytes = b"",
 ) -> bytes:
     """Return what stands behind the user id of a session that has more."""
-    return bytes((a, d)) + mark + struct.pack(">d", not_after) + family + rest
+    return bytes((a, d)) + k.to_bytes(2, "big") + mark + struct.pack(">d", not_after) + family + rest
 
 
 def the_values() -> list[bytes]:
@@ -136,6 +138,7 @@ def the_values() -> list[bytes]:
         pack_alias(Alias((new_id(), KEY), None, time.time() + 99)),
         pack(an_envelope("mia", aliases=(new_id(), new_id())), packed({"a": 1})),
         pack(an_envelope("kim", not_after=time.time() + 99, device="Firefox on Ubuntu", family=b"family"), packed({"a": 1})),
+        pack(an_envelope("lou", binding=Binding(b"s" * 32, time.time(), b"k" * 91)), packed({"a": 1})),
         pack_tombstone(Tombstone("revoked", time.time(), (PROOF, b"a" * 16))),
     ]
 

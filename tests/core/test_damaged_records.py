@@ -1,6 +1,7 @@
 """A record that is damaged is a fresh session and one line in the log."""
 
 import math
+import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -102,7 +103,8 @@ class TestADamagedRecord:
     def test_one_at_the_bounds_makes_no_later_request_fail_on_any_store(self, user: str, store: Any) -> None:
         """Promise 10: what the most tolerant store keeps, the strictest one keeps, too; with the cookie that goes out."""
         latest, name = math.nextafter(END_OF_TIME, 0), user.encode()
-        more = a_more(8, 200, mark=b"m" * 12, not_after=latest, rest=SOME_IDS[:96] + b"d" * 200)
+        binding = b"s" * 32 + struct.pack(">d", latest) + b"k" * 600
+        more = a_more(8, 200, 640, mark=b"m" * 12, not_after=latest, rest=SOME_IDS[:96] + b"d" * 200 + binding)
         bodies = [
             a_body(
                 {**dict.fromkeys(TIMES, latest), **times},

@@ -29,6 +29,7 @@ from session_middleware.notes import (
 from session_middleware.record import (
     LONGEST_DEVICE,
     MOST_ALIASES,
+    Binding,
     Envelope,
     Kind,
     Previous,
@@ -111,6 +112,7 @@ class TestASession:
             9.0,
             "ü",
             b"family",
+            Binding(b"s" * 32, 10.0, b"key"),
         )
         times = b"".join(struct.pack(">d", number) for number in (1, 2, 3, 4, 5, 6))
         body = b"".join([
@@ -118,8 +120,8 @@ class TestASession:
             *(b"\2", b"\2", b"\2", b"\0\0\0\x08"),
             *(b"c" * 16, b"d" * 16),
             *(b"p" * 16, b"\1", struct.pack(">d", -1), b"q" * 16, b"\3", struct.pack(">d", 8)),
-            *(b"\xc3\xa9", b"\2", b"\2", b"mark-of-user", struct.pack(">d", 9), b"family"),
-            *(b"alias-no-one", b"alias-no-two", b"\xc3\xbc"),
+            *(b"\xc3\xa9", b"\2", b"\2", b"\0\x2b", b"mark-of-user", struct.pack(">d", 9), b"family"),
+            *(b"alias-no-one", b"alias-no-two", b"\xc3\xbc", b"s" * 32, struct.pack(">d", 10), b"key"),
             *(b"snapshot", b"values"),
         ])  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from session_middleware.events import (
     Asked,
+    BindingRefused,
+    Bound,
     Conflict,
     Created,
     Damaged,
@@ -15,6 +17,7 @@ from session_middleware.events import (
     StoreRecovered,
     SweepDone,
     TooManyCookies,
+    Unproven,
 )
 
 AT = 1_800_000_000.5
@@ -26,6 +29,9 @@ EACH: list[Event] = [
     Regenerated(at=AT, session_id="a"),
     Ended(at=AT, session_id="a", reason="revoked"),
     Replayed(at=AT, session_id="a"),
+    Bound(at=AT, session_id="a", user_id="alice"),
+    Unproven(at=AT, session_id="a", user_id="alice", why="no cookie proves it", refused=True),
+    BindingRefused(at=AT, session_id="a", why="it is too late"),
     TooManyCookies(at=AT, count=9),
     Damaged(at=AT, session_id="a", why="too short"),
     Conflict(at=AT, session_id="a", why="kept changing"),

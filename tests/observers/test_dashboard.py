@@ -50,7 +50,7 @@ def test_it_has_the_form_of_a_dashboard() -> None:
         assert panel["type"] == "timeseries"
         assert panel["description"]
         assert panel["fieldConfig"]["defaults"]["unit"] in {"ops", "s", "percentunit", "short"}
-        assert [target["refId"] for target in panel["targets"]] == list("ABCD"[: len(panel["targets"])])
+        assert [target["refId"] for target in panel["targets"]] == list("ABCDEF"[: len(panel["targets"])])
         assert {target["datasource"]["uid"] for target in panel["targets"]} == {"${datasource}"}
     for one, other in combinations([panel["gridPos"] for panel in panels], 2):
         apart = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]

@@ -19,6 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = {
     "bottle",
     "cli",
+    "dbsc",
     "devices",
     "django",
     "flask",

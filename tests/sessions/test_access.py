@@ -57,6 +57,7 @@ READS: dict[str, Callable[[Session], object]] = {
     "last_seen_at": lambda session: session.last_seen_at,
     "expires_at": lambda session: session.expires_at,
     "persistent": lambda session: session.persistent,
+    "device_bound": lambda session: session.device_bound,
     "ended": lambda session: session.ended,
     "is_fresh": lambda session: session.is_fresh(60),
     "id": lambda session: session.id,
@@ -98,6 +99,7 @@ USES = READS | WRITES | REMOVALS | TOKEN_CHANGES
 # What they say does not depend on the cookie, so long as nothing else is used.
 INDEPENDENT: dict[str, Callable[[Session], object]] = {
     "accessed": lambda session: session.accessed,
+    "offers": lambda session: session.offers,
     "describe": lambda session: session.describe,
     "announced": lambda session: session.announced,
     "fault": lambda session: session.fault,

@@ -240,7 +240,7 @@ class TestDamage:
 
     def test_a_record_over_the_limit_is_not_even_decoded(self, store: Store, clock: FakeClock) -> None:
         """Whoever can write to the store cannot make a request take its memory."""
-        token = Site(store, clock).begin({"a": "x" * 5000})
+        token = Site(store, clock).begin({"a": "x" * 6000})
 
         assert not Site(store, clock, max_bytes=4096).is_alive(token)
 

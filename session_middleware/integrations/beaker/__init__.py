@@ -21,6 +21,7 @@ from session_middleware.stores.base import Store
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from session_middleware.binding import DeviceBinding
     from session_middleware.events import Observer
     from session_middleware.seal import Seal
 
@@ -80,6 +81,7 @@ class BeakerMiddleware:
         at_limit: AtLimit = "end_oldest",
         describe: "Callable[[WSGIEnvironment], str | None] | None" = None,
         seal: "Seal | None" = None,
+        device_binding: "DeviceBinding | None" = None,
     ) -> "BeakerMiddleware":
         """Wrap *app* as Beaker's settings say: the keys of *config* that begin with ``session.`` or ``beaker.session.``.
 
@@ -90,14 +92,13 @@ class BeakerMiddleware:
         old = partial(settings.carry_over, user_key, plain_pickles=plain_pickles, carry_over_until=carry_over_until)
         others: dict[str, Any] = {"unavailable": unavailable, "check_store": check_store, "observer": observer, "seal": seal}
         others |= {"max_per_user": max_per_user, "at_limit": at_limit, "describe": describe}
+        others |= {"device_binding": device_binding, "namespace": namespace, "clock": clock}
         middleware = SessionMiddleware(
             *given,
             lifetime=settings.lifetime(),
             cookie=settings.cookie(),
             codec=codec,
             max_bytes=max_bytes,
-            namespace=namespace,
-            clock=clock,
             carry_over=old() if checked_choice("carry_over", carry_over) else None,
             **others,
         )

@@ -40,6 +40,7 @@ from session_middleware.stores.base import Store
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from session_middleware.binding import DeviceBinding
     from session_middleware.events import Observer
     from session_middleware.seal import Seal
 
@@ -80,6 +81,7 @@ class Sessions:
         at_limit: AtLimit = "end_oldest",
         describe: "Callable[[WSGIEnvironment], str | None] | None" = None,
         seal: "Seal | None" = None,
+        device_binding: "DeviceBinding | None" = None,
     ) -> None:
         self._store = store
         self._cookie = cookie
@@ -99,6 +101,7 @@ class Sessions:
             "at_limit": at_limit,
             "describe": describe,
             "seal": seal,
+            "device_binding": device_binding,
         }
         self._app = app
         if app is not None:
@@ -125,6 +128,7 @@ class Sessions:
         at_limit: AtLimit | None = None,
         describe: "Callable[[WSGIEnvironment], str | None] | None" = None,
         seal: "Seal | None" = None,
+        device_binding: "DeviceBinding | None" = None,
     ) -> None:
         """Set *app* up; what is left out is as it was given to the constructor.
 
@@ -142,10 +146,9 @@ class Sessions:
             "environ_key": environ_key,
             "clock": clock,
             "carry_over": carry_over,
-            "unavailable": unavailable,
         }
-        given |= {"observer": observer, "max_per_user": max_per_user, "at_limit": at_limit}
-        given |= {"check_store": check_store, "describe": describe, "seal": seal}
+        given |= {"observer": observer, "max_per_user": max_per_user, "at_limit": at_limit, "check_store": check_store}
+        given |= {"describe": describe, "seal": seal, "device_binding": device_binding, "unavailable": unavailable}
         options = self._options | {name: value for name, value in given.items() if value is not None}
         former = self._former if former is None else former
         _set_up(app, self._store if store is None else store, cookie or self._cookie, former, options)
