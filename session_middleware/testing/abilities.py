@@ -23,9 +23,8 @@ from session_middleware.testing.helpers import (
     filled,
     listed,
     loaded,
+    prolonged,
     race,
-    short_lived,
-    wait_until_absent,
 )
 
 _MANY = 5000
@@ -103,12 +102,7 @@ class SweepableContract:
 
     def test_sweep_spares_a_session_whose_end_was_moved(self, store: SweepableStore) -> None:
         """F-C10: what an update has prolonged is not removed at its first end."""
-        key = a_key()
-        version = created(store, key, short_lived()).version
-        other = a_key()
-        store.create(other, short_lived())
-        assert store.update(key, a_record(b"new", expires_in=DAY), version=version)
-        wait_until_absent(store, other)
+        key = prolonged(store, a_record(b"new", expires_in=DAY))
         store.sweep(100)
 
         assert loaded(store, key).value == b"new"

@@ -11,7 +11,9 @@ from session_middleware.testing.helpers import (
     a_key,
     a_record,
     created,
+    created_short_lived,
     loaded,
+    prolonged,
     race,
     short_lived,
     wait_until_absent,
@@ -183,8 +185,7 @@ class StoreContract:
 
     def test_update_does_not_bring_back_an_expired_record(self, store: Store) -> None:
         """Promise 12: a request that was slow enough to outlive its session stores nothing."""
-        key = a_key()
-        stored = created(store, key, short_lived())
+        key, stored = created_short_lived(store)
         wait_until_absent(store, key)
 
         assert not store.update(key, a_record(), version=stored.version)
@@ -192,9 +193,7 @@ class StoreContract:
 
     def test_update_moves_the_expiry(self, store: Store) -> None:
         """A record lives as long as its last update says: longer or shorter."""
-        longer, shorter = a_key(), a_key()
-        version = created(store, longer, short_lived()).version
-        assert store.update(longer, a_record(expires_in=DAY), version=version)
+        longer, shorter = prolonged(store, a_record(expires_in=DAY)), a_key()
         version = created(store, shorter, a_record(expires_in=DAY)).version
         assert store.update(shorter, short_lived(), version=version)
 

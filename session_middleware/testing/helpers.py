@@ -13,6 +13,9 @@ from session_middleware.stores.base import Record, Store, Stored, UserIndexed
 T = TypeVar("T")
 
 THREADS = 8
+_SHORT = (0.3, 1, 3, 10, 30)
+"""How long records live that are to expire soon (seconds): one after the other, on a machine that is late."""
+
 HOUR = 3600
 DAY = 86400
 
@@ -27,9 +30,34 @@ def a_record(value: bytes = b"value", *, expires_in: float = HOUR, user_id: str 
     return Record(value, int(time.time() + expires_in), user_id)
 
 
-def short_lived() -> Record:
-    """Return a record that expires within 0.3 to 1.3 s: expiries are whole seconds."""
-    return Record(b"short", math.ceil(time.time() + 0.3), None)
+def short_lived(seconds: float = 0.3) -> Record:
+    """Return a record that expires after so long, or within a second after that: expiries are whole seconds."""
+    return Record(b"short", math.ceil(time.time() + seconds), None)
+
+
+def created_short_lived(store: Store) -> tuple[str, Stored]:
+    """Create a record that expires soon, and see it before that; return its key and what the store then has."""
+    for seconds in _SHORT:
+        key, record = a_key(), short_lived(seconds)
+        assert store.create(key, record)
+        if (stored := store.load(key)) is not None:
+            return key, stored
+        assert time.time() >= record.expires_at, "the record is absent before its end"
+    raise AssertionError("the record expires before it can be seen")
+
+
+def prolonged(store: Store, record: Record) -> str:
+    """Create a record that expires soon, and put *record* in its place before that; return its key, after its first end."""
+    for seconds in _SHORT:
+        key, first = a_key(), short_lived(seconds)
+        assert store.create(key, first)
+        stored = store.load(key)
+        if stored is not None and store.update(key, record, version=stored.version):
+            while time.time() < first.expires_at:
+                time.sleep(0.02)
+            return key
+        assert time.time() >= first.expires_at, "the record cannot be updated before its end"
+    raise AssertionError("the record expires before it can be updated")
 
 
 def created(store: Store, key: str, record: Record | None = None) -> Stored:
@@ -62,7 +90,7 @@ def listed(store: UserIndexed, user_id: str) -> list[str]:
     return sorted(store.keys_of(user_id))
 
 
-def wait_until_absent(store: Store, key: str, *, timeout: float = 10) -> None:
+def wait_until_absent(store: Store, key: str, *, timeout: float = 60) -> None:
     """Ask until the record under the key has expired, for at most *timeout* seconds."""
     deadline = time.monotonic() + timeout
     while store.load(key) is not None:
