@@ -8,7 +8,7 @@ from typing import Self
 class Stopwatch:
     """Times a ``with`` block (seconds), while a thread only sleeps: what that is late is the machine's, not the block's.
 
-    ``late(start, end)`` may be asked within the block, for a part of it, by ``time.monotonic()``.
+    ``late(start, end)`` and ``lost(start, end)`` may be asked within the block, for a part of it, by ``time.monotonic()``.
     """
 
     took = 0.0
@@ -33,9 +33,19 @@ class Stopwatch:
         self._over.set()
 
     def late(self, start: float, end: float) -> float:
-        """Return by how much the worst of the naps in that time was too long (seconds)."""
+        """Return by how much the worst of the naps in that time was too long (seconds): for what waits once."""
+        return max(0.0, *self._lateness(start, end))
+
+    def lost(self, start: float, end: float) -> float:
+        """Return by how much all of the naps in that time were too long (seconds): for what takes many steps, in turn.
+
+        Each of them, in whichever process, may come as late as a nap.
+        """
+        return sum(late for late in self._lateness(start, end) if late > 0)
+
+    def _lateness(self, start: float, end: float) -> list[float]:
         naps = [*self._naps, (self._lay_down, end)]
-        return max(0.0, *(up - down - self._NAP for down, up in naps if start <= up and down < end))
+        return [up - down - self._NAP for down, up in naps if start <= up and down < end]
 
     def _sleep(self) -> None:
         while not self._over.is_set():

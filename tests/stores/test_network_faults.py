@@ -150,7 +150,7 @@ class Crowd:
         finally:
             self._over.set()
             for thread in threads:
-                thread.join(30)
+                thread.join(120)
                 assert not thread.is_alive()
         if self._errors:
             raise self._errors[0]
@@ -185,15 +185,16 @@ def percentile(seen: Iterable[Seen], part: float) -> float:
 
 
 def wait(seconds: float) -> float:
-    """Let the crowd work for so long; return when that began."""
+    """Let the crowd work for so long, for longer on a machine that is late; return when that began."""
     began = time.monotonic()
-    time.sleep(seconds)
+    for _ in range(round(seconds / 0.01)):
+        time.sleep(0.01)
     return began
 
 
 def until_right(crowd: Crowd, healed: float) -> float:
     """Return how long after *healed* every visitor has been served again."""
-    deadline = healed + 30
+    deadline = healed + 120
     while time.monotonic() < deadline:
         time.sleep(0.02)
         first: dict[str, float] = {}
@@ -202,7 +203,7 @@ def until_right(crowd: Crowd, healed: float) -> float:
                 first.setdefault(seen.visitor, seen.began + seen.took)
         if len(first) == THREADS:
             return max(first.values()) - healed
-    raise AssertionError("not right again after 30 s")
+    raise AssertionError("not right again after 120 s")
 
 
 FAULTS: dict[str, Callable[[FaultProxy], None]] = {
@@ -226,7 +227,7 @@ def test_a_failed_network_costs_the_budget_once_and_others_nothing(place: Place,
     """F-N2, F-N3, F-N4: requests on the session get a 503 within 1.1 budgets, the others do not notice; right within 1 s.
 
     Nobody sees another's session, and nothing that was acknowledged is lost. What a thread that only sleeps is late is the
-    machine's, and not counted.
+    machine's, and not counted: at its worst where a request waits once, in all where sixteen of them connect again.
     """
     crowd = Crowd(place.site)
     with crowd.at_work(), Stopwatch() as watch:
@@ -250,13 +251,14 @@ def test_a_failed_network_costs_the_budget_once_and_others_nothing(place: Place,
                 "others p95": round(percentile(others, 0.95), 4),
                 "right again": round(again, 3),
                 "machine": round(watch.late(began, healed + again), 3),
+                "machine in all": round(watch.lost(healed, healed + again), 3),
             }
             print(place.kind, name, figures)  # noqa: T201 - for those who ask with -s
 
             # Of all of them, although the breaker lets so few wait that the 99th percentile would always be near 0.
             assert figures["slowest"] <= 1.1 * BUDGET + figures["machine"], (name, figures)
             assert figures["others p95"] <= 2 * normal + 0.02 + figures["machine"], (name, figures)
-            assert figures["right again"] <= 1 + figures["machine"], (name, figures)
+            assert figures["right again"] <= 1 + figures["machine in all"], (name, figures)
             # Followers fail at once: most of the time nobody waits.
             assert len(others) > THREADS * 2, (name, figures)
 
@@ -281,7 +283,7 @@ def test_a_network_that_comes_and_goes_loses_nothing(place: Place, rounds: int) 
 
 def recover(store: Any) -> None:
     """Ask until there is an answer."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         try:
             assert store.load(a_key()) is None
@@ -372,5 +374,5 @@ def test_a_server_that_is_killed_gives_no_wrong_answer(place: Place, times: int)
             again = until_right(crowd, started)
             print(place.kind, "right again", round(again, 3))  # noqa: T201 - for those who ask with -s
 
-            assert again <= 1 + watch.late(started, started + again)
+            assert again <= 1 + watch.lost(started, started + again)
         crowd.check(place.direct)
