@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.backends.running import EMBEDDED, SERVED, SHARED, Backends, a_store
+from tests.backends.running import EMBEDDED, PATIENT, SERVED, SHARED, Backends, a_store
 from tests.chromium import launched
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def store(request: pytest.FixtureRequest, backends: Backends) -> Iterator[Any]:
 @pytest.fixture(params=SHARED)
 def url(request: pytest.FixtureRequest, tmp_path: Path, backends: Backends) -> str:
     """The URL of an empty store that processes share, of each kind; most of them in the soak."""
-    return f"sqlite:///{tmp_path}/sessions.sqlite3" if request.param == "sqlite" else backends.url(request.param)
+    return f"sqlite:///{tmp_path}/sessions.sqlite3?{PATIENT}" if request.param == "sqlite" else backends.url(request.param)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pymysql
 
 from tests.backends.certificates import certify
-from tests.backends.process import Server, executable
+from tests.backends.process import ANSWERS_WITHIN, Server, executable
 
 # Nothing here has to survive a power cut. A crash of the server alone loses nothing that was committed all the same.
 _SETTINGS = {
@@ -79,7 +79,7 @@ class MariaDBServer(Server):
 
     def connect(self, database: str = "tests", *, user: str = "tests", **options: Any) -> "pymysql.Connection[Any]":
         """Return a connection of the test's own, in autocommit."""
-        options = {"autocommit": True, "connect_timeout": 5, **options}
+        options = {"autocommit": True, "connect_timeout": ANSWERS_WITHIN, **options}
         return pymysql.connect(host="127.0.0.1", port=self.port, user=user, database=database, **options)
 
     def url(self, *, user: str = "tests", password: str = "", host: str = "127.0.0.1", port: int = 0) -> str:

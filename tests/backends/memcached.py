@@ -5,7 +5,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.backends.process import Server, executable
+from tests.backends.process import ANSWERS_WITHIN, Server, executable
 
 MAX_ITEM_SIZE = 4 * 1024 * 1024
 
@@ -44,7 +44,7 @@ class Memcached(Server):
         """Return what the server says to a command in one line."""
         family, address = (socket.AF_UNIX, str(self.path)) if self._unix else (socket.AF_INET, ("127.0.0.1", self.port))
         with socket.socket(family) as connection:
-            connection.settimeout(5)
+            connection.settimeout(ANSWERS_WITHIN)
             connection.connect(address)
             connection.sendall(command + b"\r\n")
             return connection.recv(65536)

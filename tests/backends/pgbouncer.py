@@ -6,7 +6,7 @@ from pathlib import Path
 import psycopg
 
 from tests.backends.postgresql import PostgresServer
-from tests.backends.process import Server, executable
+from tests.backends.process import ANSWERS_WITHIN, Server, executable
 
 
 class PgBouncer(Server):
@@ -56,7 +56,12 @@ class PgBouncer(Server):
     def answers(self) -> bool:
         try:
             with psycopg.connect(
-                host="127.0.0.1", port=self.port, user="tests", dbname="tests", autocommit=True, connect_timeout=5
+                host="127.0.0.1",
+                port=self.port,
+                user="tests",
+                dbname="tests",
+                autocommit=True,
+                connect_timeout=ANSWERS_WITHIN,
             ) as connection:
                 connection.execute("SELECT 1")
         except psycopg.OperationalError:

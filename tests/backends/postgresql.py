@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from tests.backends.certificates import certify
-from tests.backends.process import Server, executable
+from tests.backends.process import ANSWERS_WITHIN, Server, executable
 
 _BESIDE = "usr/lib/postgresql/*/bin"
 
@@ -77,7 +77,12 @@ class PostgresServer(Server):
     def connect(self, database: str = "tests", *, user: str = "tests") -> psycopg.Connection:
         """Return a connection of the test's own, in autocommit."""
         return psycopg.connect(
-            host="127.0.0.1", port=self.port, user=user, dbname=database, autocommit=True, connect_timeout=5
+            host="127.0.0.1",
+            port=self.port,
+            user=user,
+            dbname=database,
+            autocommit=True,
+            connect_timeout=ANSWERS_WITHIN,
         )
 
     def url(self, *, user: str = "tests", password: str = "", host: str = "127.0.0.1", port: int = 0) -> str:
@@ -119,7 +124,7 @@ class PostgresServer(Server):
 
     def end_connections(self) -> None:
         """Let the server end every connection to the database ``tests``, and wait until they are gone."""
-        self.run("""SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+        self.run("""SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
             WHERE datname = 'tests' AND pid <> pg_backend_pid()""")
 
 

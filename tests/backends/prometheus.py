@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 from urllib.request import ProxyHandler, build_opener
 
-from tests.backends.process import Server, executable
+from tests.backends.process import ANSWERS_WITHIN, Server, executable
 
 
 class Prometheus(Server):
@@ -40,5 +40,5 @@ class Prometheus(Server):
         return [(one["metric"], float(one["value"][1])) for one in answer["data"]["result"]]
 
     def _get(self, path: str) -> str:
-        with build_opener(ProxyHandler({})).open(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+        with build_opener(ProxyHandler({})).open(f"http://127.0.0.1:{self.port}{path}", timeout=ANSWERS_WITHIN) as answer:
             return str(answer.read().decode())

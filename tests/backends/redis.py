@@ -14,9 +14,10 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from tests.backends.certificates import certify
-from tests.backends.process import Server, executable, free_port
+from tests.backends.process import ANSWERS_WITHIN, Server, executable, free_port
 
-_SETTLE_WITHIN = 30.0
+# A bound for what never comes: a sentinel that was held up itself does nothing for half a minute.
+_SETTLE_WITHIN = 120.0
 _PAUSE = 0.02
 
 
@@ -68,7 +69,7 @@ class RedisServer(Server):
 
     def client(self, **options: Any) -> "redis.Redis":
         """Return a client of the test's own, by the Unix socket."""
-        options = {"socket_timeout": 5, "retry": Retry(NoBackoff(), 0), "password": self.password, **options}
+        options = {"socket_timeout": ANSWERS_WITHIN, "retry": Retry(NoBackoff(), 0), "password": self.password, **options}
         return redis.Redis(unix_socket_path=self.socket, **options)
 
     def follow(self, primary: "RedisServer") -> None:

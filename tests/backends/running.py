@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pytest
 from pymemcache.client.base import Client
 
-from session_middleware import MemoryStore, SQLiteStore, open_store
+from session_middleware import MemoryStore, open_store
 from session_middleware.stores.base import Record, Version
 from session_middleware.stores.memcached import MemcachedStore
 from tests.backends.memcached import MAX_ITEM_SIZE, Memcached
@@ -33,6 +33,8 @@ SWEPT: Final = ["memory", "sqlite", "postgresql", "mariadb"]
 
 # How long things take on a machine that runs tests is the subject of other tests.
 PATIENT: Final = "timeout=10"
+PATIENCE: Final = 10.0
+"""The same for those who make a store themselves (seconds)."""
 
 # What memcached counts as connections with nobody there but the one that asks.
 _ITS_OWN: Final = 2
@@ -185,7 +187,8 @@ def a_store(kind: str, directory: Path, backends: Backends) -> Iterator[Any]:
         with backends.lent(kind) as lent:
             yield _tried(lent)
         return
-    made: Any = SQLiteStore(directory / "sessions.sqlite3") if kind == "sqlite" else open_store(backends.url(kind))
+    url = f"sqlite:///{directory}/sessions.sqlite3?{PATIENT}" if kind == "sqlite" else backends.url(kind)
+    made: Any = open_store(url)
     with closing(Noting(made) if kind == "memcached" else _tried(made)) as store:
         yield store
 

@@ -13,6 +13,7 @@ from session_middleware import SQLiteStore
 from tests.backends.mariadb import MariaDBServer, SecretMariaDBServer
 from tests.backends.postgresql import PostgresServer, SecretPostgresServer
 from tests.backends.redis import RedisCluster, RedisSentinels
+from tests.backends.running import PATIENCE
 
 Script = Callable[..., str]
 
@@ -24,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sqlite(path: Path) -> Iterator[SQLiteStore]:
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, timeout=PATIENCE)
     yield store
     store.close()
 
@@ -33,7 +34,7 @@ def sqlite(path: Path) -> Iterator[SQLiteStore]:
 def raw(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection to the same file that is not ours: a foreign writer, or an eye that looks into it."""
     path.touch(0o600)
-    connection = sqlite3.connect(path, isolation_level=None, timeout=5, check_same_thread=False)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=60, check_same_thread=False)
     yield connection
     connection.close()
 
@@ -45,7 +46,7 @@ def script() -> Script:
     def run(code: str, *arguments: object, under: tuple[str, ...] = ()) -> str:
         warnings = ("-W", "error", "-W", "ignore:'cgi' is deprecated:DeprecationWarning")
         command = [*under, sys.executable, *warnings, "-c", code, *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stderr
         lines = [line for line in done.stderr.splitlines() if "walresetbug" not in line]
         assert not lines, done.stderr

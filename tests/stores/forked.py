@@ -11,7 +11,7 @@ while_others_work = pytest.mark.unmeasured
 """For tests that fork while other threads are at work: coverage has a lock that may then be held in the child for ever."""
 
 
-def in_child(work: Callable[[], object], *, timeout: float = 20) -> int:
+def in_child(work: Callable[[], object], *, timeout: float = 120) -> int:
     """Run *work* in a fork of this process; return its exit status, -1 if it hangs (its stack is then on stderr)."""
     pid = os.fork()
     if pid == 0:
