@@ -13,16 +13,17 @@ from session_middleware.stores.redis import RedisStore
 from session_middleware.testing import a_key, a_record, created, loaded
 from tests.backends.redis import RedisServer
 from tests.servers.direct import Site
-from tests.stores.redis.faults import fails, timed
+from tests.stores.redis.faults import fails, limited, timed
+from tests.stores.redis.patience import PATIENT
 
 pytestmark = pytest.mark.timed
 
 
 def test_a_write_waits_for_replicas(server: RedisServer, prefix: str) -> None:
     """A write is acknowledged when it is where it must be; too few of them are no answer, in time."""
-    store = RedisStore(server.url, prefix=prefix, wait_replicas=1, timeout=0.6)
+    store = RedisStore(server.url, prefix=prefix, wait_replicas=1, timeout=PATIENT)
     key = a_key()
-    with pytest.raises(StoreUnavailable, match="0 of 1 replicas have acknowledged"):
+    with limited(store, 0.6), pytest.raises(StoreUnavailable, match="0 of 1 replicas have acknowledged"):
         store.create(key, a_record())
     with RedisServer() as replica:
         replica.follow(server)
@@ -35,7 +36,8 @@ def test_a_write_waits_for_replicas(server: RedisServer, prefix: str) -> None:
         created(store, key)
         replica.pause()
         try:
-            assert timed(lambda: fails(lambda: store.delete(key))) < 0.6 + 0.25
+            with limited(store, 0.6):
+                assert timed(lambda: fails(lambda: store.delete(key))) < 0.6 + 0.25
         finally:
             replica.resume()
     store.close()
@@ -49,7 +51,7 @@ def sign_out(session: Session) -> Iterable[bytes]:
 def test_an_end_counts_when_a_replica_knows_it_however_often_it_is_asked_for(prefix: str) -> None:
     """Promise 5: who is told to try again, and does, is not told that all is well while a replica has the session."""
     with RedisServer() as server, RedisServer() as replica:
-        store = RedisStore(server.url, prefix=prefix, wait_replicas=1, timeout=0.6)
+        store = RedisStore(server.url, prefix=prefix, wait_replicas=1, timeout=PATIENT)
         site, manager = Site(store), SessionManager(store)
         replica.follow(server)
         tokens = [site.sign_in("alice") for _ in range(3)]
@@ -64,11 +66,12 @@ def test_an_end_counts_when_a_replica_knows_it_however_often_it_is_asked_for(pre
         ]
         replica.pause()
         try:
-            for attempt in attempts:
-                fails(attempt)
-            for _ in range(2):
-                assert site.visit(sign_out, tokens[2]).status.startswith("503")
-            fails(lambda: store.delete(keys[0]))
+            with limited(store, 0.6):
+                for attempt in attempts:
+                    fails(attempt)
+                for _ in range(2):
+                    assert site.visit(sign_out, tokens[2]).status.startswith("503")
+                fails(lambda: store.delete(keys[0]))
         finally:
             replica.resume()
 
@@ -77,7 +80,7 @@ def test_an_end_counts_when_a_replica_knows_it_however_often_it_is_asked_for(pre
         server.kill()
         with replica.client() as client:
             client.replicaof("NO", "ONE")
-        near = RedisStore(replica.url, prefix=prefix)
+        near = RedisStore(replica.url, prefix=prefix, timeout=PATIENT)
         assert [near.load(key) is not None for key in keys] == [False, True, False]
         near.close()
         store.close()

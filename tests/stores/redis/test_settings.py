@@ -25,14 +25,14 @@ def group(sentinels: RedisSentinels) -> Any:
 def test_the_options_of_a_url(server: RedisServer, raw: Any) -> None:
     """A store can be made from a line of configuration: user, password, database, prefix, time budget."""
     raw.execute_command("ACL", "SETUSER", "ann", "on", ">p@:/?#s", "~site:*", "+@all")
-    url = f"redis://ann:p%40%3A%2F%3F%23s@127.0.0.1:{server.port}/5?prefix=site:&timeout=0.5&wait_replicas=0"
+    url = f"redis://ann:p%40%3A%2F%3F%23s@127.0.0.1:{server.port}/5?prefix=site:&timeout=9.5&wait_replicas=0"
     store = RedisStore.from_url(url)
     key = a_key()
     created(store, key)
 
     with server.client(db=5) as client:
         assert client.exists(f"site:{key}")
-    assert store._timeout == 0.5
+    assert store._timeout == 9.5
 
 
 REFUSED = {
@@ -120,7 +120,7 @@ def test_a_client_lends_its_settings(
             group(sentinels).master_for(sentinels.service),
             of_cluster,
         ):
-            store = RedisStore(client, prefix=prefix)
+            store = RedisStore(client, prefix=prefix, timeout=10)
             live(store)
             store.close()
             client.close()
@@ -128,7 +128,7 @@ def test_a_client_lends_its_settings(
 
 def test_without_a_look_at_the_certificate_there_is_none_at_the_name(secret_server: SecretRedisServer, prefix: str) -> None:
     """redis-py before 6.1 would ask Python for both, which is an error with every verb."""
-    store = RedisStore(f"rediss://127.0.0.1:{secret_server.port}?ssl_cert_reqs=none", prefix=prefix)
+    store = RedisStore(f"rediss://127.0.0.1:{secret_server.port}?ssl_cert_reqs=none", prefix=prefix, timeout=10)
     live(store)
     store.close()
     assert _tls({"ssl_cert_reqs": "none"})["ssl_check_hostname"] is False
@@ -137,7 +137,7 @@ def test_without_a_look_at_the_certificate_there_is_none_at_the_name(secret_serv
 
 def test_a_node_of_a_cluster_is_no_server(cluster: RedisCluster, prefix: str) -> None:
     """The URL of a single server does not do for a cluster, and the error says what to write."""
-    store = RedisStore(f"redis://127.0.0.1:{cluster.nodes[0].port}", prefix=prefix)
+    store = RedisStore(f"redis://127.0.0.1:{cluster.nodes[0].port}", prefix=prefix, timeout=10)
     with pytest.raises(StoreUnavailable, match=r"write redis\+cluster://"):
         until(lambda: store.load(a_key()), "all keys are there")
 
