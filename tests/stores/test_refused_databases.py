@@ -182,7 +182,7 @@ class TestRows:
         ):
             engine = create_engine(url, connect_args=option)
             with pytest.raises(StoreUnusable, match="rows must be tuples, so leave out row_factory= and cursorclass="):
-                SQLAlchemyStore(engine, table=table).open()
+                SQLAlchemyStore(engine, table=table, timeout=10).open()
             engine.dispose()
 
     def test_rows_that_are_made_so_later_are_refused_too(self, postgresql: PostgresServer, table: str) -> None:
@@ -191,13 +191,13 @@ class TestRows:
         with engine.connect():
             event.listen(engine, "checkout", _with_dicts)
         with pytest.raises(StoreUnusable, match=": rows must be tuples, so leave out row_factory="):
-            SQLAlchemyStore(engine, table=table).open()
+            SQLAlchemyStore(engine, table=table, timeout=10).open()
         engine.dispose()
 
     def test_named_tuples_are_tuples(self, postgresql: PostgresServer, table: str) -> None:
         """They are what most who set it want."""
         engine = create_engine(postgresql.url(), connect_args={"row_factory": namedtuple_row})
-        store = SQLAlchemyStore(engine, table=table)
+        store = SQLAlchemyStore(engine, table=table, timeout=10)
         created(store, key := a_key())
         assert list(store.keys()) == [key]
         engine.dispose()

@@ -25,6 +25,7 @@ from session_middleware.testing import a_key, a_record, created
 from tests.apps import a_site
 from tests.backends.memcached import Memcached
 from tests.backends.redis import RedisCluster, RedisSentinels, RedisServer, SecretRedisServer
+from tests.backends.running import PATIENCE, PATIENT
 
 RIGHTS = (
     *("~session:*", "+get", "+set", "+del", "+getrange", "+eval", "+evalsha"),
@@ -56,7 +57,7 @@ class TestRedis:
     def test_what_it_refuses_for_good_does_not_start(self, server: RedisServer, place: str, message: str) -> None:
         """Promise 15; and no password is told."""
         with pytest.raises(ConfigurationError, match=message) as caught:
-            SessionMiddleware(a_site, place.format(server.port))
+            SessionMiddleware(a_site, f"{place.format(server.port)}?{PATIENT}")
         assert "s5word" not in str(caught.value)
 
     def test_a_server_that_wants_a_password_is_not_started_with(self, server: RedisServer) -> None:
@@ -66,8 +67,8 @@ class TestRedis:
             try:
                 for user in ("", ":wrong@"):
                     with pytest.raises(ConfigurationError, match=r"(NOAUTH|WRONGPASS) .*; look at the user"):
-                        SessionMiddleware(a_site, f"redis://{user}127.0.0.1:{server.port}")
-                SessionMiddleware(a_site, f"redis://:s5word@127.0.0.1:{server.port}")
+                        SessionMiddleware(a_site, f"redis://{user}127.0.0.1:{server.port}?{PATIENT}")
+                SessionMiddleware(a_site, f"redis://:s5word@127.0.0.1:{server.port}?{PATIENT}")
             finally:
                 client.config_set("requirepass", "")
 
@@ -75,13 +76,13 @@ class TestRedis:
         """Promise 15: nothing but a change of the settings makes a certificate known."""
         with SecretRedisServer() as server:
             with pytest.raises(ConfigurationError, match=r"CERTIFICATE_VERIFY_FAILED.*ssl_ca_certs=/path/of/authority\.pem"):
-                SessionMiddleware(a_site, f"rediss://localhost:{server.port}")
-            SessionMiddleware(a_site, server.url)
+                SessionMiddleware(a_site, f"rediss://localhost:{server.port}?{PATIENT}")
+            SessionMiddleware(a_site, f"{server.url}&{PATIENT}")
 
     def test_a_node_of_a_cluster_is_not_started_with(self, cluster: RedisCluster) -> None:
         """Promise 15."""
         with pytest.raises(ConfigurationError, match=r"write redis\+cluster:// and its nodes"):
-            SessionMiddleware(a_site, f"redis://127.0.0.1:{cluster.nodes[0].port}")
+            SessionMiddleware(a_site, f"redis://127.0.0.1:{cluster.nodes[0].port}?{PATIENT}")
 
     @pytest.mark.parametrize(
         "missing", ["~session:*", "+set", "+del", "+getrange", "+evalsha", "+zadd", "+zrange", "+expire"]
@@ -92,8 +93,8 @@ class TestRedis:
             for name, rights in (("some", [right for right in RIGHTS if right != missing]), ("all", RIGHTS)):
                 client.execute_command("ACL", "SETUSER", name, "reset", "on", ">s5word", *rights)
             with pytest.raises(ConfigurationError, match=r"this user needs ~prefix\* of the store, \+get \+set"):
-                SessionMiddleware(a_site, f"redis://some:s5word@127.0.0.1:{server.port}")
-            SessionMiddleware(a_site, f"redis://all:s5word@127.0.0.1:{server.port}")
+                SessionMiddleware(a_site, f"redis://some:s5word@127.0.0.1:{server.port}?{PATIENT}")
+            SessionMiddleware(a_site, f"redis://all:s5word@127.0.0.1:{server.port}?{PATIENT}")
             assert client.dbsize() == 0
 
     @pytest.mark.parametrize(
@@ -110,14 +111,14 @@ class TestRedis:
             with server.client() as client:
                 for name, value in settings.items():
                     client.config_set(name, value) if name != "replicaof" else client.replicaof("127.0.0.1", 1)
-            SessionMiddleware(a_site, f"redis://127.0.0.1:{server.port}")
+            SessionMiddleware(a_site, f"redis://127.0.0.1:{server.port}?{PATIENT}")
 
         (line,) = lines(caplog)
         assert message in line
 
     def test_a_trial_is_repeated_where_one_was_broken_off(self, server: RedisServer) -> None:
         """What a process that was killed has left of it keeps nobody from starting, and is removed."""
-        store = RedisStore(server.url)
+        store = RedisStore(server.url, timeout=PATIENCE)
         created(store, "-" * 12)
         store.open()
 
@@ -214,7 +215,7 @@ def test_sessions_that_are_lost_by_the_clock_of_memcached_are_told_of_once(
     now = time.time() - 40 * day
     monkeypatch.setattr(time, "time", lambda: now)
     with Memcached() as server:
-        store = MemcachedStore(server.address)
+        store = MemcachedStore(server.address, timeout=PATIENCE)
         created(store, key := a_key(), a_record(expires_in=29 * day))
         assert store.load(key) is not None
         assert lines(caplog) == []

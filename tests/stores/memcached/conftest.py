@@ -6,7 +6,7 @@ import pytest
 
 from session_middleware.stores.memcached import MemcachedStore
 from session_middleware.testing import a_key
-from tests.backends.memcached import MAX_ITEM_SIZE, Memcached
+from tests.backends.memcached import Memcached
 from tests.backends.proxy import FaultProxy
 from tests.stores.memcached.opening import open_at
 from tests.stores.memcached.verbs import through
@@ -47,7 +47,7 @@ def proxy(server: Memcached) -> Iterator[FaultProxy]:
 @pytest.fixture
 def direct(server: Memcached) -> Iterator[MemcachedStore]:
     """A store that no fault is in the way of."""
-    store = MemcachedStore(server.address, max_item_size=MAX_ITEM_SIZE)
+    store = open_at(server)
     yield store
     store.close()
 

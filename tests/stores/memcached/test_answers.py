@@ -14,7 +14,7 @@ from session_middleware.stores.memcached import MemcachedStore, _Version
 from session_middleware.stores.memcached.servers import Connection
 from session_middleware.testing import a_key, a_record, created, loaded
 from tests.backends.proxy import FaultProxy, Side
-from tests.stores.memcached.verbs import VERBS, Verb, through, value_of
+from tests.stores.memcached.verbs import VERBS, Verb, limited, through, value_of
 
 pytestmark = pytest.mark.timed
 
@@ -96,13 +96,13 @@ def test_answers_in_pieces_are_put_together(proxy: FaultProxy, direct: Memcached
 
 def test_a_verb_that_was_late_leaves_no_answer_behind(proxy: FaultProxy) -> None:
     """The answer to a verb that has given up is nobody's."""
-    store = through(proxy, timeout=0.5)
+    store = through(proxy)
     keys = [a_key() for _ in range(2)]
     for key in keys:
         created(store, key, a_record(key.encode()))
     for key in keys:
         proxy.latency(0.6, towards="client")
-        with pytest.raises(StoreUnavailable):
+        with limited(store, 0.5), pytest.raises(StoreUnavailable):
             store.load(key)
         proxy.heal()
         for other in keys:
@@ -156,6 +156,12 @@ class Outside(BaseException):
     """As gunicorn's timeout, GreenletExit or KeyboardInterrupt."""
 
 
+def struck(verb: Verb, *arguments: Any) -> None:
+    """Ask, and be interrupted in the middle; on a machine that is late before it has begun."""
+    signal.setitimer(signal.ITIMER_REAL, 0.02)
+    verb.call(*arguments)
+
+
 @pytest.mark.parametrize("name", VERBS)
 def test_an_exception_from_outside_takes_the_connection_with_it(
     proxy: FaultProxy, store: MemcachedStore, direct: MemcachedStore, name: str
@@ -174,9 +180,8 @@ def test_an_exception_from_outside_takes_the_connection_with_it(
             prepared = verb.prepare(direct, key)
             store.load(other)
             proxy.latency(0.05, towards="client")
-            signal.setitimer(signal.ITIMER_REAL, 0.02)
             with pytest.raises(Outside):
-                verb.call(store, key, prepared)
+                struck(verb, store, key, prepared)
             proxy.heal()
 
             assert value_of(store, other) == b"of another"
@@ -187,12 +192,15 @@ def test_an_exception_from_outside_takes_the_connection_with_it(
 
 def test_no_message_tells_a_value_or_a_key(proxy: FaultProxy) -> None:
     """Promise 11: the server is named, and what is wrong; neither session nor key."""
-    store = through(proxy, timeout=0.2)
+    store = through(proxy)
     key = a_key()
     version = created(store, key, a_record(b"secret")).version
     for fault in (proxy.refuse, proxy.black_hole):
         fault()
-        with pytest.raises(StoreUnavailable, match=rf"memcached at 127\.0\.0\.1:{proxy.port}: .") as raised:
+        with (
+            limited(store, 0.2),
+            pytest.raises(StoreUnavailable, match=rf"memcached at 127\.0\.0\.1:{proxy.port}: .") as raised,
+        ):
             store.update(key, a_record(b"secret"), version=version)
         proxy.heal()
 

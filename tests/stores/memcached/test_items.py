@@ -11,6 +11,7 @@ from session_middleware import ConfigurationError, Record, StoreUnavailable
 from session_middleware.stores.memcached import MemcachedStore
 from session_middleware.testing import a_key, a_record, created, loaded, race
 from tests.backends.memcached import Memcached
+from tests.backends.running import PATIENCE
 from tests.stores.memcached.opening import open_at
 
 _DAY = 86400
@@ -139,7 +140,7 @@ def test_a_key_cannot_become_a_command(memcached: MemcachedStore, key: str) -> N
 
 def test_a_record_that_is_too_large_is_not_sent(server: Memcached) -> None:
     """F-S11: said before anything is sent, with what to change; the old record is untouched."""
-    store = MemcachedStore(server.address, max_item_size=2048)
+    store = open_at(server, max_item_size=2048)
     key = a_key()
     before = created(store, key)
     written = server.statistic("bytes_read")
@@ -159,7 +160,7 @@ def test_a_record_that_is_too_large_is_not_sent(server: Memcached) -> None:
 def test_the_largest_record_that_is_allowed_fits() -> None:
     """What the store lets through memcached takes, with the item size that memcached has when it is told none."""
     with Memcached("-I", "1m") as server:
-        store = MemcachedStore(server.address)
+        store = MemcachedStore(server.address, timeout=PATIENCE)
         with pytest.raises(ConfigurationError, match="bytes"):
             store.create(a_key(), a_record(b"x" * 1024 * 1024))
         value = secrets.token_bytes(store.max_value)
@@ -188,7 +189,7 @@ def test_a_record_that_only_memcached_finds_too_large_changes_nothing() -> None:
 def test_an_evicted_session_is_absent_and_stays_so() -> None:
     """F-N8, F-S11: a full memcached drops old sessions; nothing brings them back, and nothing fails."""
     with Memcached("-m", "8", "-I", "1m") as server:
-        store = MemcachedStore(server.address)
+        store = MemcachedStore(server.address, timeout=PATIENCE)
         key = a_key()
         first = created(store, key, a_record(b"x" * 100_000))
         while int(server.statistic("evictions")) < 200:
@@ -213,7 +214,7 @@ def test_sessions_end_when_memcached_takes_no_more() -> None:
     Also where it has no room for an item without anything in it.
     """
     with Memcached("-M", "-m", "8", "-I", "1m") as server:
-        store = MemcachedStore(server.address)
+        store = MemcachedStore(server.address, timeout=PATIENCE)
         keys = [a_key() for _ in range(20)]
         for key in keys:
             created(store, key, a_record(b"x" * 100))

@@ -1,7 +1,8 @@
 """Every verb on a record that is there, with what it answers where nothing is wrong."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pytest
@@ -21,6 +22,16 @@ def through(proxy: FaultProxy, **options: Any) -> MemcachedStore:
     for server in store._servers._by_name.values():
         server.breaker._pause = 0
     return store
+
+
+@contextmanager
+def limited(store: MemcachedStore, budget: float) -> Iterator[None]:
+    """Let verbs take so long and no longer (seconds), on connections that are there, too."""
+    patient, store._servers._timeout = store._servers._timeout, budget
+    try:
+        yield
+    finally:
+        store._servers._timeout = patient
 
 
 class Verb(NamedTuple):
@@ -74,12 +85,14 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def until(call: Callable[[], object], *, within: float) -> None:
-    """Call until it raises no StoreUnavailable."""
-    deadline = time.monotonic() + within
-    while True:
-        try:
-            call()
-            return
-        except StoreUnavailable:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+    """Call until it raises no StoreUnavailable: for so long (seconds), and for what the machine is late."""
+    with Stopwatch() as watch:
+        started = time.monotonic()
+        while True:
+            try:
+                call()
+                return
+            except StoreUnavailable:
+                now = time.monotonic()
+                assert now < started + within + watch.lost(started, now)
+                time.sleep(0.01)

@@ -206,14 +206,14 @@ def test_a_marker_that_expired_is_no_end_of_a_session_that_moved(
 
 def test_it_can_do_what_both_stores_can(server: RedisServer) -> None:
     """And it sweeps, and opens, whichever of them needs it."""
-    memory, plain, redis = MemoryStore(), Plain(MemoryStore()), RedisStore(server.url)
+    memory, plain, redis = MemoryStore(), Plain(MemoryStore()), RedisStore(server.url, timeout=PATIENT)
 
     def abilities(new: Store, old: Store) -> list[bool]:
         store = MovingStore(new, old)
         return [isinstance(store, ability) for ability in (Sweepable, UserIndexed, Scannable, Batched, Openable)]
 
     assert abilities(memory, MemoryStore()) == [True, True, True, False, False]
-    assert abilities(redis, RedisStore(server.url)) == [False, True, True, True, True]
+    assert abilities(redis, RedisStore(server.url, timeout=PATIENT)) == [False, True, True, True, True]
     assert abilities(memory, redis) == abilities(redis, memory) == [True, True, True, False, True]
     assert abilities(plain, Plain(memory)) == [False] * 5
     assert abilities(plain, memory)[:2] == [True, False]

@@ -64,7 +64,7 @@ class Visitors:
         """Do no more, when what was begun is done."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join(120)
             assert not thread.is_alive()
 
     def look(self) -> None:
@@ -187,7 +187,7 @@ def copy_all(route: Route) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while (left := left_to_copy(route)) and time.monotonic() < until:  # what is on its way, also of a killed worker
         time.sleep(0.1)
     assert left == []
