@@ -19,6 +19,7 @@ from session_middleware.testing import a_key, a_record, created, listed, loaded,
 from tests.stopwatch import Stopwatch
 from tests.stores.conftest import Script
 from tests.stores.forked import in_child, while_others_work
+from tests.stores.sqlite.asking import PATIENCE
 
 pytestmark = [pytest.mark.timed, pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")]
 
@@ -59,7 +60,7 @@ def writers(store: SQLiteStore, count: int) -> Iterator[None]:
     finally:
         stop.set()
         for thread in threads:
-            thread.join(30)
+            thread.join(120)
     assert not errors, errors
 
 
@@ -122,7 +123,7 @@ def test_a_fork_waits_for_the_statements_that_are_running(sqlite: SQLiteStore) -
     connection.set_progress_handler(slow, 5)
     thread = Thread(target=sqlite.create, args=(a_key(), a_record()))
     thread.start()
-    assert running.wait(10)
+    assert running.wait(120)
     assert in_child(lambda: live(sqlite)) == 0
     thread.join()
 
@@ -141,9 +142,10 @@ def test_a_fork_does_not_wait_for_ever(path: Path) -> None:
         live(store)
         assert taken not in store._connections.idle
 
-    started = time.monotonic()
-    assert in_child(child) == 0
-    assert 0.2 <= time.monotonic() - started < 2
+    with Stopwatch() as watch:
+        assert in_child(child) == 0
+    assert watch.took >= 0.2
+    assert watch.own < 2
     assert taken.execute("SELECT count(*) FROM sessions").fetchone() == (0,)
     taken.connection.close()
     live(store)
@@ -186,7 +188,7 @@ print("passed")
 @while_others_work
 def test_forks_between_writes_hang_none(quick_directory: Path) -> None:
     """F-P4: neither locks nor connections of the parent's threads trouble a child."""
-    store = SQLiteStore(quick_directory / "sessions.sqlite3", timeout=5)
+    store = SQLiteStore(quick_directory / "sessions.sqlite3", timeout=PATIENCE)
     with writers(store, 2):
         statuses = [in_child(lambda: live(store)) for _ in range(30)]
 
@@ -197,7 +199,7 @@ def test_forks_between_writes_hang_none(quick_directory: Path) -> None:
 @pytest.mark.soak
 def test_a_thousand_forks_between_writes_hang_none(quick_directory: Path) -> None:
     """F-P4: the long count."""
-    store = SQLiteStore(quick_directory / "sessions.sqlite3", timeout=5)
+    store = SQLiteStore(quick_directory / "sessions.sqlite3", timeout=PATIENCE)
     with writers(store, 3):
         statuses = [in_child(lambda: live(store)) for _ in range(1000)]
 
@@ -268,9 +270,11 @@ def test_a_lost_connection_delays_one_fork(path: Path) -> None:
     assert in_child(lambda: live(store)) == 0
 
     with Stopwatch() as watch:
+        started = time.monotonic()
         assert not store._connections.known
         assert in_child(lambda: live(store)) == 0
-    assert watch.own < 0.35
+        took = time.monotonic() - started
+    assert took - watch.lost(started, started + took) < 0.35
 
 
 # Interruptions (F-P7)
@@ -350,7 +354,7 @@ import logging, sys
 logging.disable()
 from session_middleware import SQLiteStore
 from session_middleware.testing import a_key, a_record, race
-store = SQLiteStore(sys.argv[1], timeout=2)
+store = SQLiteStore(sys.argv[1], timeout=10)
 def work():
     for _ in range(25):
         key = a_key()
@@ -398,15 +402,17 @@ def test_sweeping_a_large_store_stalls_no_reader(sqlite: SQLiteStore) -> None:
             if not count:
                 return total
 
-    thread = Thread(target=sweep)
-    thread.start()
-    while thread.is_alive():
-        busy.append(timed())
-    thread.join()
+    with Stopwatch() as watch:
+        thread = Thread(target=sweep)
+        thread.start()
+        while thread.is_alive():
+            busy.append(timed())
+        thread.join()
+    late = watch.took - watch.own
 
     assert list(sqlite.keys()) == [key]
-    assert p99(busy) <= max(3 * p99(quiet), 0.01)
-    assert p99(swept) <= 0.1
+    assert p99(busy) <= max(3 * p99(quiet), 0.01) + late
+    assert p99(swept) <= 0.1 + late
 
 
 def test_a_verb_after_a_failure_is_as_good_as_before(path: Path, raw: sqlite3.Connection) -> None:

@@ -52,7 +52,7 @@ from session_middleware.testing import a_key, a_record
 logging.disable()
 
 def use(start, path):
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, timeout=30)
     start.wait()
     key = a_key()
     assert store.create(key, a_record(key.encode(), user_id="racer"))

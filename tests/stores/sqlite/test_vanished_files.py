@@ -88,10 +88,13 @@ def test_a_path_that_leads_nowhere_is_an_error_until_it_leads_somewhere(tmp_path
 
 def test_it_looks_every_second(sqlite: SQLiteStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """F-S6: without being told; the clock is set forward by as much as the promise says."""
+    now = steady_clock()
+    for place in ("session_middleware.stores.sqlite", "session_middleware.stores.sqlite.connections"):
+        monkeypatch.setattr(f"{place}.steady_clock", lambda: now)
     created(sqlite, a_key())
     disappear(path, "", "-wal", "-shm")
     sqlite.load(a_key())  # not yet
-    monkeypatch.setattr("session_middleware.stores.sqlite.steady_clock", lambda: steady_clock() + 1)
+    now += 1
 
     with pytest.raises(StoreUnavailable, match="deleted or replaced"):
         sqlite.load(a_key())
