@@ -60,7 +60,7 @@ class TestBesideTheApplication:
         watcher = Thread(target=look)
         watcher.start()
         for store, looks in zip(stores, (3, 6), strict=True):
-            rounds, until = 0, time.monotonic() + 30
+            rounds, until = 0, time.monotonic() + 120
             while rounds < 15 or (len(seen) < looks and time.monotonic() < until):
                 rounds += 1
                 version = created(store, key := a_key(), a_record(user_id="alice")).version
@@ -69,7 +69,7 @@ class TestBesideTheApplication:
                 store.sweep(10)
                 store.delete(key)
         stop.set()
-        watcher.join(10)
+        watcher.join(120)
         stores[1].close()
         engine.dispose()
 

@@ -10,7 +10,7 @@ from session_middleware.stores.sqlalchemy import SQLAlchemyStore
 from session_middleware.testing import a_key, a_record, created, listed
 from tests.backends.postgresql import PostgresServer
 from tests.stopwatch import Stopwatch
-from tests.stores.sqlalchemy.databases import PATIENCE, Database
+from tests.stores.sqlalchemy.databases import Database
 
 # How late a thread may come to run on a busy machine (seconds).
 LATE = 0.2
@@ -40,20 +40,24 @@ def forget_failures(store: SQLAlchemyStore) -> None:
 
 def refused_after(call: Callable[[], object]) -> float:
     """Return how long *call* took to say that the store is not available (seconds), but for what the machine was late."""
-    with Stopwatch() as watch, pytest.raises(StoreUnavailable) as caught:
-        call()
+    with Stopwatch() as watch:
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable) as caught:
+            call()
+        took = time.monotonic() - started
+        late = watch.lost(started, started + took)
     assert "tests" in str(caught.value), "the message names the server"
-    return watch.own
+    return took - late
 
 
-def recover(store: SQLAlchemyStore, *, within: float = PATIENCE) -> None:
-    """Use the store until it works again."""
-    deadline = time.monotonic() + within
+def recover(store: SQLAlchemyStore) -> str:
+    """Use the store until it works again; return the key of a session that it has then made."""
+    deadline = time.monotonic() + 120
     while True:
         try:
-            created(store, a_key())
+            created(store, key := a_key())
         except StoreUnavailable:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         else:
-            return
+            return key

@@ -86,7 +86,7 @@ class TestForks:
         results = [in_child(child) for _ in range(10)]
         stop.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(120)
 
         assert results == [0] * 10
         assert errors == []

@@ -1,9 +1,11 @@
 """A server that says nothing costs the SQLAlchemy store its budget, and then nothing: F-N3."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 
 import pytest
 
+from session_middleware import StoreUnavailable
 from session_middleware.stores.sqlalchemy import SQLAlchemyStore
 from session_middleware.testing import a_key, a_record, created, filled, race
 from tests.backends.mariadb import SecretMariaDBServer
@@ -27,15 +29,24 @@ def far(database: Database, proxy: FaultProxy, table: str, store: SQLAlchemyStor
     far.close()
 
 
+def begun(begin: Callable[[], Iterator[str]]) -> Iterator[str]:
+    """Begin a list; anew, if its first page took too long on a machine that is late."""
+    while True:
+        listing = begin()
+        with suppress(StoreUnavailable):
+            next(listing)
+            return listing
+
+
 class TestSilence:
     """F-N3: a server that says nothing costs the budget, and then nothing."""
 
     def test_a_server_that_stops_costs_each_verb_its_budget_at_most(self, database: Database, table: str) -> None:
         """Connections that are open, and new ones; the first verb after a pause and all that come at once."""
-        SQLAlchemyStore(database.url(), table=table, timeout=PATIENCE).create_schema()
+        with closing(SQLAlchemyStore(database.url(), table=table, timeout=PATIENCE)) as patient:
+            version = created(patient, key := a_key()).version
         store = SQLAlchemyStore(database.url(), table=table, timeout=BUDGET)
         recover(store)
-        version = created(store, key := a_key()).version
         took = {}
         database.pause()
         try:
@@ -75,10 +86,10 @@ class TestSilence:
 
     @pytest.mark.parametrize("fault", ["black_hole", "drop"])
     def test_a_network_that_swallows_everything_is_the_same(
-        self, proxy: FaultProxy, far: SQLAlchemyStore, fault: str
+        self, proxy: FaultProxy, store: SQLAlchemyStore, far: SQLAlchemyStore, fault: str
     ) -> None:
         """Whether it accepts connections or not."""
-        created(far, key := a_key())
+        key = recover(far)
         getattr(proxy, fault)()
         took = []
         for _ in range(2):
@@ -88,15 +99,15 @@ class TestSilence:
         recover(far)
 
         assert max(took) <= 1.1 * BUDGET + LATE
-        assert far.load(key)
+        assert store.load(key)
 
     def test_a_list_that_is_late_keeps_nobody_from_asking(
         self, proxy: FaultProxy, store: SQLAlchemyStore, far: SQLAlchemyStore
     ) -> None:
         """Promise 7: there is more to answer than for a session, and so it is no sign of the server being away."""
         filled(store, 1200, user_id="alice")
-        for listing in (far.keys_of("alice"), far.keys()):
-            next(listing)
+        for begin in (lambda: far.keys_of("alice"), far.keys):
+            listing = begun(begin)
             proxy.latency(2 * BUDGET)
             took = refused_after(lambda: list(listing))  # noqa: B023 - called at once
             assert took <= 1.1 * BUDGET + LATE
@@ -104,9 +115,11 @@ class TestSilence:
             proxy.heal()
             recover(far)
 
-    def test_one_byte_at_a_time_is_not_an_answer(self, proxy: FaultProxy, far: SQLAlchemyStore) -> None:
+    def test_one_byte_at_a_time_is_not_an_answer(
+        self, proxy: FaultProxy, store: SQLAlchemyStore, far: SQLAlchemyStore
+    ) -> None:
         """The budget is for the whole verb, not for each piece of what comes."""
-        created(far, key := a_key(), a_record(b"x" * 200))
+        created(store, key := a_key(), a_record(b"x" * 200))
         proxy.trickle(BUDGET / 8, towards="client")
         took = []
         for _ in range(2):
@@ -119,7 +132,7 @@ class TestSilence:
 
     def test_many_threads_do_not_wait_for_each_other(self, proxy: FaultProxy, far: SQLAlchemyStore) -> None:
         """All of a site's threads are refused within the budget of one."""
-        created(far, key := a_key())
+        key = recover(far)
         proxy.black_hole()
 
         took = race(*[lambda: refused_after(lambda: far.load(key))] * 16)
@@ -160,7 +173,8 @@ class TestSilenceByTLS:
             took.append(refused_after(lambda: store.load(key)))
             proxy.heal()
             recover(store)
-            assert store.load(key)
             store.close()
+            assert patient.load(key)
+            patient.close()
 
         assert max(took) <= 0.55 + LATE, took
