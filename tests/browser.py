@@ -38,7 +38,7 @@ def over_http(url: str) -> Transport:
     address = urlsplit(url).netloc
 
     def send(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        connection = http.client.HTTPConnection(address, timeout=20)
+        connection = http.client.HTTPConnection(address, timeout=120)
         try:
             connection.request(method, path, body or None, dict(headers))
             response = connection.getresponse()

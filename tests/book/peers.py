@@ -81,7 +81,7 @@ class Ours(Site):
             return [b""]
 
         super().__init__(server)
-        self.served = SessionMiddleware(app, url_of(server))
+        self.served = SessionMiddleware(app, f"{url_of(server)}?timeout=10")
         self.end = lambda session: session.invalidate()
 
 

@@ -18,6 +18,7 @@ from session_middleware.testing import a_key, a_record, created
 from tests.backends.mariadb import MariaDBServer, SecretMariaDBServer
 from tests.backends.pgbouncer import PgBouncer
 from tests.backends.postgresql import PostgresServer, SecretPostgresServer
+from tests.backends.running import PATIENT
 from tests.book.pages import Block, Page
 
 PAGE = Page("how-to/postgresql-mariadb")
@@ -76,7 +77,9 @@ def test_the_site_of_the_page_counts_visits_in_a_database(
     """With the address of a server that is there, of either kind."""
     (block,) = claimed
     url = request.getfixturevalue(kind).url()
-    names = executed(block, lambda text: text.replace("postgresql://shop:a-long-password@localhost/shop", url))
+    names = executed(
+        block, lambda text: text.replace("postgresql://shop:a-long-password@localhost/shop", f"{url}?{PATIENT}")
+    )
 
     assert visits(names["application"]) == VISITS
 
@@ -105,8 +108,8 @@ def test_the_database_of_the_page_is_enough_on_postgresql(claimed: list[Block], 
     for statement in statements(block):
         postgresql.run(statement)
     url = postgresql.url(user="shop", password="a-long-password").removesuffix("tests") + "shop"
-    assert visits(SessionMiddleware(site, url)) == VISITS
-    assert SessionManager(url).revoke_everybody() == 1
+    assert visits(SessionMiddleware(site, f"{url}?{PATIENT}")) == VISITS
+    assert SessionManager(f"{url}?{PATIENT}").revoke_everybody() == 1
 
     postgresql.run("DROP DATABASE shop WITH (FORCE)")
     postgresql.run("DROP ROLE shop")
@@ -118,8 +121,8 @@ def test_the_database_of_the_page_is_enough_on_mariadb(claimed: list[Block], mar
     for statement in statements(block):
         mariadb.run(statement)
     url = mariadb.url(user="shop", password="a-long-password").removesuffix("tests") + "shop"
-    assert visits(SessionMiddleware(site, url)) == VISITS
-    assert SessionManager(url).revoke_everybody() == 1
+    assert visits(SessionMiddleware(site, f"{url}?{PATIENT}")) == VISITS
+    assert SessionManager(f"{url}?{PATIENT}").revoke_everybody() == 1
 
     mariadb.run("DROP DATABASE shop")
     mariadb.run("DROP USER shop@'%'")
@@ -136,7 +139,7 @@ def test_the_statements_of_the_page_make_the_table(
         connection.execute(granting.text.encode())
     url = shop_on_postgresql.url(user="shop", password="a-long-password").removesuffix("tests") + "shop?create=false"
 
-    assert visits(SessionMiddleware(site, url)) == VISITS
+    assert visits(SessionMiddleware(site, f"{url}&{PATIENT}")) == VISITS
 
 
 def test_the_engine_of_the_page_lends_its_connections(claimed: list[Block], shop_on_postgresql: PostgresServer) -> None:
@@ -174,7 +177,7 @@ def test_through_pgbouncer_the_site_is_the_same(claimed: list[Block], shop_on_po
         connection.execute("GRANT CREATE ON SCHEMA public TO shop")
         url = pooler.url(user="shop")
         assert url.endswith("?prepare_threshold=none")
-        store = SQLAlchemyStore.from_url(f"{url}&timeout=1&table=through_pgbouncer")
+        store = SQLAlchemyStore.from_url(f"{url}&timeout=10&table=through_pgbouncer")
         assert visits(SessionMiddleware(site, store)) == VISITS
         store.close()
         connection.execute("REVOKE CREATE ON SCHEMA public FROM shop; DROP TABLE through_pgbouncer")
@@ -223,7 +226,7 @@ def test_tls_is_used_if_the_server_offers_it(make: type[SecretPostgresServer | S
     """Without options: these servers take nothing else."""
     with make() as server:
         plain = server.url().partition("?")[0]
-        assert visits(SessionMiddleware(site, plain)) == VISITS
+        assert visits(SessionMiddleware(site, f"{plain}?{PATIENT}")) == VISITS
 
 
 def test_the_numbers_are_those_of_the_code() -> None:

@@ -94,14 +94,14 @@ def test_the_memcached_of_the_page_serves_the_site(claimed: list[Block]) -> None
     """With the limits that the store takes for granted; one that was started with -C is refused."""
     (block,) = claimed
     with _AsOnThePage(block.text) as server:
-        store = MemcachedStore(server.address)
+        store = MemcachedStore(server.address, timeout=10)
         assert visits(SessionMiddleware(site, store)) == VISITS
         assert created(store, a_key(), a_record(bytes(store.max_value)))
         with pytest.raises(StoreUnavailable, match="does not fit"):
             store.create(a_key(), a_record(bytes(store.max_value + 1)))
         store.close()
     with _AsOnThePage(f"{block.text.strip()} -C") as server, pytest.raises(ConfigurationError, match="runs with -C"):
-        SessionMiddleware(site, MemcachedStore(server.address))
+        SessionMiddleware(site, MemcachedStore(server.address, timeout=10))
 
 
 def test_the_statistics_of_the_page_are_shown(claimed: list[Block], server: Memcached) -> None:

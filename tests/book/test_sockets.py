@@ -15,7 +15,7 @@ from tests.servers.gunicorn import Gunicorn
 
 def posted(port: int, path: str, cookie: str = "", **fields: str) -> str:
     """Send a form, and return the cookie that comes back."""
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=120)) as connection:
         connection.request("POST", path, urlencode(fields), {"Content-Type": FORM, "Cookie": cookie})
         response = connection.getresponse()
         assert response.status == 204
@@ -36,16 +36,16 @@ def test_a_chat_knows_who_talks_until_they_sign_out(tmp_path: Path) -> None:
         cookie = posted(server.port, "/sign-in", user="alice")
         for headers in ({"Cookie": cookie, "Origin": "http://www.127.0.0.1"}, origin):
             with pytest.raises(simple_websocket.ConnectionClosed):
-                simple_websocket.Client(url, headers=headers).receive(timeout=30)
+                simple_websocket.Client(url, headers=headers).receive(timeout=120)
 
         socket = simple_websocket.Client(url, headers={"Cookie": cookie, **origin})
         for number in (1, 2):
             socket.send("hello")
-            assert socket.receive(timeout=30) == f"alice {number}: hello"
+            assert socket.receive(timeout=120) == f"alice {number}: hello"
         (info,) = SessionManager(store).sessions_of("alice")
         assert info.data["lines"] == 2
 
         posted(server.port, "/sign-out", cookie)
         socket.send("hello")
         with pytest.raises(simple_websocket.ConnectionClosed):
-            socket.receive(timeout=30)
+            socket.receive(timeout=120)

@@ -18,7 +18,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     # A corrected file of the same size may be written within the same second as the first one.
     environ = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
-        [sys.executable, "-m", *arguments], env=environ, capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-m", *arguments], env=environ, capture_output=True, text=True, check=False, timeout=600
     )
 
 

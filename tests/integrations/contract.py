@@ -201,7 +201,7 @@ class IntegrationContract:
     def test_a_stream_leaves_block_by_block_and_may_still_change_the_session(self, browser: Browser, served: Served) -> None:
         """Promise 14: the first block is there before the second is made; what changes in between is stored at the end."""
         answer(browser, "put?key=a&value=1")
-        connection = http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=30)
+        connection = http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=120)
         connection.request("GET", "/stream", headers={"Cookie": f"session={browser.token}"})
         response = connection.getresponse()
         assert response.readline() == b"one\n"

@@ -191,7 +191,7 @@ def main(directory: str, scheme: str, advised: str) -> None:
     failures: list[Callable[[RedisServer], None]] = [refusing, stopped]
     for name in SITES:
         with RedisServer() as server:
-            site = Site(name, f"{server.url}?timeout=0.5", scheme, reporters)
+            site = Site(name, f"{server.url}?timeout=10", scheme, reporters)
             for failure in failures:
                 failure(server)
                 reports[f"{name}, Redis {failure.__name__}"] = site.visits()

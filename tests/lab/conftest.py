@@ -30,7 +30,7 @@ class SecureGunicorn(Gunicorn):
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
                 context.wrap_socket(connection).close()
                 return True
         except OSError:

@@ -198,7 +198,7 @@ def test_from_a_step_to_the_lesson_and_back(arrive: Arrive, lesson: Path, tmp_pa
         visitor.page.wait_for_url(f"**/book/{LESSONS[language]}#step-4")
         step = visitor.page.locator("li:has(> p > #step-4)")
 
-        expect(step).to_be_in_viewport(timeout=30_000)  # the page takes its time to scroll there
+        expect(step).to_be_in_viewport(timeout=120_000)  # the page takes its time to scroll there
         assert "Set-Cookie" in step.inner_text()
         assert visitor.page.evaluate("document.body.dataset.theme") == "auto"
         assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390

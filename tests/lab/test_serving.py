@@ -83,7 +83,7 @@ def test_eight_workers_start_at_once_on_one_busy_core(tmp_path: Path) -> None:
 
 def test_a_store_that_cannot_be_is_an_error_at_the_start() -> None:
     """In one line that says what to write instead, and no server."""
-    result = subprocess.run([*LAB, "--store", "sqlite:x"], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    result = subprocess.run([*LAB, "--store", "sqlite:x"], capture_output=True, text=True, cwd=ROOT, timeout=600)
 
     assert result.returncode == 2
     assert "--store: sqlite:x: a path stands after three slashes" in result.stderr.splitlines()[-1]

@@ -18,7 +18,7 @@ class Visitor:
 
     def __init__(self, context: "BrowserContext") -> None:
         self.context = context
-        self.context.set_default_timeout(30_000)  # one experiment takes ten seconds by itself
+        self.context.set_default_timeout(120_000)  # one experiment takes ten seconds by itself
         self.complaints: list[str] = []
         self.page = context.new_page()
         self._size = self.page.viewport_size

@@ -233,7 +233,7 @@ def _in_a_process(url: str, tokens: list[str] | None, rounds: int, barrier: Any,
     crew = Crew(store)
     found: list[Any] = []
     for number in range(rounds):
-        barrier.wait(60)
+        barrier.wait(600)
         if tokens is None:
             found.append(crew.revoke(f"sid-{number}"))
         else:

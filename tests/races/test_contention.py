@@ -16,6 +16,7 @@ from session_middleware.tokens import new_id
 from tests.backends.running import LATER, SWEPT, Backends, a_store, sizes
 from tests.gates import full
 from tests.servers.direct import Act, Handler, Racers, Site, racers, regenerate, saw, transact, write
+from tests.stopwatch import Stopwatch
 
 # Thousands of requests: measuring what they cover would take most of the time, and other tests cover as much.
 pytestmark = pytest.mark.unmeasured
@@ -95,7 +96,7 @@ def test_a_hundred_requests_at_once_each_keep_their_key(store: Store, rounds: in
     def visiting(place: int, token: str) -> Callable[[], str]:
         def handler(session: Session) -> Iterable[bytes]:
             session[f"key {place}"] = place
-            all_have_it.wait(30)
+            all_have_it.wait(120)
             return [b""]
 
         def act() -> str:
@@ -109,9 +110,9 @@ def test_a_hundred_requests_at_once_each_keep_their_key(store: Store, rounds: in
     with racers(100) as crew:
         for _ in range(rounds):
             token = site.sign_in(first=1)
-            started = time.monotonic()
-            statuses = crew.run(*(visiting(place, token) for place in range(100)))
-            assert time.monotonic() - started < 5
+            with Stopwatch() as watch:
+                statuses = crew.run(*(visiting(place, token) for place in range(100)))
+            assert watch.own < 5
             assert set(statuses) == {"200 OK"}
             assert site.opened(token).keys() == {"first", *(f"key {place}" for place in range(100))}
     assert sorted(tries)[len(tries) * 99 // 100] <= 20
@@ -140,7 +141,7 @@ def test_a_thousand_increments_in_sixteen_threads_give_a_thousand(store: Store) 
 
 def _increment_in_a_process(url: str, token: str, times: int, barrier: Any) -> None:
     manager = SessionManager(url)
-    barrier.wait(60)
+    barrier.wait(600)
     for _ in range(times):
         manager.open(token).transact(increment)
 
@@ -162,7 +163,7 @@ def test_a_thousand_increments_in_four_processes_give_a_thousand(url: str) -> No
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(600)
     assert [process.exitcode for process in processes] == [0] * 4
     assert manager.open(token)["count"] == 1000
     store.close()

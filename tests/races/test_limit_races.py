@@ -77,7 +77,7 @@ def _in_a_process(url: str, each: int, rounds: int, barrier: Any, results: Any) 
     found = []
     with racers(each) as crew:
         for policy, user in names(rounds):
-            barrier.wait(120)
+            barrier.wait(600)
             tokens = crew.run(*[partial(sign_in, managers[policy], user)] * each)
             found.append([token and token.reveal() for token in tokens])
     results.put(found)

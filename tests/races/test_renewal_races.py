@@ -147,6 +147,7 @@ def test_nobody_is_signed_out_in_three_tabs_of_a_browser_that_loses_responses(re
     site = LosingSite(clock, counted)
     with served(site) as address, launched() as chromium:
         context = chromium.new_context()
+        context.set_default_timeout(120_000)
         tabs: list[Page] = [context.new_page() for _ in range(3)]
         tabs[0].goto(f"{address}/in")
         for tab in tabs:

@@ -284,7 +284,7 @@ def _in_a_process(url: str, role: str, rounds: int, tokens: list[str], barrier: 
     found: list[Any] = []
     for number, text in zip(count(), tokens, strict=False):
         user, token = f"alice-{number}", Token(text)
-        barrier.wait(60)
+        barrier.wait(600)
         match role:
             case "revoke":
                 site.hesitate()

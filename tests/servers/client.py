@@ -58,7 +58,7 @@ class Client:
         data = b""
         try:
             if self._socket is None:
-                self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=30)
+                self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=120)
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n{cookie}{connection}\r\n".encode())
             while b"\r\n\r\n" not in data:

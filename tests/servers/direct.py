@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Handler = Callable[[Session], Iterable[bytes]]
 Act = Callable[[], Any]
 
-_WITHIN = full(120, None)
+_WITHIN = full(600, None)
 
 
 class Answer(NamedTuple):
@@ -113,7 +113,7 @@ class Racers:
         """Run each act in a thread of its own; return what they return, raise what the first of them raised."""
         assert len(acts) == len(self._threads)
         self._acts = list(acts)
-        self._gate.wait(30)
+        self._gate.wait(120)
         self._gate.wait(_WITHIN)
         if self._failures:
             raise self._failures[0]
@@ -121,9 +121,9 @@ class Racers:
 
     def stop(self) -> None:
         self._acts = []
-        self._gate.wait(30)
+        self._gate.wait(120)
         for thread in self._threads:
-            thread.join(30)
+            thread.join(120)
 
     def _work(self, place: int) -> None:
         while True:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Bounds for what never comes: on a busy machine a start takes long.
 _START_WITHIN = 120.0
-_STOP_WITHIN = 30.0
+_STOP_WITHIN = 60.0
 _PAUSE = 0.02
 
 # Not HTTP, so that a worker answers it and no application sees it.
@@ -125,7 +125,7 @@ class Gunicorn:
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
                 connection.sendall(_PROBE)
                 return connection.recv(1) != b""
         except OSError:

@@ -26,6 +26,9 @@ from tests.servers.site import DATABASE
 
 soak = pytest.mark.soak
 
+# For a machine that is late: workers are not taken for dead, and connections not for left.
+PATIENT = ("--timeout", "300", "--keep-alive", "300")
+
 
 def counts(normal: int, full: int) -> list[Any]:
     """Return the parameters of a test that runs *normal* rounds, and *full* in the soak."""
@@ -36,7 +39,7 @@ def serve(directory: Path, *arguments: str, workers: int, threads: int, url: str
     """Return a server of the site, with *directory* as its working directory."""
     return Gunicorn(
         f"tests.servers.site:{app}",
-        *("--worker-class", "gthread", "--workers", str(workers), "--threads", str(threads), "--keep-alive", "30"),
+        *("--worker-class", "gthread", "--workers", str(workers), "--threads", str(threads), *PATIENT),
         *arguments,
         cwd=directory,
         env={"SESSION_STORE": url},
@@ -164,7 +167,7 @@ def test_a_killed_worker_takes_no_acknowledged_write_with_it(tmp_path: Path, url
         _wait_for(lambda: all(writer.created for writer in writers))
         stop.set()
         for writer in writers:
-            writer.join(30)
+            writer.join(120)
         log = server.log()
     assert set().union(*(writer.statuses for writer in writers)) == {200}
     assert sum(writer.lost for writer in writers) >= kills
@@ -257,7 +260,7 @@ def test_a_reload_under_load_fails_no_request(tmp_path: Path, reloads: int) -> N
             server.all_workers(2, without=before)
         stop.set()
         for visitor in visitors:
-            visitor.join(30)
+            visitor.join(120)
         with Client(server.port) as client:
             data = client.get("/get", token).json()["data"]
         log = server.log()

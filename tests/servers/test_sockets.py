@@ -43,7 +43,7 @@ def test_what_a_handler_of_a_socket_does(tmp_path: Path) -> None:
                 session = manager.open()
                 session["name"] = "old"
                 token = manager.commit(session).token.reveal()  # type: ignore[union-attr]
-                with closing(socket.create_connection(("127.0.0.1", server.port), timeout=30)) as connection:
+                with closing(socket.create_connection(("127.0.0.1", server.port), timeout=120)) as connection:
                     connection.sendall(
                         f"GET {path} HTTP/1.1\r\nHost: a\r\nCookie: session={token}\r\n"
                         "Upgrade: WebSocket\r\nConnection: upgrade\r\n\r\n".encode()
@@ -52,7 +52,7 @@ def test_what_a_handler_of_a_socket_does(tmp_path: Path) -> None:
                     assert dict(manager.open(token)) == left
                 if path == "/write":
                     lost = f"<Session {session.id}>: the request has ended without a response"
-                    deadline = time.monotonic() + 30
+                    deadline = time.monotonic() + 120
                     while lost not in server.log():
                         assert time.monotonic() < deadline, server.log()
                         time.sleep(0.05)
