@@ -156,7 +156,7 @@ def test_white_space_is_named_where_headers_are_read(module: str) -> None:
 
 def run(program: str) -> str:
     result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True, timeout=600
     )
     return result.stdout.strip()
 
@@ -225,7 +225,7 @@ def test_a_store_of_the_package_is_imported_when_it_is_asked_for() -> None:
 )
 def test_no_warning_comes_from_what_is_imported(statement: str) -> None:
     """WebOb's own, of a module that Python has removed, is nothing that a user could act on."""
-    done = subprocess.run([sys.executable, "-W", "error", "-c", statement], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", statement], capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -180,7 +180,7 @@ sys.stdout.write(MsgpackCodec().encode(data).hex())
                 env={**os.environ, "PYTHONHASHSEED": str(seed)},
                 capture_output=True,
                 check=True,
-                timeout=60,
+                timeout=600,
             ).stdout
             for seed in (1, 2, 3)
         }
@@ -264,7 +264,7 @@ with override("de"):
 print(MsgpackCodec().decode(payload))
 """
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True, timeout=60
+            [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True, timeout=600
         )
         assert done.stdout.strip() == "{'flash': ['Montag'], 'keys': {'März': 1}}"
 

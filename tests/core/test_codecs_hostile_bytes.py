@@ -271,6 +271,6 @@ print({entry for entry in found if "tzdata" not in entry[1]} or "nothing", len(s
             capture_output=True,
             text=True,
             check=True,
-            timeout=120,
+            timeout=600,
         )
         assert done.stdout.strip() == "nothing True"

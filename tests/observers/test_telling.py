@@ -70,7 +70,7 @@ print([name for name in sys.modules if name.removeprefix("session_middleware.") 
 print(middleware.manager._asked is store and middleware.manager._sessions._store is store)
 """
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True, timeout=600
     )
     assert done.stdout == "[]\nTrue\n"
 

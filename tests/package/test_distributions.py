@@ -52,7 +52,7 @@ def test_an_index_takes_both(dist: Path) -> None:
     """Twine finds nothing wrong, and the text can be rendered."""
     files = [str(path) for path in sorted(dist.iterdir())]
     done = subprocess.run(
-        [sys.executable, "-m", "twine", "check", "--strict", *files], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "twine", "check", "--strict", *files], capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("PASSED") == 2
