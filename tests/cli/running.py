@@ -19,8 +19,19 @@ from session_middleware import Lifetime, Send, SessionManager, open_store
 from session_middleware.cli.group import sessions
 
 ROOT: Final = Path(__file__).parents[2]
-LONG: Final = 120
+LONG: Final = 600
 """What a process may take on a machine that is busy (seconds)."""
+
+OF_OTHERS: Final = (
+    "SESSION_STORE",
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "CLICOLOR",
+    "CLICOLOR_FORCE",
+    "TTY_COMPATIBLE",
+    "TTY_INTERACTIVE",
+)
+"""What whoever runs the tests may have set for commands of their own."""
 
 HOUR: Final = 3600.0
 DAY_LONG: Final = Lifetime(idle=24 * HOUR, absolute=30 * 24 * HOUR)
@@ -28,7 +39,7 @@ DAY_LONG: Final = Lifetime(idle=24 * HOUR, absolute=30 * 24 * HOUR)
 
 def environ(**more: str) -> dict[str, str]:
     """Return the environment of a process that finds the package, and no settings of whoever runs the tests."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("SESSION_STORE", "NO_COLOR", "FORCE_COLOR")}
+    kept = {name: value for name, value in os.environ.items() if name not in OF_OTHERS}
     return kept | {"PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120", "PYTHONWARNINGS": "ignore"} | more
 
 
@@ -57,6 +68,7 @@ def result(done: subprocess.CompletedProcess[str]) -> Any:
 
 def here(*arguments: str, obj: Any = None, **options: Any) -> Result:
     """Run the command in this process."""
+    options["env"] = dict.fromkeys(OF_OTHERS) | options.get("env", {})
     return CliRunner().invoke(sessions, arguments, obj=obj, prog_name="session-middleware", **options)
 
 

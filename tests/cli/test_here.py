@@ -10,7 +10,7 @@ from session_middleware import MemoryStore, SessionManager, SessionMiddleware
 from session_middleware.cli.group import run
 from session_middleware.stores.base import Record
 from session_middleware.testing import a_key
-from tests.cli.running import Site, here
+from tests.cli.running import OF_OTHERS, Site, here
 from tests.cli.test_applications import WSGI, answer
 
 
@@ -109,8 +109,10 @@ def test_a_framework_gives_its_application() -> None:
     assert [one["id"] for one in told("list", obj=ScriptInfo())] == [session.id]
 
 
-def test_a_framework_runs_it_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_framework_runs_it_by_name(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """And the process ends with its code."""
+    for name in OF_OTHERS:
+        monkeypatch.delenv(name, raising=False)
     manager = SessionManager("memory:")
     with pytest.raises(SystemExit) as ended:
         run(["list"], "manage.py sessions", lambda: manager)

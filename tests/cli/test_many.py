@@ -63,7 +63,7 @@ def interrupted(what: str, after: int, *arguments: str) -> int:
         if int(child.match[1].replace(",", "")) >= after:
             break
     child.sendintr()
-    child.expect(r"(?:ended|copied|alive) +([\d,]+)")
+    child.expect(r"(?:ended|copied|alive) +([\d,]+)\s")
     number = int(child.match[1].replace(",", ""))
     child.expect("interrupted: ")
     assert code(child) == 130
