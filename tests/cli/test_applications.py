@@ -114,12 +114,15 @@ def test_manage_py_has_the_commands(shop: Site, tmp_path: Path) -> None:
 
 
 def test_call_command_runs_it(shop: Site, tmp_path: Path) -> None:
-    """From a program."""
+    """From a program; with options, and whatever an id begins with."""
     (tmp_path / "manage.py").write_text(DJANGO.format(url=shop.url))
     key = shop.begin("alice")
-    program = "import manage; from django.core.management import call_command; call_command('sessions', 'show', {!r})"
+    program = "import manage; from django.core.management import call_command; call_command('sessions', *{!r})"
 
-    assert f"id\t{key}" in in_python(tmp_path, "-c", program.format(key)).stdout
+    assert f"id\t{key}" in in_python(tmp_path, "-c", program.format(["show", key])).stdout
+    assert result(in_python(tmp_path, "-c", program.format(["show", key, "--json"])))["id"] == key
+    of_nobody = in_python(tmp_path, "-c", program.format(["show", "-AAAAAAAAAAA"]))
+    assert of_nobody.stderr.endswith("Error: there is no session '-AAAAAAAAAAA'\n")
 
 
 def in_pyramid(middleware: Any) -> object:

@@ -1,5 +1,6 @@
 """``manage.py sessions``: the command ``session-middleware``, for the sessions of the project."""
 
+from argparse import REMAINDER
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
 
     def add_arguments(self, parser: Any) -> None:
         """For ``call_command("sessions", "list", "--json")``."""
-        parser.add_argument("arguments", nargs="*")
+        parser.add_argument("arguments", nargs=REMAINDER)  # options of ours, and ids that begin with a hyphen
 
     def handle(self, *arguments: str, **options: Any) -> None:
         """Run with the *arguments*."""
