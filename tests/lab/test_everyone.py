@@ -22,15 +22,18 @@ def test_the_language_is_that_of_the_browser_until_another_is_chosen(arrive: Arr
 def test_it_works_without_scripts(arrive: Arrive) -> None:
     """Forms and links do what they say; only what is about scripts says that they are off."""
     visitor = arrive(java_script_enabled=False)
-    visitor.page.locator("#count button").click()
+    with visitor.page.expect_navigation():
+        visitor.page.locator("#count button").click()
     assert visitor.text("#count .big strong") == "1"
     assert "POST /count" in visitor.requests()
     assert visitor.text("output.sees") == "(JavaScript is off)"
 
-    visitor.page.locator("#parallel button").click()
+    with visitor.page.expect_navigation():
+        visitor.page.locator("#parallel button").click()
     assert visitor.verdict("parallel") == "Held"
     visitor.go("/attacks")
-    visitor.page.locator("#planted button").click()
+    with visitor.page.expect_navigation():
+        visitor.page.locator("#planted button").click()
     assert visitor.verdict("planted") == "Held"
     assert visitor.text("#script .notice").startswith("This one is about JavaScript")
     assert not visitor.page.locator('[data-run="script"]').is_visible()

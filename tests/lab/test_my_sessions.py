@@ -27,8 +27,7 @@ def test_one_browser_ends_the_session_of_another(arrive: Arrive) -> None:
     here.go("/sessions")
     assert here.text(".sessions .here .mark") == "This session"
     other = here.page.locator(".sessions li", has_text="Firefox on Windows, 127.0.0.0/24").first
-    other.locator("button").click()
-    here.page.wait_for_load_state()
+    here.settled(other.locator("button").click)
     assert not here.page.locator(".sessions li", has_text="Firefox on Windows, 127.0.0.0/24").count()
 
     there.read_again()

@@ -110,11 +110,15 @@ def test_a_flashed_message_is_shown_once(arrive: Arrive) -> None:
 def test_a_session_with_a_short_lifetime_can_be_watched_dying(arrive: Arrive) -> None:
     """Promise 12: the countdown ends, and then the server has nothing: a new session begins."""
     visitor = arrive()
-    visitor.press("/count")
-    visitor.fill("/lifetime", idle="5")
-    session_id = visitor.session_id
-    # Also where it is set.
-    assert visitor.text("#lifetime .countdown").endswith(" seconds")
+    for _ in range(5):
+        visitor.press("/count")
+        visitor.fill("/lifetime", idle="5")
+        session_id = visitor.session_id
+        # Also where it is set; on a machine that is late it may have ended before one looks.
+        if visitor.text("#lifetime .countdown").endswith(" seconds"):
+            break
+    else:
+        pytest.fail("the countdown is not shown")
     visitor.page.wait_for_selector("#idle .countdown.over")
     visitor.page.wait_for_selector("#lifetime .countdown.over")
     assert visitor.text("#idle .countdown") == "ended"

@@ -43,15 +43,15 @@ class Visitor:
 
     def read_again(self) -> None:
         """Press "Just read"."""
-        self._settled(self.page.locator("a.quick-read").click)
+        self.settled(self.page.locator("a.quick-read").click)
 
     def press(self, action: str, *, within: str = "main") -> None:
         """Press the button of the form that goes to *action*, and wait for the page that comes of it."""
-        self._settled(self.page.locator(f'{within} form[action="{action}"] button').first.click)
+        self.settled(self.page.locator(f'{within} form[action="{action}"] button').first.click)
 
     def enter(self) -> None:
         """Press the Enter key where the focus is."""
-        self._settled(lambda: self.page.keyboard.press("Enter"))
+        self.settled(lambda: self.page.keyboard.press("Enter"))
 
     def sign_in(self, user: str, *, remember: bool = False) -> None:
         """Fill in the form on the page, as people do."""
@@ -60,7 +60,7 @@ class Visitor:
         form.locator('[name="password"]').fill(PASSWORDS[user])
         if remember:
             form.locator('[name="remember"]').check()
-        self._settled(form.locator("button").click)
+        self.settled(form.locator("button").click)
 
     def fill(self, action: str, **fields: str) -> None:
         form = self.page.locator(f'main form[action="{action}"]').first
@@ -70,7 +70,7 @@ class Visitor:
                 field.select_option(value)
             else:
                 field.fill(value)
-        self._settled(form.locator("button").click)
+        self.settled(form.locator("button").click)
 
     def text(self, selector: str) -> str:
         return self.page.locator(selector).first.inner_text().strip()
@@ -137,7 +137,7 @@ class Visitor:
         """Return what the newest request with that heading did, in words."""
         return self.newest(title).locator(".words ol").text_content() or ""
 
-    def _settled(self, click: Any) -> None:
+    def settled(self, click: Any) -> None:
         """Act, and wait until the page that answers has taken the place of this one."""
         self.page.evaluate("document.body.dataset.stale = ''")
         click()
