@@ -161,7 +161,7 @@ BAD: dict[str, Callable[[], str | None]] = {
     "no audience": partial(a_token, aud=None),
     "no time": partial(a_token, iat=None),
     "a time that is none": partial(a_token, iat="now"),
-    "from the future": partial(a_token, iat=AGO + 20_000, exp=AGO + 20_100),
+    "from the future": partial(a_token, iat=AGO + 10**6, exp=AGO + 10**6 + 100),
     "expired": partial(a_token, iat=AGO, exp=AGO + 120),
     "old, and does not expire": partial(a_token, iat=AGO, exp=AGO + 99_999),
     "no expiry": partial(a_token, exp=None),

@@ -11,9 +11,10 @@ import pytest
 from session_middleware import repository, seal, tokens
 from session_middleware.tokens import Token, proof_function
 
-START = int(time.time()) + 3600
-"""When all scenarios begin (epoch seconds): so far ahead that no store takes any of their records for expired, but for what
-is written to be. What is over by the manager's clock is for the manager to see."""
+AHEAD = 10 * 86400
+START = int(time.time()) + AHEAD
+"""When all scenarios begin (epoch seconds): so far ahead, also of the end of a run of all tests, that no store takes any of
+their records for expired, but for what is written to be. What is over by the manager's clock is for the manager to see."""
 
 
 class Turn(threading.local):

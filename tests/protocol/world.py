@@ -10,7 +10,7 @@ from session_middleware.record import Envelope
 from session_middleware.tokens import Token
 from tests.protocol.acts import RENEWING, Act, Outcome, Read, Request, RevokeAlias, RevokeAll
 from tests.protocol.script import CREATE, DELETE, KEYS_OF, LOAD, UPDATE, Kept, Node, Result, Script, Verb
-from tests.protocol.turn import START
+from tests.protocol.turn import AHEAD, START
 
 DELIVERY = 30
 """A response that takes longer (seconds) counts as lost."""
@@ -271,7 +271,7 @@ class World:
             return contents, False, before
         others = [entry for entry in contents.entries if entry[0] != key]
         # The store's own clock is far behind, or the same: what ends a session has expired by both.
-        if kept is not None and kept.record.expires_at > START + (now if self._punctual else -3600):
+        if kept is not None and kept.record.expires_at > START + (now if self._punctual else -AHEAD):
             others.append((key, version + 1, kept))
         return self._as_one(others), True, before
 

@@ -87,7 +87,7 @@ class TestBeaker:
         cookie = self.begin(settings)
         site = Site(FromBeaker(place, timeout=600), FakeClock(time.time() + 602))
         assert (site.visit(cookie).set_cookies, site.seen) == ([], {})
-        site = Site(FromBeaker(place, timeout=600), FakeClock(time.time() + 590))
+        site = Site(FromBeaker(place, timeout=600), FakeClock(time.time() + 300))
         site.visit(cookie)
         assert site.seen == self.DATA
 

@@ -113,7 +113,7 @@ class TestDjango:
         rings: list[list[str | bytes]] = [["old"], ["new", b"old"]]
         for keys in rings:
             reader = FromDjango(MemoryPlace(), secret_key=keys[0], fallback_keys=keys[1:])
-            assert reader.carried(signed, time.time() + 1209590) == Carried(data, "7", True)
+            assert reader.carried(signed, time.time() + 1209000) == Carried(data, "7", True)
             assert reader.carried(signed, time.time() + 1209601) is None
         for damaged in (signed[:-1], b"x" + signed, signed.replace(b":", b""), b"", b"\xff"):
             with pytest.raises(PayloadError, match="not signed"):

@@ -10,7 +10,8 @@ PATIENT = 10
 
 def end_of(raw: Any, name: str) -> int:
     """Return when a key ends, in seconds since the epoch. Redis 6.2 has no EXPIRETIME."""
-    left = int(raw.pttl(name))
-    seconds, micros = map(int, raw.time())
+    with raw.pipeline() as both:
+        left, now = both.pttl(name).time().execute()
+    (seconds, micros), left = map(int, now), int(left)
     assert left > 0
     return round(seconds + micros / 1e6 + left / 1000)

@@ -16,6 +16,9 @@ from session_middleware.testing import a_key, a_record, created, listed, loaded,
 from tests.backends.redis import RedisServer, until
 from tests.stores.redis.patience import HOUR, PATIENT, end_of
 
+# What a time to live that was told is late on its way to the server (seconds).
+LATE = 30
+
 
 def test_no_key_is_without_an_end(redis_store: RedisStore, raw: Any, prefix: str) -> None:
     """Promise 13: after any verb, in any order and from many threads, every key expires by itself."""
@@ -41,10 +44,10 @@ def test_a_session_expires_with_its_record(redis_store: RedisStore, raw: Any, pr
     """Promise 13: the expiry is set in the same step as the value, with some slack, and every write moves it."""
     key, ends = a_key(), int(time.time()) + HOUR
     version = created(redis_store, key, Record(b"", ends, None)).version
-    assert 0 <= end_of(raw, prefix + key) - ends - module._GRACE <= 2
+    assert 0 <= end_of(raw, prefix + key) - ends - module._GRACE <= LATE
 
     assert redis_store.update(key, Record(b"", ends + 100, "alice"), version=version)
-    assert 0 <= end_of(raw, prefix + key) - ends - 100 - module._GRACE <= 2
+    assert 0 <= end_of(raw, prefix + key) - ends - 100 - module._GRACE <= LATE
 
 
 def test_what_has_expired_is_absent_though_redis_has_it(
@@ -109,7 +112,7 @@ def test_a_session_that_is_gone_at_once_is_told_of_once(
     assert [redis_store.load(key) for key in keys] == [None] * 3
     (line,) = [record.getMessage() for record in caplog.records if "clock" in record.message]
     assert re.search(rf"^session {keys[0]} has ended by the clock of this host \(20\d\d-.*\+00:00\)", line)
-    assert re.search(r"host that wrote it has (3600|359\d) s to live: .* differ by (7200|719\d|720\d) s", line)
+    assert re.search(r"host that wrote it has (3600|35\d\d) s to live: .* differ by 7[12]\d\d s", line)
 
 
 def test_a_session_that_ended_in_its_time_is_not_told_of(
