@@ -60,7 +60,7 @@ def proxy(echo: Echo) -> Iterator[FaultProxy]:
         yield proxy
 
 
-def connect(proxy: FaultProxy, timeout: float = 5) -> socket.socket:
+def connect(proxy: FaultProxy, timeout: float = 60) -> socket.socket:
     return socket.create_connection(("127.0.0.1", proxy.port), timeout=timeout)
 
 
@@ -128,7 +128,7 @@ def test_a_black_hole_forwards_nothing(proxy: FaultProxy, existing: bool) -> Non
         with pytest.raises(TimeoutError):
             connection.recv(1)
         proxy.heal()
-        connection.settimeout(5)
+        connection.settimeout(60)
 
         assert read(connection, 2) == b"b\n"
 
@@ -166,16 +166,19 @@ def test_latency_holds_every_byte_back(proxy: FaultProxy) -> None:
     """Each way."""
     with connect(proxy) as connection:
         proxy.latency(0.1)
-        started = time.monotonic()
-        connection.sendall(b"a\n")
-
-        assert read(connection, 2) == b"a\n"
-        assert 0.2 <= time.monotonic() - started < 1
-        proxy.heal()
         with Stopwatch() as watch:
+            started = time.monotonic()
+            connection.sendall(b"a\n")
+
+            assert read(connection, 2) == b"a\n"
+            answered = time.monotonic()
+            proxy.heal()
+            healed = time.monotonic()
             connection.sendall(b"a\n")
             assert read(connection, 2) == b"a\n"
-        assert watch.own < 0.1
+            end = time.monotonic()
+            assert 0.2 <= answered - started < 1 + watch.lost(started, answered)
+            assert end - healed < 0.1 + watch.lost(healed, end)
 
 
 def test_latency_may_be_of_one_direction(proxy: FaultProxy, echo: Echo) -> None:
@@ -187,7 +190,8 @@ def test_latency_may_be_of_one_direction(proxy: FaultProxy, echo: Echo) -> None:
             connection.sendall(b"a\n")
             while not echo.received:
                 time.sleep(0.001)
-        assert watch.own < 0.15
+            end = time.monotonic()
+            assert end - started < 0.15 + watch.lost(started, end)
 
         assert read(connection, 2) == b"a\n"
         assert time.monotonic() - started >= 0.2
@@ -199,9 +203,12 @@ def test_a_trickle_is_one_byte_at_a_time(proxy: FaultProxy) -> None:
         proxy.trickle(0.02, towards="client")
         started = time.monotonic()
         connection.sendall(b"123456789\n")
+        data = b""
+        while len(data) < 10:
+            data += connection.recv(100)  # more than one, where we are late
+            assert time.monotonic() - started >= (len(data) - 1) * 0.02
 
-        assert [connection.recv(100) for _ in range(10)] == [b"%c" % byte for byte in b"123456789\n"]
-        assert time.monotonic() - started >= 9 * 0.02
+        assert data == b"123456789\n"
 
 
 @pytest.mark.parametrize("after", range(5))
@@ -260,7 +267,7 @@ def test_a_half_closed_connection_still_takes_bytes(proxy: FaultProxy, echo: Ech
         connection.sendall(b"b\n")
 
         assert connection.recv(10) == b""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while echo.received != b"a\nb\n":
             assert time.monotonic() < deadline
             time.sleep(0.001)
