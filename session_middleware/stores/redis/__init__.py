@@ -14,7 +14,7 @@ from session_middleware.exceptions import ConfigurationError, StoreUnavailable
 from session_middleware.stores.base import Health, Record, Stored, Version
 from session_middleware.stores.redis.connections import Command, Refusal
 from session_middleware.stores.redis.health import health_of
-from session_middleware.stores.redis.scripts import DELETE, DROP, INDEX, MARK, MARK_AGAIN, REMOVE, WRITE
+from session_middleware.stores.redis.scripts import CREATE, DELETE, DROP, INDEX, MARK, MARK_AGAIN, REMOVE, WRITE
 from session_middleware.stores.redis.settings import Client, deployment, without_own_options
 from session_middleware.stores.room import checked_bound
 from session_middleware.stores.trial import TRIAL, try_verbs
@@ -115,17 +115,19 @@ class RedisStore:
         if record.expires_at <= time.time():
             return self.load(key) is None
         deadline = time.monotonic() + self._timeout
-        name, string, indexing = self._prepared(key, record, b"", deadline)
+        name, string, index, entry = self._prepared(key, record, b"", deadline)
         create: Command = ("SET", name, string, "NX", "EX", _kept_for(record))
-        answers, again = self._settled(name, (*indexing, create), deadline)
-        if answers[len(indexing)] is not None:
+        if index:
+            create = ("EVALSHA", CREATE, 2, name, *index, string, _kept_for(record), *entry)
+        found, again = self._settled(name, create, deadline)
+        if found is not None:
             return True
         # It may be there because the first try was done, and its answer lost; or it has expired.
         nonce = string[:_NONCE] if again else self._nonce_of_expired(name, deadline)
         if nonce is None:
             return False
-        write: Command = ("EVALSHA", WRITE, 1, name, nonce, string, _kept_for(record))
-        return bool(self._settled(name, (write,), deadline)[0][0] == 1)
+        write = ("EVALSHA", WRITE, 1 + len(index), name, *index, nonce, string, _kept_for(record), *entry)
+        return bool(self._settled(name, write, deadline)[0] == 1)
 
     def load(self, key: str) -> Stored | None:
         name, deadline = self._prefix + key.encode(), time.monotonic() + self._timeout
@@ -155,10 +157,9 @@ class RedisStore:
         if record.expires_at <= now:
             return self._remove(key, head[:_NONCE])
         deadline = time.monotonic() + self._timeout
-        name, string, indexing = self._prepared(key, record, head, deadline)
-        write: Command = ("EVALSHA", WRITE, 1, name, head[:_NONCE], string, _kept_for(record))
-        answers, again = self._settled(name, (*indexing, write), deadline)
-        found = answers[len(indexing)]
+        name, string, index, entry = self._prepared(key, record, head, deadline)
+        write = ("EVALSHA", WRITE, 1 + len(index), name, *index, head[:_NONCE], string, _kept_for(record), *entry)
+        found, again = self._settled(name, write, deadline)
         if found < 0 and again:
             # It may have been stored and replaced, and must not look as if it had not been.
             raise StoreUnavailable(f"{self._servers.name}: the answer to a write was lost, and then the record had changed")
@@ -231,7 +232,7 @@ class RedisStore:
         try_verbs(self)
         # The index of the user without a name, whom nobody is.
         index, deadline = self._index_of(b""), time.monotonic() + self._timeout
-        self._ask(index, (self._indexing(b"", TRIAL, int(time.time())),), deadline)
+        self._ask(index, (("EVALSHA", INDEX, 1, index, *_entry(TRIAL, int(time.time()))),), deadline)
         list(self.keys_of(""))
         self._ask(index, (("DEL", index),), deadline)
         self.close()
@@ -304,8 +305,10 @@ class RedisStore:
             self._ask(index, (("EVALSHA", DROP, 1, index, *gone),), deadline, may_be_late=True)
         return alive
 
-    def _prepared(self, key: str, record: Record, head: bytes, deadline: float) -> tuple[bytes, bytes, tuple[Command, ...]]:
-        """Return the name and the string of a record, and what is to be asked with the write, before it, for the index.
+    def _prepared(
+        self, key: str, record: Record, head: bytes, deadline: float
+    ) -> tuple[bytes, bytes, tuple[bytes, ...], Command]:
+        """Return the name and the string of a record, and the index that is to have it by the same write, with its entry.
 
         *head* is that of the string in whose place it comes, so that the index is left alone if it has the key. Where
         another server may have the index, that has been asked when this returns.
@@ -315,18 +318,18 @@ class RedisStore:
         expires_at = min(expires_at, _LAST_TIME)
         fresh = os.urandom(_NONCE) + expires_at.to_bytes(_TIME)
         if not user_id:
-            return name, fresh + _NOBODY + value, ()
+            return name, fresh + _NOBODY + value, (), ()
         user = user_id.encode()
         mine = bytes((len(user),)) + user
         if head[_HEAD:-_TIME] == mine and int.from_bytes(head[-_TIME:]) >= expires_at:
-            return name, fresh + head[_HEAD:] + value, ()
+            return name, fresh + head[_HEAD:] + value, (), ()
         until = expires_at + _SLACK
         string = fresh + mine + until.to_bytes(_TIME) + value
-        indexing = (self._indexing(user, key, until),)
+        index, entry = self._index_of(user), _entry(key, until)
         if self._servers.has_all_keys_together:
-            return name, string, indexing
-        self._settled(self._index_of(user), indexing, deadline)
-        return name, string, ()
+            return name, string, (index,), entry
+        self._settled(index, ("EVALSHA", INDEX, 1, index, *entry), deadline)
+        return name, string, (), ()
 
     def _remove(self, key: str, nonce: bytes) -> bool:
         name = self._prefix + key.encode()
@@ -337,7 +340,7 @@ class RedisStore:
         deadline = time.monotonic() + self._timeout
         if self._replicas:
             remove = ("EVALSHA", MARK, 1, name, _ENDED, int(time.time()), *nonce)
-        (found, *_), again = self._settled(name, (remove,), deadline)
+        found, again = self._settled(name, remove, deadline)
         if self._replicas and (found == 2 or (found == 0 and again)):
             self._confirm_end(name, deadline)
         elif self._replicas and found == 1:
@@ -346,7 +349,7 @@ class RedisStore:
 
     def _confirm_end(self, name: bytes, deadline: float) -> None:
         """Return when as many replicas know that a record has ended as are to be waited for, if there is its mark."""
-        (found, *_), _ = self._settled(name, (("EVALSHA", MARK_AGAIN, 1, name, _ENDED),), deadline)
+        found, _ = self._settled(name, ("EVALSHA", MARK_AGAIN, 1, name, _ENDED), deadline)
         if found == -1:
             raise StoreUnavailable(f"{self._servers.name}: a session that had ended is there again, after a failover")
         self._unmark(name, deadline)
@@ -355,31 +358,33 @@ class RedisStore:
         with suppress(StoreUnavailable):  # then it goes when the session would have ended by itself
             self._ask(name, (("EVALSHA", REMOVE, 1, name, _ENDED),), deadline, may_be_late=True)
 
-    def _settled(self, name: bytes, commands: tuple[Command, ...], deadline: float) -> tuple[list[Any], bool]:
-        """Ask for writes; return when as many replicas have them as are to be waited for."""
+    def _settled(self, name: bytes, command: Command, deadline: float) -> tuple[Any, bool]:
+        """Ask for a write; return when as many replicas have it as are to be waited for."""
         if not self._replicas:
-            return self._ask(name, commands, deadline)
-        (*answers, replicas), again = self._ask(name, commands, deadline, replicas=self._replicas)
-        if replicas < self._replicas and answers[-1] not in (0, -1, None):
+            (answer,), again = self._ask(name, (command,), deadline)
+            return answer, again
+        (answer, replicas), again = self._ask(name, (command,), deadline, replicas=self._replicas)
+        if replicas < self._replicas and answer not in (0, -1, None):
             raise StoreUnavailable(
                 f"{self._servers.name}: {replicas} of {self._replicas} replicas have acknowledged a write in time;"
                 " whether it lasts is not known"
             )
-        return answers, again
+        return answer, again
 
     def _index_of(self, user: bytes) -> bytes:
         return self._prefix + b"user:" + user
-
-    def _indexing(self, user: bytes, key: str, until: int) -> Command:
-        """Return the command that lets the index of the user have *key* at least *until* then."""
-        now = time.time()
-        written = now % _PERIOD / _PERIOD
-        return ("EVAL", INDEX, 1, self._index_of(user), key, until, f"{written:.17f}", int(now) - _ON_ITS_WAY, int(now))
 
 
 def _expires_at(head: bytes) -> float:
     """Return when the record with this head ends; never, for what is no record of ours: it is nobody's, but it is there."""
     return int.from_bytes(head[_NONCE:_HEAD]) if len(head) >= _HEAD else math.inf
+
+
+def _entry(key: str, until: int) -> Command:
+    """Return what the scripts are given to let an index have *key* at least *until* then."""
+    now = time.time()
+    written = now % _PERIOD / _PERIOD
+    return (key, until, f"{written:.17f}", int(now) - _ON_ITS_WAY, int(now))
 
 
 def _kept_for(record: Record) -> int:

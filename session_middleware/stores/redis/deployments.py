@@ -68,9 +68,6 @@ class Deployment:
         """
         again, failures = False, 0
         redirected: Server | None = None
-        if replicas:
-            # A script that is not known is not to be waited for.
-            commands = [in_full(command) for command in commands]
         for _ in range(_MOST_TRIES):
             server, redirected = redirected or self.server_of(key, deadline, may_be_late), None
             all_commands = (*commands, _waiting(replicas, deadline)) if replicas else commands

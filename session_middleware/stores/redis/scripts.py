@@ -23,13 +23,42 @@ def in_full(command: Command) -> Command:
     return ("EVAL", _TEXTS[str(command[1])], *command[2:]) if command[0] == "EVALSHA" else command
 
 
+# Lets an index have a key at least until *last*. A score only grows: whoever goes through the index by score meets every
+# key that stays there. What has expired goes some at a time, so that nobody waits for those of a user with very many.
+_ENTER: Final = """\
+local function enter(index, key, last, written, past, now)
+    local before = tonumber(redis.call('ZSCORE', index, key) or 0)
+    local score = math.max(tonumber(last), math.floor(before)) + written
+    if score < before then score = score + 1 end
+    redis.call('ZADD', index, string.format('%.17g', score), key)
+    local expired = redis.call('ZRANGE', index, '-inf', past, 'BYSCORE', 'LIMIT', 0, 50)
+    if #expired > 0 then redis.call('ZREM', index, unpack(expired)) end
+    local longest = redis.call('ZREVRANGE', index, 0, 0, 'WITHSCORES')[2]
+    return redis.call('EXPIRE', index, string.format('%.0f', math.ceil(tonumber(longest)) - now))
+end
+"""
+INDEX: Final = script(_ENTER + "return enter(KEYS[1], unpack(ARGV))")
+
+# The index comes before the record, and both or none: what is to be ended must be found. With two commands a server that
+# knows no scripts any more would write the record alone.
+CREATE: Final = script(
+    _ENTER
+    + """\
+enter(KEYS[2], select(3, unpack(ARGV)))
+return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2])"""
+)
+
 # Replaces what has the nonce; also what has the new one already, because then the answer to the first try was lost, and
 # whoever waits for replicas must have something to wait for.
-WRITE: Final = script("""\
+WRITE: Final = script(
+    _ENTER
+    + """\
 local found = redis.call('GETRANGE', KEYS[1], '0', '7')
 if found ~= ARGV[1] and found ~= string.sub(ARGV[2], 1, 8) then return found == '' and 0 or -1 end
+if KEYS[2] then enter(KEYS[2], select(4, unpack(ARGV))) end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
-return 1""")
+return 1"""
+)
 
 # Nothing but reading and DEL, so that it works when Redis is out of memory.
 REMOVE: Final = script("""\
@@ -75,19 +104,6 @@ local found = redis.call('GET', KEYS[1])
 if found ~= ARGV[1] then return found and -1 or 0 end
 local left = redis.call('PTTL', KEYS[1])
 return redis.call('PEXPIRE', KEYS[1], left < 0 and 86400000 or math.max(left, 1000))""")
-
-# Sent with its text: if it failed because the server does not know it, the record after it would be written without it.
-# A score only grows: whoever goes through the index by score meets every key that stays there. What has expired goes some
-# at a time, so that nobody waits for those of a user with very many.
-INDEX: Final = """\
-local before = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or 0)
-local score = math.max(tonumber(ARGV[2]), math.floor(before)) + ARGV[3]
-if score < before then score = score + 1 end
-redis.call('ZADD', KEYS[1], string.format('%.17g', score), ARGV[1])
-local expired = redis.call('ZRANGE', KEYS[1], '-inf', ARGV[4], 'BYSCORE', 'LIMIT', 0, 50)
-if #expired > 0 then redis.call('ZREM', KEYS[1], unpack(expired)) end
-local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
-return redis.call('EXPIRE', KEYS[1], string.format('%.0f', math.ceil(tonumber(last)) - ARGV[5]))"""
 
 # Drops entries that have not changed; servers write one and the same score in more than one way.
 DROP: Final = script("""\

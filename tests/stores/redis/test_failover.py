@@ -272,12 +272,13 @@ def test_a_master_that_became_a_replica_is_left(sentinels: RedisSentinels) -> No
 
     def writes() -> bool:
         with suppress(StoreUnavailable):
-            return store.update(key, a_record(b"new"), version=loaded(store, key).version)
+            return store.update(key, a_record(b"new", user_id="alice"), version=loaded(store, key).version)
         return False
 
     until(writes, "it does not come back")
     with after.client() as client:
         assert client.get(f"{store._prefix.decode()}{key}").endswith(b"new")
+    assert listed(store, "alice") == [key]
     sentinels.restore()
 
 
@@ -291,7 +292,8 @@ def test_a_replica_takes_no_writes() -> None:
         with replica.client() as client:
             client.replicaof("NO", "ONE")
 
-        assert store.create(a_key(), a_record())
+        assert store.create(key := a_key(), a_record(user_id="alice"))
+        assert listed(store, "alice") == [key]
 
 
 def test_no_sentinel_is_there_or_knows_the_service(sentinels: RedisSentinels) -> None:

@@ -74,22 +74,6 @@ def test_nobody_is_there(prefix: str) -> None:
     assert watch.own < 0.5
 
 
-def test_a_server_that_forgot_the_scripts_is_told_them_again(direct: RedisStore, raw: Any) -> None:
-    """After SCRIPT FLUSH, a restart or a failover: with every verb that has one, and in one more round trip."""
-    key = a_key()
-    for _ in range(2):
-        raw.script_flush()
-        version = created(direct, key, a_record(user_id="alice")).version
-        raw.script_flush()
-        assert direct.update(key, a_record(b"new", user_id="bob"), version=version)
-        raw.script_flush()
-        assert not direct.update(key, a_record(b"lost"), version=version)
-        raw.script_flush()
-        assert listed(direct, "bob") == [key]
-        raw.script_flush()
-        assert direct.update(key, Record(b"", 0, None), version=loaded(direct, key).version)
-
-
 def test_a_server_that_is_loading_is_away(prefix: str) -> None:
     """F-N6: it answers, and it is not an answer; when it has loaded, all is there."""
     with RedisServer(rdbcompression="no") as server:
