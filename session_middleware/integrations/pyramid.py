@@ -53,6 +53,8 @@ class PyramidSession(SessionView):
     session: ``id``, ``user_id``, ``login()``, ``regenerate()``, ``transact()`` and so on.
     """
 
+    _special = frozenset({_USERID})
+
     # The mapping
 
     def __setitem__(self, key: str, value: Any) -> None:

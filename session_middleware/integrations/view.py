@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from session_middleware.lifetime import Duration
 from session_middleware.session import READ_NOW, UNCHANGED, Default, Session
@@ -16,6 +16,9 @@ class SessionView(MutableMapping[str, Any]):
 
     What the documentation gives to applications is written out, so that type checkers know it: see :class:`Session`.
     """
+
+    _special: ClassVar[frozenset[str]] = frozenset()
+    """Keys that are more than keys where they are set."""
 
     def __init__(self, underlying: Session) -> None:
         self.underlying = underlying
@@ -133,7 +136,15 @@ class SessionView(MutableMapping[str, Any]):
     ) -> None:
         self.underlying.set_lifetime(idle=idle, absolute=absolute, persistent=persistent)
 
-    if not TYPE_CHECKING:
+    if not TYPE_CHECKING:  # the types are those of MutableMapping
+
+        def update(self, other: Any = (), /, **others: Any) -> None:
+            """See :meth:`dict.update`."""
+            given = dict(other, **others)
+            if self._special.isdisjoint(given):
+                self.underlying.update(given)
+            else:
+                super().update(given)
 
         def __getattr__(self, name: str) -> Any:
             if name == "underlying":

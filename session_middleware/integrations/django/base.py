@@ -24,6 +24,9 @@ _USER_KEY: Final = "_auth_user_id"
 # Where Django keeps what set_expiry() was given.
 _EXPIRY_KEY: Final = "_session_expiry"
 
+# Keys that are more than keys where they are set.
+_SPECIAL: Final = frozenset({_USER_KEY, _EXPIRY_KEY})
+
 _SWEEP_LIMIT: Final = 1000
 _AT_ONCE: Final = 1e-9  # seconds; set_expiry() takes times that have passed
 _REQUIRED: Final = object()
@@ -103,8 +106,12 @@ class BaseSession(SessionBase):  # type: ignore[misc]  # Django has no types
         return value
 
     def update(self, dict_: Any) -> None:
-        for key, value in dict(dict_).items():
-            self[key] = value
+        given = dict(dict_)
+        if _SPECIAL.isdisjoint(given):
+            self.underlying.update(given)
+        else:
+            for key, value in given.items():
+                self[key] = value
         self._marked = True
 
     def clear(self) -> None:

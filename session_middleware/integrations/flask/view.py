@@ -20,6 +20,8 @@ class FlaskSession(SessionView, SessionMixin):
     Attributes that it lacks are those of the session: ``id``, ``user_id``, ``regenerate()``, ``transact()`` and so on.
     """
 
+    _special = frozenset({FLASHES})
+
     def __init__(self, underlying: Session, app: flask.Flask) -> None:
         super().__init__(underlying)
         self._app = app

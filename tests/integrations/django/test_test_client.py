@@ -45,8 +45,8 @@ class TestTestClient:
         """Tests that write the user's key themselves have no use for a new token."""
         alice = User.objects.get(username="alice")
         session = client.session
-        session["_auth_user_id"], session["_auth_user_backend"] = str(alice.pk), BACKEND
-        session["_auth_user_hash"] = alice.get_session_auth_hash()
+        session["_auth_user_backend"] = BACKEND
+        session.update({"_auth_user_id": str(alice.pk), "_auth_user_hash": alice.get_session_auth_hash()})
         session.save()
 
         assert client.get("/whoami").json() == {"name": "alice", "user": str(alice.pk)}

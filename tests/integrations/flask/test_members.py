@@ -276,6 +276,13 @@ class TestMessages:
             (key, flashes) = stored.popitem()
             assert (key, type(flashes[2][1])) == ("_flashes", Markup)
 
+    def test_messages_may_be_set_with_other_keys(self, client: FlaskClient) -> None:
+        """With ``update()``; Markup stays what it is."""
+        with client.session_transaction() as stored:
+            stored.update({"cart": ["tea"], "_flashes": [("message", Markup("<b>"))]})
+        with client.session_transaction() as stored:
+            assert (stored["cart"], type(stored["_flashes"][0][1])) == (["tea"], Markup)
+
     @pytest.mark.parametrize("text", [{"markup": "<b>"}, ("x", "<b>", "markup"), ["x", "<b>", "markup"], "markup"])
     def test_nothing_becomes_markup_that_was_none(self, app: Flask, client: FlaskClient, text: Any) -> None:
         """Whatever a visitor gets into a message is escaped."""
