@@ -57,7 +57,7 @@ _PREFIXES: Final = ("__Host-", "__Secure-")
 _LONGEST: Final = timedelta(days=30).total_seconds()
 
 
-_in_cookies: Final[ContextVar[frozenset[str]]] = ContextVar("ids in the cookies of the request", default=frozenset())
+_cookies: Final[ContextVar[str]] = ContextVar("the Cookie header of the request", default="")
 
 
 class ById(Token):
@@ -268,15 +268,14 @@ def ids_open() -> bool:
 
 
 def note_cookies(*, environ: Mapping[str, Any] | None = None, **_: object) -> None:
-    """Note which public ids the cookies of a request hold: whoever opens one of these, such as a middleware that others have
+    """Note the cookies of a request: whoever opens a public id that one of them holds, such as a middleware that others have
     written, has it from the browser."""
-    header = None if environ is None else environ.get("HTTP_COOKIE")
-    _in_cookies.set(frozenset(filter(well_formed_id, parse_cookie(header).values()) if header else ()))
+    _cookies.set("" if environ is None else environ.get("HTTP_COOKIE") or "")
 
 
 def opens_by_id(session_key: str) -> bool:
     """Tell whether a key is a public id that trusted code has given."""
-    return well_formed_id(session_key) and ids_open() and session_key not in _in_cookies.get()
+    return well_formed_id(session_key) and ids_open() and session_key not in parse_cookie(_cookies.get()).values()
 
 
 def environ_key() -> str:
