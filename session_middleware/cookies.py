@@ -139,7 +139,7 @@ class CookiePolicy(Frozen):
             name,
             attributes,
             unexpected=prefixed if self.secure == "auto" and not secure else None,
-            place=(name, self.path, self.domain, self.partitioned),
+            place=(self.path, self.domain, self.partitioned),
             former=tuple([policy.for_scheme(scheme) for policy in self.former]),
         )
 
@@ -147,9 +147,9 @@ class CookiePolicy(Frozen):
 class SessionCookie:
     """One cookie name with its constant attributes: finds tokens in a ``Cookie`` header, and builds ``Set-Cookie``.
 
-    *unexpected*: a name that is not looked for, and that no browser sends together with what is read here. *place*: where a
-    browser keeps it, so that another one with the same is no second cookie (RFC 6265bis, 5.7). *former*: see
-    :class:`CookiePolicy`.
+    *unexpected*: a name that is not looked for, and that no browser sends together with what is read here. *place*: with
+    the name, where a browser keeps it, so that another one with the same is no second cookie (RFC 6265bis, 5.7). *former*:
+    see :class:`CookiePolicy`.
     """
 
     tell_of_many: Callable[[int], None] | None = None
@@ -161,11 +161,11 @@ class SessionCookie:
         attributes: str,
         *,
         unexpected: str | None = None,
-        place: object = None,
+        place: tuple[object, ...] = (),
         former: "tuple[SessionCookie, ...]" = (),
     ) -> None:
         self.name = name
-        self.place = place
+        self.place = (name, *place)
         self.former = former
         self.met_another = False
         """Whether a cookie of this name has come that is no token."""
@@ -183,7 +183,9 @@ class SessionCookie:
 
     def named(self, name: str) -> "SessionCookie":
         """Return the same cookie under *name*, for a framework whose settings say what the cookie is called."""
-        return self if name == self.name else SessionCookie(name, self._attributes, former=self.former)
+        if name == self.name:
+            return self
+        return SessionCookie(name, self._attributes, place=self.place[1:], former=self.former)
 
     @property
     def attributes(self) -> str:

@@ -174,12 +174,15 @@ class TestDates:
         assert re.fullmatch(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", date)
         assert before + 3600 <= expires <= time.time() + 3600
 
-    def test_no_cookie_is_kept_longer_than_browsers_keep_it(self) -> None:
-        """K-6: 400 days; the session may live longer in the store."""
+    def test_no_cookie_is_kept_longer_than_browsers_keep_it(self, caplog: pytest.LogCaptureFixture) -> None:
+        """K-6: 400 days; the session may live longer in the store, and the log says so."""
+        assert "; Max-Age=34560000; " in PLAIN.header(Token(TOKEN), max_age=LATEST)
+        assert caplog.records == []
         header = PLAIN.header(Token(TOKEN), max_age=LATEST + 1)
 
         assert "; Max-Age=34560000; " in header
         assert parsedate_to_datetime(header.rpartition("Expires=")[2]).timestamp() <= time.time() + LATEST
+        assert "400 days" in caplog.text
 
     def test_dates_are_english_in_every_locale(self, foreign_locale: None) -> None:
         """K-5: a process may have set ``LC_TIME``."""
@@ -255,6 +258,17 @@ class TestRefusals:
         """K-2, promise 15: the message says what to write."""
         with pytest.raises(ConfigurationError, match=r"domain=.*: write a host name, such as example\.com, or None"):
             CookiePolicy(domain=domain)
+
+    @pytest.mark.parametrize(
+        ("option", "longest"), [("path", "/" + "a" * 1023), ("domain", "a." * 127 + "a"), ("name", "a" * 64)]
+    )
+    def test_the_longest_will_do(self, option: str, longest: str) -> None:
+        """K-7: an attribute of 1,024 octets, a host name of 255."""
+        allowed: dict[str, Any] = {option: longest}
+        beyond: dict[str, Any] = {option: f"{longest}a"}
+        assert getattr(CookiePolicy(**allowed), option) == longest
+        with pytest.raises(ConfigurationError, match=f"{option}="):
+            CookiePolicy(**beyond)
 
     @pytest.mark.parametrize(
         ("options", "message"),

@@ -8,8 +8,10 @@ import pytest
 
 from session_middleware import ConfigurationError, CookiePolicy, MemoryStore, SessionMiddleware, Store, get_session
 from session_middleware.testing import FakeClock
+from session_middleware.tokens import Token
 from tests.apps import visit
 from tests.clients import Browser
+from tests.cookies.headers import TOKEN
 
 HOST, DOMAIN = CookiePolicy(), CookiePolicy(domain="example.com")
 RENAMED, BELOW = CookiePolicy(name="sid"), CookiePolicy(path="/shop")
@@ -158,6 +160,28 @@ def test_a_former_cookie_that_opens_nothing_goes_when_a_cookie_is_set(move: Move
 
     assert move.get(what) == "None None"
     assert [name for name, *_ in move.cookies] == names
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_what_goes_has_come_and_is_not_in_the_place_of_todays(scheme: str) -> None:
+    """Promise 14: no header without a reason; and none that would remove what was just set."""
+    cookie = CookiePolicy(name="sid", former=(HOST,)).for_scheme(scheme)
+    before = HOST.for_scheme(scheme)
+
+    assert cookie.removals(f"{before.name}={TOKEN}") == [before.deletion_header()]
+    assert cookie.removals(f"{cookie.name}={TOKEN}") == cookie.removals(None) == []
+    assert CookiePolicy(former=(STRICT,)).for_scheme(scheme).removals(f"{before.name}={TOKEN}") == []
+
+
+def test_another_name_changes_nothing_else() -> None:
+    """It has the attributes and the former ones; what is in its place is not removed."""
+    cookie = changed(HOST, BELOW).for_scheme("http")
+    named = cookie.named("sid")
+
+    assert cookie.named("session") is cookie
+    assert named.header(Token(TOKEN)) == cookie.header(Token(TOKEN)).replace("session=", "sid=")
+    assert named.former == cookie.former
+    assert CookiePolicy(former=(RENAMED,)).for_scheme("http").named("sid").removals(f"sid={TOKEN}") == []
 
 
 @pytest.mark.parametrize("former", [[HOST], HOST, ("session",), None, (CookiePolicy(name="a", former=(HOST,)),)])

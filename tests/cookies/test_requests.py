@@ -173,6 +173,7 @@ class TestRequests:
         application = SessionMiddleware(list_app(read_all), MemoryStore(), cookie=policy)
         for cookie in (f"{name}={TOKEN}", f"a=1; {name}={TOKEN}"):
             visit(application, cookie=cookie, scheme="https")
+            visit(application, cookie=cookie.replace("; ", " ;\t"), scheme="https")
             visit(application, cookie=f"session={TOKEN}; my{name}-x=1")
         assert caplog.records == []
 
@@ -181,6 +182,14 @@ class TestRequests:
         (record,) = caplog.records
         assert record.getMessage().startswith(f"a cookie named {name} came by http, which no browser does")
         assert TOKEN not in caplog.text
+
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    def test_where_no_cookie_is_secure_one_that_is_may_come(self, scheme: str, caplog: pytest.LogCaptureFixture) -> None:
+        """C-6: it is that of another application, or of former days."""
+        application = SessionMiddleware(list_app(read_all), MemoryStore(), cookie=CookiePolicy(secure=False))
+        visit(application, cookie=f"__Host-session={TOKEN}", scheme=scheme)
+
+        assert caplog.records == []
 
     def test_a_set_cookie_forbids_to_keep_the_response(self) -> None:
         """K-14: caches keep a response with Set-Cookie like any other."""

@@ -235,11 +235,13 @@ class TestRegenerate:
         ],
     )
     def test_all_others_are_dead_at_once(self, current: str, before: str, after: str) -> None:
-        """Current and renewed ones are replaced; the snapshot is empty; nothing else changes, and no timeout."""
-        envelope = an_envelope(current, before, user_id="alice", era=3, mark="m" * 12, snapshot=b"snapshot")
+        """Current and renewed ones are replaced; snapshot and family are none; nothing else changes, and no timeout."""
+        envelope = an_envelope(current, before, user_id="alice", era=3, mark="m" * 12, snapshot=b"snapshot", family=FAMILY)
         regenerated = rules.regenerated(envelope, p("n"), NOW)
 
-        assert regenerated == envelope._replace(current=(p("n"),), issued_at=NOW, previous=previous(after), snapshot=b"")
+        assert regenerated == envelope._replace(
+            current=(p("n"),), issued_at=NOW, previous=previous(after), snapshot=b"", family=None
+        )
         assert regenerated.expires_at == envelope.expires_at
 
     @pytest.mark.parametrize(
@@ -285,8 +287,8 @@ class TestSignIn:
     )
     @pytest.mark.parametrize("user_id", [None, "alice"])
     def test_it_is_a_new_era_with_one_secret(self, user_id: str | None, current: str, before: str, after: str) -> None:
-        """User, mark, era + 1, both timeouts anew, the snapshot; what opened it does so no more."""
-        envelope = an_envelope(current, before, user_id=user_id, era=7, carried=True, persistent=True)
+        """User, mark, era + 1, both timeouts anew, the snapshot, no family; what opened it does so no more."""
+        envelope = an_envelope(current, before, user_id=user_id, era=7, carried=True, persistent=True, family=FAMILY)
 
         assert signed_in(envelope) == envelope._replace(
             user_id="alice",
@@ -297,6 +299,7 @@ class TestSignIn:
             issued_at=NOW,
             previous=previous(after),
             snapshot=b"snapshot",
+            family=None,
         )
         assert rules.used(signed_in(envelope), NOW).expires_at == NOW + 2 * HOUR
 
