@@ -233,6 +233,17 @@ class TestAValueThatDoesNotDecode:
         assert "bad" not in values
         assert len(caplog.records) == 2
 
+    def test_one_that_another_has_replaced_is_a_value_like_any_other(self, values: Values) -> None:
+        """Also where a sign-in has gone on without it, and another of the same user has kept it."""
+        assert "bad" not in values
+        mended = encoded({"bad": "good"}, CODEC)
+        values.rebase(mended, values.changes())
+        assert values["bad"] == "good"
+        values.keep_only(frozenset())
+        values.rebase(mended, values.changes())
+
+        assert values["bad"] == "good"
+
     @pytest.mark.parametrize("bad", [b"NaN", b"\xff secret value", b'"secret value', b'"\\ud800"', b"[" * 100_000])
     def test_the_log_line_is_short_and_quotes_nothing(self, bad: bytes, caplog: pytest.LogCaptureFixture) -> None:
         """Promise 11: with the other codec, too, and a key that is long and odd."""

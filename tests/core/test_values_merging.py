@@ -5,6 +5,7 @@ from copy import deepcopy
 from enum import IntEnum
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
@@ -171,6 +172,19 @@ class TestRebase:
         values.rebase(encoded({"a": [1], "b": 2}, CODEC), NOTHING)
         assert values["a"] == [1]
         assert values["a"] is not held
+
+    @pytest.mark.parametrize("theirs", [{"a": [2]}, {"a": "text"}, {}])
+    def test_what_another_has_changed_is_suspected_no_more(self, theirs: dict[str, Any]) -> None:
+        """Promise 21: as long as nobody has read it again, there is nothing of ours to encode."""
+        values = values_of({"a": [1]})
+        held = values["a"]
+        own = values.changes()
+        values.rebase(encoded(theirs, CODEC), own)
+        held.append(5)
+
+        assert not values.suspect
+        assert values.changes() == NOTHING
+        assert dict(values) == theirs
 
     def test_nothing_is_suspected_after_it_that_cannot_change(self) -> None:
         """Promise 21: the end of the request encodes nothing twice."""
