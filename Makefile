@@ -16,7 +16,7 @@ EXTRAS := $(LAB_EXTRAS),cli,mariadb,memcached,opentelemetry,postgresql,prometheu
 # Whoever has asked for no bytecode would have all of it compiled anew by every process that a test starts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-lowest test-only others soak sealed gates compare compare-lock check docs sdist-test audit lock bench capacity instructions drawing screenshots clean
+.PHONY: help demo test test-lowest test-only others soak sealed mutants gates compare compare-lock check docs sdist-test audit lock bench capacity instructions drawing screenshots clean
 
 help:
 	@echo "On two processors; the first target also makes $(VENV), which takes a minute or more."
@@ -38,6 +38,7 @@ help:
 	@echo "make capacity       10 minutes   measure what a million sessions take in each store, for the plan of capacity"
 	@echo "make test           11 minutes   make check, run the tests, measure coverage"
 	@echo "make soak           25 minutes   run the long tests"
+	@echo "make mutants        30 minutes   change the core in one place after another: which changes do its tests not see?"
 	@echo "make compare        40 minutes   measure other session libraries beside this one, in .venv-peers; less: QUICK=1"
 	@echo "make gates          600 minutes  run the tests of docs/reference/gates.md at their full counts"
 	@echo "make clean          a second     remove what these targets made"
@@ -110,6 +111,11 @@ gates: $(READY)
 sealed: $(READY)
 	@echo "Testing with sealed sessions ..."
 	@$(PYTEST) -n auto --sealed -m "not soak and not timed" tests/sessions tests/protocol tests/takeover tests/races tests/model tests/integrations
+
+mutants: $(READY)
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --group mutation
+	@echo "Testing mutants; one module: $(BIN)/python -m tests.mutation rules"
+	@$(BIN)/python -m tests.mutation
 
 docs: $(READY)
 	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
