@@ -1,7 +1,7 @@
 """A user has as many sessions as may be: which end, who is refused, and what it costs."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +19,7 @@ from session_middleware import (
     TooManySessions,
     repository,
 )
-from session_middleware.events import Ended, Event
+from session_middleware.events import Ended, Event, SignedIn
 from session_middleware.limit import MOST_AT_ONCE, beyond
 from session_middleware.record import Envelope
 from session_middleware.state import Found
@@ -34,14 +34,16 @@ USER = "alice"
 
 
 class Noted:
-    """An observer that keeps what it is told of ends."""
+    """An observer that keeps what it is told of ends, and counts sign-ins."""
 
     def __init__(self) -> None:
         self.ended: list[tuple[str | None, str]] = []
+        self.signed_in = 0
 
     def on(self, event: Event) -> None:
         if isinstance(event, Ended):
             self.ended.append((event.session_id, event.reason))
+        self.signed_in += isinstance(event, SignedIn)
 
 
 class Place:
@@ -225,14 +227,23 @@ class TestRefused:
 
         assert strict.users(first, second, bobs, third, fourth) == [None, None, None, USER, USER]
 
-    def test_the_second_click_of_a_double_click_is_the_same_sign_in(self, store: Store) -> None:
-        """Promise 20: it is not refused because of the first."""
+    @pytest.mark.parametrize("opened_before", [False, True])
+    @pytest.mark.parametrize("signed_out_once", [False, True])
+    def test_the_second_click_of_a_double_click_is_the_same_sign_in(
+        self, store: Store, signed_out_once: bool, opened_before: bool
+    ) -> None:
+        """Promise 20: it is not refused because of the first; whenever it came, and whatever was long before."""
         strict = Place(store, 1, at_limit="refuse")
+        if signed_out_once:
+            strict.manager.revoke_all(USER)
         session = strict.open()
         session["cart"] = 1
         cart = sent(strict.manager.commit(session))
+        click = strict.open(cart)
+        assert not opened_before or click["cart"] == 1
         first = strict.sign_in(cart)
-        second = strict.sign_in(cart)
+        click.login(USER)
+        second = sent(strict.manager.commit(click))
 
         assert first.id == second.id
         assert strict.users(first, second) == [USER, USER]
@@ -338,8 +349,22 @@ class TestFailures:
         monkeypatch.setattr(repository, "_LONGEST_PAUSE", 0.0)
         place = Place(_Stubborn(), 1, observer=None)
         place.sign_in()
-        with pytest.raises(ConflictError):
+        with pytest.raises(ConflictError, match="keep changing"):
             place.sign_in()
+
+    @pytest.mark.parametrize("policy", ["end_oldest", "refuse"])
+    def test_a_sign_in_that_was_ended_before_it_was_counted_gets_no_cookie(self, policy: str) -> None:
+        """Promise 6: nor is it told as a sign-in; nobody else ends for it."""
+        store = _Watched()
+        place = Place(store, 1, at_limit=policy)
+        session = place.open()
+        session.login(USER)
+        store.before_listing = lambda: place.manager.revoke(place.manager.sessions_of(USER)[0].id)
+
+        assert place.manager.commit(session) is None
+        assert [reason for _, reason in place.noted.ended] == ["revoked"]
+        assert place.noted.signed_in == 0
+        assert place.count() == 0
 
 
 class _Stubborn(MemoryStore):
@@ -347,6 +372,18 @@ class _Stubborn(MemoryStore):
 
     def update(self, key: str, record: Record, *, version: Version) -> bool:
         return record.expires_at > 0 and super().update(key, record, version=version)
+
+
+class _Watched(MemoryStore):
+    """Another request comes in between before the sessions of a user are listed."""
+
+    before_listing: Callable[[], object] | None = None
+
+    def keys_of(self, user_id: str) -> Iterator[str]:
+        act, self.before_listing = self.before_listing, None
+        if act is not None:
+            act()
+        return super().keys_of(user_id)
 
 
 def found(name: str, at: float, era: int = 1) -> Found:
