@@ -89,7 +89,37 @@ def test_options_go_by_name() -> None:
         Lifetime(300, 600)  # type: ignore[call-arg]  # the point of it
 
 
-@pytest.mark.parametrize("name", ["idle", "absolute"])
+def test_only_the_idle_timeout_can_be_left_out() -> None:
+    """Who says ``None`` means none."""
+    assert Lifetime(idle=None) == Lifetime(idle=None, absolute=24 * HOUR)
+    assert Lifetime(idle=None).idle is None
+
+
+def test_what_is_off_until_it_is_asked_for() -> None:
+    """Renewal, and what is kept of a session that has ended; both in seconds."""
+    plain = Lifetime()
+    asked = Lifetime(renew=timedelta(minutes=15), keep_ended=timedelta(hours=1), on_replay="end")
+
+    assert (plain.renew, plain.keep_ended, plain.on_replay) == (None, None, "refuse")
+    assert (asked.renew, asked.keep_ended, asked.on_replay) == (900.0, 3600.0, "end")
+    assert (type(asked.renew), type(asked.keep_ended)) == (float, float)
+
+
+def test_a_renewal_has_a_minute_to_arrive() -> None:
+    """Promise 15: who writes less means minutes."""
+    assert Lifetime(renew=60).renew == 60
+    with pytest.raises(ConfigurationError, match=r"renew=59\.9: write at least a minute"):
+        Lifetime(renew=59.9)
+
+
+@pytest.mark.parametrize("answer", ["ignore", "END", "", None, True])
+def test_a_replay_has_two_answers(answer: Any) -> None:
+    """Promise 15."""
+    with pytest.raises(ConfigurationError, match=f'on_replay={answer!r}: write "refuse" or "end"'):
+        Lifetime(on_replay=answer)
+
+
+@pytest.mark.parametrize("name", ["idle", "absolute", "renew", "keep_ended"])
 @pytest.mark.parametrize(
     ("value", "advice"),
     [

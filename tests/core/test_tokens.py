@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 
 from session_middleware import ConfigurationError, MemoryStore, Send, SessionManager
 from session_middleware.testing import FaultyStore
-from session_middleware.tokens import Token, id_of_alias, id_of_mark, new_id, proof_function, well_formed, well_formed_id
+from session_middleware.tokens import (
+    Names,
+    Token,
+    family_function,
+    id_of_alias,
+    id_of_mark,
+    new_id,
+    proof_function,
+    well_formed,
+    well_formed_id,
+)
 from tests.gates import full
 
 COUNT = full(100_000, 1_000_000)
@@ -266,6 +276,35 @@ class TestProof:
             SessionManager(MemoryStore(), namespace=namespace)  # type: ignore[arg-type]  # the point of it
 
 
+class TestRenewed:
+    """The token that takes the place of another as time passes."""
+
+    def test_120_bits_of_it_are_new(self) -> None:
+        """Promise 11: id and family stay, so that it is known what it comes from; it has the form of every token."""
+        token = Token.new()
+        successors = {token.successor().reveal() for _ in range(4000)}
+
+        assert len({text[20:] for text in successors}) == 4000
+        assert {text[:20] for text in successors} == {token.reveal()[:20]}
+        assert all(map(well_formed, successors))
+        assert len({text[20] for text in successors}) == len({text[39] for text in successors}) == 64
+
+    def test_its_family_is_a_digest_bound_to_its_record(self) -> None:
+        """Promises 11 and 25: the equation in the docstring of the module."""
+        token = Token.new()
+        key, family = token.reveal()[:12].encode(), token.reveal()[12:20].encode()
+        digest = hashlib.sha256(b"session_middleware\0shop\0" + key + b"\0family\0" + family).digest()
+
+        assert family_function("shop")(token) == family_function("shop")(token.successor()) == digest[:6]
+
+    def test_tokens_of_two_families_have_nothing_in_common(self) -> None:
+        """What is made up is told from what was issued once; and so is what another site has issued."""
+        token = Token.new()
+
+        assert family_function("shop")(token) != family_function("shop")(Token.new(token.id))
+        assert family_function("shop")(token) != family_function("session")(token)
+
+
 class TestMark:
     @settings(deadline=None)
     @given(names, names, names, names)
@@ -282,6 +321,7 @@ class TestMark:
         """Promise 19: whatever an identity provider sends as a name; it never changes either."""
         assert id_of_alias("session", "alice") == "U6SdzviSWnX3"
         assert id_of_alias("session", "alice") != id_of_alias("shop", "alice") != id_of_mark("shop", "alice")
+        assert Names("session").aliases("alice") == ("U6SdzviSWnX3",)
 
     @settings(deadline=None)
     @given(names, names)
