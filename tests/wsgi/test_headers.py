@@ -34,6 +34,9 @@ class TestVary:
             (["Accept, *"], ["Accept, *"]),
             (["Set-Cookie"], ["Set-Cookie, Cookie"]),
             (["Cookies, X-Cookie"], ["Cookies, X-Cookie, Cookie"]),
+            (["X"], ["X, Cookie"]),
+            (["XCookieX, Cookie\xa0"], ["XCookieX, Cookie\xa0, Cookie"]),
+            (["\xa0"], ["\xa0, Cookie"]),
         ],
     )
     def test_cookie_is_named_once(self, before: list[str], after: list[str]) -> None:
@@ -53,6 +56,13 @@ class TestVary:
         vary_on_cookie(headers)
 
         assert headers == [("VARY", "Accept, Cookie"), ("X-Last", "1")]
+
+    def test_without_one_it_is_the_last_line(self) -> None:
+        """W-16."""
+        headers = [("X-First", "1")]
+        vary_on_cookie(headers)
+
+        assert headers == [("X-First", "1"), ("Vary", "Cookie")]
 
 
 class TestCacheControl:
@@ -91,6 +101,7 @@ class TestCacheControl:
             ['no-cache="Set-Cookie, private, X"'],
             ['no-cache="a\\", private, \\"", max-age=5'],
             ["x-private, no-storefront"],
+            ["XprivateX, Xno-store", "private\xa0, \x85no-store"],
         ],
     )
     def test_anything_else_is_replaced(self, values: list[str]) -> None:
@@ -126,6 +137,8 @@ class TestCacheControl:
             ("Edge-Control", "!no-store, max-age=1d"),
             ("X-Accel-Expires", "600"),
             ("x-accel-expires", "@1900000000"),
+            ("X-Accel-Expires", "X0"),
+            ("X-Accel-Expires", "0\xa0"),
         ],
     )
     @pytest.mark.parametrize("own", ["no-store", "public", None])
@@ -230,6 +243,12 @@ class TestWhatCannotBeSent:
         """Promise 6, W-27, W-28: among others that are right; its value, which may be a secret, is not shown."""
         with pytest.raises(ValueError, match=message):
             refuse_unsendable("200 OK", [("Content-Type", "text/html"), header, ("X-Last", "1")])
+
+    @pytest.mark.parametrize("header", [("Vary", "b", "c"), ("Vary",), ()])
+    def test_a_header_among_common_ones_is_a_pair_too(self, header: Any) -> None:
+        """W-27: whatever the others are."""
+        with pytest.raises(ValueError, match="a header is a tuple of name and value"):
+            refuse_unsendable("200 OK", [("Content-Type", "text/html"), header, ("Server", "x")])
 
     def test_what_changes_the_protocol_has_its_headers(self) -> None:
         """RFC 9110, 15.2.2: servers that let an application upgrade a connection ask it for them."""
