@@ -95,24 +95,22 @@ class SessionMiddleware:
     ) -> None:
         _refuse(app, cookie, namespace, environ_key, carry_over, unavailable)
         self._describer = None if describe is None else Describer(describe)
-        self._keeps_environ = unavailable is not None or describe is not None
         self.app = app
         others: dict[str, Any] = {"lifetime": lifetime, "codec": codec, "max_bytes": max_bytes, "clock": clock}
         others |= {"observer": observer, "max_per_user": max_per_user, "at_limit": at_limit, "seal": seal}
-        self.manager = SessionManager(
-            store,
-            namespace=cookie.name if namespace is None else namespace,
-            **others,
-        )
+        self.manager = SessionManager(store, namespace=cookie.name if namespace is None else namespace, **others)
         self.environ_key, self.carry_over, self.unavailable = environ_key, carry_over, unavailable
         self.http, self.https = cookie.for_scheme("http"), cookie.for_scheme("https")
         if self.manager.teller is not None:
             self.http.tell_of_many = self.https.tell_of_many = self.manager.teller.too_many_cookies
-        self._by_http = self.http, reader(self.http, carry_over)
-        self._by_https = self.https, reader(self.https, carry_over)
-        self._bound = None if device_binding is None else _bound(device_binding, cookie, self)
         is_alone = getattr(self.manager.store, "single_process", False)
         self.advice = Advice(of_proxy=cookie.secure == "auto", of_processes=is_alone)
+        bound = None if device_binding is None else _bound(device_binding, cookie, self)
+        # What each request needs, in one piece: Python is slow to find attributes where there is a __getattr__().
+        keeps_environ = unavailable is not None or describe is not None
+        read_http, read_https = reader(self.http, carry_over), reader(self.https, carry_over)
+        self._by_http = self.http, read_http, environ_key, self.advice, bound, keeps_environ
+        self._by_https = self.https, read_https, environ_key, self.advice, bound, keeps_environ
         _refuse_collisions(self, app)
         if check_store:
             self.manager.check_store()
@@ -129,32 +127,32 @@ class SessionMiddleware:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         https = environ.get("wsgi.url_scheme") == "https"
-        cookie, read = self._by_https if https else self._by_http
-        if (self.environ_key in environ or cookie.environ_key in environ) and self._is_inner(environ, cookie):
+        cookie, read, environ_key, advice, bound, keeps_environ = self._by_https if https else self._by_http
+        if (environ_key in environ or cookie.environ_key in environ) and self._is_inner(environ, cookie):
             return self.app(environ, start_response)
         app = self.app
-        if self._bound is None:
+        if bound is None:
             exchange = Exchange(
                 self, cookie, read, environ.get("HTTP_COOKIE"), start_response, environ.get("REQUEST_METHOD")
             )
         else:
-            exchange, app = self._bound.begin(app, self, environ, cookie, read, start_response)
-        if self._keeps_environ:
+            exchange, app = bound.begin(app, self, environ, cookie, read, start_response)
+        if keeps_environ:
             self._let_keep(exchange, environ)
-        environ[self.environ_key] = environ[cookie.environ_key] = exchange
+        environ[environ_key] = environ[cookie.environ_key] = exchange
         wrapper = environ.get("wsgi.file_wrapper")
         if wrapper is not None and type(wrapper) is not type:
             # A function, as on uWSGI: only the object that it returned tells the server that it is a file.
             exchange.wrap_file, environ["wsgi.file_wrapper"] = wrapper, exchange.wrapped_file
         if "HTTP_UPGRADE" in environ:
             exchange.is_socket = "websocket" in str(environ["HTTP_UPGRADE"]).lower()
-        if self.advice.of_processes and environ.get("wsgi.multiprocess"):
-            self.advice.processes()
+        if advice.of_processes and environ.get("wsgi.multiprocess"):
+            advice.processes()
         result: Iterable[bytes] = ()
         try:
             result = app(environ, exchange.start_response)
             if exchange.accessed or result.__class__ is not list:
-                if self.advice.of_proxy and not https:
+                if advice.of_proxy and not https:
                     exchange.look_at_proxy(environ)
                 del environ
                 if result.__class__ is not list and not exchange.is_complete(result, wrapper):

@@ -291,7 +291,7 @@ class _Middleware(EmbeddedMiddleware):
 
     def open(self, environ: "WSGIEnvironment") -> Session:
         """Return the session that the cookies of a request stand for."""
-        _, read = self._by_https if self.cookie_of(environ) is self.https else self._by_http
+        read = (self._by_https if self.cookie_of(environ) is self.https else self._by_http)[1]
         session = Session(self.manager, read, environ.get("HTTP_COOKIE"))
         session.describe = self.description(environ)
         return session
