@@ -1,10 +1,11 @@
 """Each thing to do in the lab, by clicking in Chromium; what came of it is read from the page."""
 
 import re
+import time
 
 import pytest
 
-from tests.lab.visitor import Arrive
+from tests.lab.visitor import Arrive, Visitor
 
 
 def test_signing_in_and_out(arrive: Arrive) -> None:
@@ -29,27 +30,36 @@ def test_signing_in_and_out(arrive: Arrive) -> None:
     assert "delete ·" in visitor.newest("POST /sign-out").inner_text()
 
 
+def _before(visitor: Visitor) -> list[str]:
+    """Return what is shown of the time before the sign-in."""
+    return visitor.page.locator("#before tbody tr").all_inner_texts()
+
+
 @pytest.mark.timed
 def test_the_cookie_from_before_sign_in_reads_what_was_there_and_then_nothing(arrive: Arrive) -> None:
     """Promise 18: for ten seconds the snapshot, which nothing changes; the page counts them down, and shows no more."""
-    visitor = arrive()
-    visitor.press("/count")
-    before = visitor.token
-    visitor.sign_in("alice")
-    visitor.press("/count")
-    after = visitor.token
-    assert visitor.text("#secrets .signed_in .countdown").startswith("reads the snapshot: ")
-    assert visitor.text("#snapshot").startswith("csrf, visits")
-
-    visitor.use(before)
-    visitor.read_again()
-    assert (visitor.who(), visitor.token) == (None, before)
-    assert visitor.page.locator("#before tbody tr").all_inner_texts() == ["visits\t1"]
-    assert "has just been replaced" in visitor.text("#ended")
-    assert not visitor.has("#secrets, #data, #session-id")
-    visitor.press("/count")
-    assert visitor.page.locator("#before tbody tr").all_inner_texts() == ["visits\t1"]
-    assert "found; the secret was replaced" in visitor.words("POST /count")
+    for _ in range(5):
+        visitor = arrive()
+        visitor.press("/count")
+        before, began = visitor.token, time.monotonic()
+        visitor.sign_in("alice")
+        visitor.press("/count")
+        after = visitor.token
+        shown = visitor.text("#secrets .signed_in .countdown"), visitor.text("#snapshot")
+        visitor.use(before)
+        visitor.read_again()
+        read = visitor.who(), visitor.token, _before(visitor), visitor.has("#secrets, #data, #session-id")
+        ended = visitor.text("#ended")
+        visitor.press("/count")
+        counted, words = _before(visitor), visitor.words("POST /count")
+        if time.monotonic() < began + 9:
+            break  # in time: a machine that is late does it again
+    assert shown[0].startswith("reads the snapshot: ")
+    assert shown[1].startswith("csrf, visits")
+    assert read == (None, before, ["visits\t1"], False)
+    assert "has just been replaced" in ended
+    assert counted == ["visits\t1"]
+    assert "found; the secret was replaced" in words
 
     visitor.use(after)
     visitor.read_again()

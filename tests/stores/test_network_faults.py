@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from session_middleware import Session, SessionManager, StoreUnavailable, open_store
+from session_middleware import Send, Session, SessionManager, StoreUnavailable, open_store
 from session_middleware.stores.breaker import Breaker
 from session_middleware.testing import a_key
 from tests.backends.proxy import FaultProxy, Side
@@ -77,12 +77,17 @@ def write(session: Session) -> Iterable[bytes]:
 class Visitor:
     """A user with a session, who knows what it must hold: what was acknowledged, and perhaps what was not."""
 
-    def __init__(self, site: Site, name: str) -> None:
-        self._site = site
+    def __init__(self, place: Place, name: str) -> None:
+        self._site = place.site
         self.name = name
         self._acknowledged = self._open = 0
         self.may_be_forgotten = self.is_forgotten = False
-        self.token = site.sign_in(name, name=name, count=0)
+        session = place.direct.open()
+        session.update(name=name, count=0)
+        session.login(name)
+        sent = place.direct.commit(session)
+        assert isinstance(sent, Send)
+        self.token = sent.token.reveal()
 
     def visit(self, handler: Callable[[Session], Iterable[bytes]]) -> bool:
         """Make a request; return whether it was served. Every other outcome than the right one or a 503 is an error."""
@@ -128,9 +133,9 @@ class Seen(NamedTuple):
 class Crowd:
     """Visitors in threads of their own. Each makes a request that leaves the session alone after each that does not."""
 
-    def __init__(self, site: Site, count: int = THREADS, pause: float = 0.01) -> None:
-        self._site = site
-        self._visitors = [Visitor(site, f"user-{number}") for number in range(count)]
+    def __init__(self, place: Place, count: int = THREADS, pause: float = 0.01) -> None:
+        self._site = place.site
+        self._visitors = [Visitor(place, f"user-{number}") for number in range(count)]
         self._pause = pause
         self._over = Event()
         self._seen: list[Seen] = []
@@ -229,7 +234,7 @@ def test_a_failed_network_costs_the_budget_once_and_others_nothing(place: Place,
     Nobody sees another's session, and nothing that was acknowledged is lost. What a thread that only sleeps is late is the
     machine's, and not counted: at its worst where a request waits once, in all where sixteen of them connect again.
     """
-    crowd = Crowd(place.site)
+    crowd = Crowd(place)
     with crowd.at_work(), Stopwatch() as watch:
         began = wait(0.3)
         normal = percentile(crowd.since(began, touched=False), 0.95)
@@ -266,7 +271,7 @@ def test_a_failed_network_costs_the_budget_once_and_others_nothing(place: Place,
 @pytest.mark.parametrize("rounds", [pytest.param(4, id="4"), pytest.param(60, id="60", marks=soak)])
 def test_a_network_that_comes_and_goes_loses_nothing(place: Place, rounds: int) -> None:
     """F-N5: nothing but right answers and 503s, whenever connections break; what was acknowledged is there."""
-    crowd = Crowd(place.site, pause=0.02)
+    crowd = Crowd(place, pause=0.02)
     with crowd.at_work():
         began = time.monotonic()
         for _ in range(rounds):
@@ -335,7 +340,7 @@ def test_a_reset_at_any_byte_mixes_up_nothing(
     A connection that breaks once is not noticed by those who only read.
     """
     monkeypatch.setattr(Breaker, "check", lambda breaker: None)
-    proxy, visitor, other = place.proxy, Visitor(place.site, "visitor"), Visitor(place.site, "other")
+    proxy, visitor, other = place.proxy, Visitor(place, "visitor"), Visitor(place, "other")
 
     def passed() -> int:
         return proxy.bytes_to_server if towards == "server" else proxy.bytes_to_client
@@ -363,7 +368,7 @@ def test_a_server_that_is_killed_gives_no_wrong_answer(place: Place, times: int)
     The others have forgotten all sessions: then everybody is nobody, and no update brings a session back.
     """
     forgets = place.kind in ("redis", "memcached")
-    crowd = Crowd(place.site)
+    crowd = Crowd(place)
     for _ in range(times):
         with crowd.at_work(may_be_forgotten=forgets), Stopwatch() as watch:
             wait(0.2)
