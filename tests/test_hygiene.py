@@ -369,7 +369,18 @@ def test_the_id_of_a_session_opens_nothing(store: Store) -> None:
 def test_a_server_shows_no_token(tmp_path: Path) -> None:
     """Promise 11, G-4, G-14: stdout and stderr of a gunicorn at DEBUG, its responses and its files, whatever happens."""
     tokens, seen = Secrets(), list[bytes]()
-    arguments = ("--worker-class", "gthread", "--workers", "2", "--threads", "4", "--log-level", "debug")
+    arguments = (
+        "--worker-class",
+        "gthread",
+        "--workers",
+        "2",
+        "--threads",
+        "4",
+        "--log-level",
+        "debug",
+        "--keep-alive",
+        "300",
+    )
     with (
         Gunicorn("tests.servers.site:make(debug=True)", *arguments, cwd=tmp_path) as server,
         Client(server.port) as client,
