@@ -8,7 +8,7 @@ Query = Mapping[str, str]
 
 # How many requests meet in one another's middle.
 MEETING = 4
-WITHIN = 20.0
+WITHIN = 120.0
 
 _met = threading.Barrier(MEETING)
 GO = threading.Event()

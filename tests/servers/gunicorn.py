@@ -20,6 +20,9 @@ _START_WITHIN = 120.0
 _STOP_WITHIN = 60.0
 _PAUSE = 0.02
 
+# What whoever runs the tests may have set for servers of their own.
+_OF_OTHERS = {"FORWARDED_ALLOW_IPS", "GUNICORN_CMD_ARGS", "PORT", "WEB_CONCURRENCY"}
+
 # Not HTTP, so that a worker answers it and no application sees it.
 _PROBE = b"ready?\r\n\r\n"
 
@@ -41,7 +44,7 @@ class Gunicorn:
     ) -> None:
         self._command = (sys.executable, "-m", "gunicorn", app, "--pythonpath", str(pythonpath), *arguments)
         self._cwd = cwd
-        self._env = {**os.environ, **(env or {})}
+        self._env = {name: value for name, value in os.environ.items() if name not in _OF_OTHERS} | {**(env or {})}
 
     def __enter__(self) -> Self:
         self._directory = tempfile.TemporaryDirectory(prefix="gunicorn-")
