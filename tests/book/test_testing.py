@@ -16,7 +16,7 @@ RACE = "test_race.py"
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(ROOT), str(Path.cwd())])
     # A corrected file of the same size may be written within the same second as the first one.
-    environ = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    environ = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_ADDOPTS": ""}
     return subprocess.run(
         [sys.executable, "-m", *arguments], env=environ, capture_output=True, text=True, check=False, timeout=600
     )
