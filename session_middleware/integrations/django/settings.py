@@ -143,7 +143,7 @@ class _Configured:
         if callable(carry_over):
             carry_over = carry_over()
         if carry_over is not None:
-            refuse_collision(_policy(), carry_over)
+            refuse_collision(_policy(*_described()), carry_over)
         return Setup(manager, carry_over, describer)
 
     def _opened(self, url: str, *, same: bool) -> Store:
@@ -289,23 +289,24 @@ def cookie_of(*, https: bool, plain: bool = False) -> SessionCookie:
     A Secure one has a prefix before ``SESSION_COOKIE_NAME``, so that no sibling host can set it, unless it is to be *plain*:
     Django's test client looks for that name. Raise ``ImproperlyConfigured`` for a cookie that no browser would take.
     """
-    cookie = _cookie(_policy(), "https" if https else "http")
+    cookie = _cookie("https" if https else "http", *_described())
     return cookie.named(settings.SESSION_COOKIE_NAME) if plain else cookie
 
 
 @lru_cache
-def _cookie(policy: CookiePolicy, scheme: str) -> SessionCookie:
-    return policy.for_scheme(scheme)
+def _cookie(scheme: str, *described: Any) -> SessionCookie:
+    return _policy(*described).for_scheme(scheme)
 
 
-def _policy() -> CookiePolicy:
+def _described() -> tuple[Any, ...]:
+    """Return the settings that :func:`_policy` takes."""
     given = getattr(settings, "SESSION_MIDDLEWARE", None)
     former = given.get("former") or () if isinstance(given, Mapping) else ()
     if not isinstance(former, tuple) or not all(isinstance(policy, CookiePolicy) for policy in former):
         raise ImproperlyConfigured(
             f"SESSION_MIDDLEWARE['former']={former!r}: write a tuple of all former ones, (CookiePolicy(...),)"
         )
-    return _policy_of(
+    return (
         settings.SESSION_COOKIE_NAME,
         bool(settings.SESSION_COOKIE_SECURE),
         bool(settings.SESSION_COOKIE_HTTPONLY),
@@ -317,7 +318,7 @@ def _policy() -> CookiePolicy:
 
 
 @lru_cache
-def _policy_of(
+def _policy(
     name: str,
     secure: bool,
     httponly: bool,
