@@ -73,9 +73,11 @@ def _better(results: dict[str, Any]) -> str:
 
 
 def _reason(reasons: dict[str, str], what: str, name: str) -> str:
-    """Return why a library is better: of the texts that are kept, the one for the longest beginning of what it is."""
+    """Return why a library is better: of the texts that are kept, the one for the longest beginning of what it is. Such a
+    beginning in place of a text stands for its own."""
     fitting = [begin for begin in reasons if f"{what}, {name}".startswith(begin) or f"{name}: {what}".startswith(begin)]
-    return reasons[max(fitting, key=len)] if fitting else "not explained yet"
+    text = reasons[max(fitting, key=len)] if fitting else "not explained yet"
+    return reasons.get(text, text)
 
 
 def _who(results: dict[str, Any]) -> str:

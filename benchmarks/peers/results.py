@@ -14,7 +14,7 @@ T = TypeVar("T")
 class Scope(NamedTuple):
     """How much is measured: the whole in less than 40 minutes, a quick pass in 3, or less in a test."""
 
-    rounds: int = 8
+    rounds: int = 6
     calls: int = 40
     sizes: tuple[int, ...] = (1, 10, 64)
     writes: int = 200

@@ -39,7 +39,7 @@ def make(store: str, place: Place, options: dict[str, Any]) -> Made:
     made, without, manager = _MAKE[options["framework"]](url(store, place))
 
     def clean() -> None:
-        while manager.sweep():
+        while manager.sweep(1000):
             pass
 
     return Made(made, without, clean if store in ("SQLite", "PostgreSQL") else None)
