@@ -27,6 +27,7 @@ class Library:
     path: str = "/"
     domain: str | None = None
     calls: list[str] = field(default_factory=list)
+    read_at: list[float] = field(default_factory=list)
     fault: str = ""
     step: Callable[[], None] = lambda: None
     meanwhile: Callable[[], object] | None = None
@@ -53,6 +54,7 @@ class OldSession:
 
     def read(self, now: float) -> Carried | None:
         self.library.note("read")
+        self.library.read_at.append(now)
         found = self.library.sessions.get(self.secret)
         happens, self.library.meanwhile = self.library.meanwhile, None
         if happens is not None:

@@ -134,6 +134,7 @@ class TestFailure:
         assert site.sees() == {}
         (record,) = caplog.records
         assert reason in record.getMessage()
+        assert f"session {site.token.id} is not carried over" in record.getMessage()
         assert "anna" not in record.getMessage()
         assert "anna" in library.sessions
 

@@ -8,6 +8,7 @@ import pytest
 
 from session_middleware import MemoryStore, Session, SessionMiddleware, get_session
 from session_middleware.carry_over import Carried
+from session_middleware.record import unpack
 from session_middleware.testing import FakeClock, FaultyStore
 from session_middleware.tokens import Token
 from tests.apps import visit
@@ -35,6 +36,29 @@ class TestSecret:
         sites = [Site(MemoryStore(), Library(), namespace=name) for name in ("one", "two")]
         assert sites[0].token.id != sites[1].token.id
         assert len({sites[0].token, sites[1].token, Site(MemoryStore(), Library(), namespace="one").token}) == 2
+
+    def test_the_token_of_a_known_session_never_changes(self) -> None:
+        """A new version of the package must find the sessions that the old one has carried over."""
+        token = Site(MemoryStore(), Library(), namespace="session").token
+
+        assert token.reveal() == "mZ9LzAj4nJcthf934RftXNApWxP8hBa29Bt241bX"
+
+    def test_the_library_is_asked_as_of_now(self, site: Site, clock: FakeClock) -> None:
+        """Whether its own timeout is over is for it to say."""
+        site.request()
+        assert site.library.read_at == [clock()]
+
+    @pytest.mark.parametrize(("user_id", "era"), [("7", 1), (None, 0)])
+    def test_who_was_signed_in_there_is_signed_in_for_the_first_time(self, user_id: str | None, era: int) -> None:
+        """Promise 23: a limit that refuses takes nobody for established who has just come."""
+        site = Site(store := MemoryStore(), Library({"anna": Carried(ANNA, user_id)}))
+        site.request()
+        stored = store.load(site.token.id)
+        assert stored is not None
+        found = unpack(stored.value)
+        assert isinstance(found, tuple)
+
+        assert (found[0].user_id, found[0].era, found[0].carried) == (user_id, era, True)
 
     def test_the_old_cookie_works_until_the_new_one_was_used_and_thirty_seconds(self, site: Site, clock: FakeClock) -> None:
         """Promise 20: parallel, slow and lost responses lock nobody out."""
