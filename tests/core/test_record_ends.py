@@ -1,4 +1,4 @@
-"""The records of an end, a mark and an alias: what they keep, and that they open nothing."""
+"""The records of an end, a place that is kept, a mark and an alias: what they keep, and that they open nothing."""
 
 import struct
 import time
@@ -8,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from session_middleware import MemoryStore, Record, SessionManager, Store
-from session_middleware.notes import REASONS, Alias, Mark, Tombstone, pack_alias, pack_mark, pack_tombstone
+from session_middleware.notes import (
+    REASONS,
+    Alias,
+    Mark,
+    Tombstone,
+    pack_alias,
+    pack_mark,
+    pack_reservation,
+    pack_tombstone,
+    unpack_reservation,
+)
 from session_middleware.record import unpack
 from tests.core.records import KEY, TOKEN, ids, moments, sealed, token_of
 
@@ -49,6 +59,23 @@ class TestATombstone:
         body = b"\2\2" + struct.pack(">d", 5.0) + b"p" * 16 + b"q" * 16
 
         assert pack_tombstone(Tombstone("signed_out_everywhere", 5.0, (b"p" * 16, b"q" * 16))) == sealed(body)
+
+
+class TestAReservation:
+    @settings(max_examples=100, deadline=None)
+    @given(st.binary(min_size=8, max_size=8), st.integers(0, 2**40))
+    def test_what_is_packed_is_unpacked(self, nonce: bytes, expires_at: int) -> None:
+        """By whom a place is kept, and until when; to who knows of no move the session has ended."""
+        assert unpack_reservation(pack_reservation(nonce, expires_at)) == (nonce, expires_at)
+        assert unpack(pack_reservation(nonce, expires_at)) == Tombstone()
+
+    def test_the_format_is_as_written(self) -> None:
+        """The equation in the docstring of the module."""
+        value = sealed(b"\2" + b"a nonce!" + (5).to_bytes(8, "big"))
+
+        assert pack_reservation(b"a nonce!", 5) == value
+        for other in (value[:-1], value + b"\0", sealed(b"\3" + value[6:]), value[:4] + b"\0" + value[5:], pack_tombstone()):
+            assert unpack_reservation(other) is None
 
 
 class TestAMark:
