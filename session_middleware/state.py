@@ -199,7 +199,7 @@ class State:
         elif not stale:
             self.ending, self.rivals = (*self.ending, *self.rivals), ()
         self.values, self.envelope = values, envelope
-        self.found = self.token = self.to_tell = self.login = self.own = None
+        self.found = self.token = self.to_tell = self.login = self.own = self.offered = None
         self.opens, self.amended, self.renew = Opens.NOTHING, {}, None
         self.wanted = self.regenerates = False
         self.gone, self.acted, self.forget = stale, True, self.has_cookie and not stale

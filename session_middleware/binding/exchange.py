@@ -3,7 +3,7 @@ empty session."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import quote
 
 from session_middleware.binding import DeviceBinding
@@ -93,17 +93,17 @@ class BoundExchange(Exchange):
 
     def _commit(self) -> None:
         state = self._state
-        if self._can_reload and state is not None and state.unproven and not state.acted:
+        # Not once it has signed in: what signs in, as the answer of an identity provider, is seldom good for two requests.
+        if self._can_reload and state is not None and state.unproven and state.goes_nowhere:
             raise _Unproven
         super()._commit()
 
     def _set_cookie(self, verdict: Verdict) -> None:
         super()._set_cookie(verdict)
-        state, binder = self._state, self._binder
-        if not isinstance(verdict, Send):
-            if binder.cookie.is_in(self._source):
-                self._headers.append(("Set-Cookie", binder.cookie.deletion_header()))
-        elif state is not None and state.offered is not None and self.offers is not None:
+        state, binder = cast("State", self._state), self._binder
+        if state.forget and binder.cookie.is_in(self._source):
+            self._headers.append(("Set-Cookie", binder.cookie.deletion_header()))
+        if isinstance(verdict, Send) and state.offered is not None and self.offers is not None:
             self._headers.append(binder.offer(verdict.token.id, state.offered, self._mount))
 
 
