@@ -109,6 +109,9 @@ class Binding(NamedTuple):
     at: float
     key: bytes = b""
 
+    def __repr__(self) -> str:
+        return "<Binding, bound>" if self.key else "<Binding, offered>"  # tracebacks may be shown with their locals
+
 
 class Envelope(NamedTuple):
     """What the record holds beside the application's values. Times are epoch seconds, durations seconds."""

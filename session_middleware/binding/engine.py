@@ -146,8 +146,11 @@ class Binder:
         return answered
 
     def _registered(self, request: Request) -> Answer:
+        # A signature takes longer to check than a request without a session may cost.
+        if not (opened := list(self._opened(request))):
+            raise Refused("no session that it came with has asked for it")
         key, challenge = keys.first(_bare(request.response) or "")
-        for session_id, state, binding in self._opened(request):
+        for session_id, state, binding in opened:
             if self._is_challenge(session_id, binding, challenge) is None:
                 continue
             if not self._is_challenge(session_id, binding, challenge):

@@ -22,6 +22,7 @@ LONGEST: Final = 8192
 
 ALGORITHMS: Final = ("ES256", "RS256")
 _RSA_BITS: Final = (2048, 4096)
+_RSA_EXPONENT: Final = 65537
 _UNCHECKED: Final[Any] = dict.fromkeys(
     ("verify_exp", "verify_nbf", "verify_iat", "verify_aud", "verify_iss", "verify_sub", "verify_jti"), False
 )
@@ -57,8 +58,12 @@ def first(text: str) -> tuple[bytes, str]:
 
 def later(text: str, key: bytes) -> str:
     """Return the challenge that the holder of a *key* (DER) has signed; raise :exc:`Refused` for all else."""
-    loaded = load_der_public_key(key)
-    assert isinstance(loaded, _Key)  # noqa: S101  # first() has made it
+    try:
+        loaded = load_der_public_key(key)
+    except Exception as error:
+        raise Refused(f"the key that is kept cannot be read ({type(error).__name__})") from None
+    if not isinstance(loaded, _Key):
+        raise Refused("the key that is kept is of another kind")
     _header(text)
     return _challenge(text, loaded)
 
@@ -74,11 +79,12 @@ def _header(text: str) -> dict[str, Any]:
 
 def _challenge(text: str, key: _Key) -> str:
     if isinstance(key, RSAPublicKey):
-        algorithm, fits = "RS256", _RSA_BITS[0] <= key.key_size <= _RSA_BITS[1]
+        # What devices have. With a large exponent, who has sent the key would choose how long each check takes.
+        algorithm, fits = "RS256", key.public_numbers().e == _RSA_EXPONENT and _RSA_BITS[0] <= key.key_size <= _RSA_BITS[1]
     else:
         algorithm, fits = "ES256", isinstance(key.curve, SECP256R1)
     if not fits:
-        raise Refused("its key is not one of P-256, nor of RSA with 2048 to 4096 bits")
+        raise Refused("its key is not one of P-256, nor of RSA with 2048 to 4096 bits and the exponent 65537")
     try:
         claims = jwt.decode(text, key, algorithms=[algorithm], options=_UNCHECKED)
     except Exception as error:

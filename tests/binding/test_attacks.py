@@ -1,13 +1,21 @@
 """What somebody tries who has no device, and what an application does at the wrong moment: nothing is won, nothing lost."""
 
+import logging
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from session_middleware import get_session
-from tests.binding.sites import BOUND, TOKEN, BindingSite, Browser
+from session_middleware.binding import keys
+from session_middleware.record import Binding
+from session_middleware.state import Found
+from session_middleware.testing import FakeDevice
+from session_middleware.tokens import Token
+from tests.binding.sites import BOUND, REGISTRATION, TOKEN, BindingSite, Browser
 
 LINK = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
 
@@ -79,3 +87,49 @@ def test_a_session_that_was_signed_out_of_again_offers_nothing(site: BindingSite
 
     assert [cookie.partition("=")[0] for cookie in answer.set_cookies] == [TOKEN]
     assert "Secure-Session-Registration" not in answer.headers
+
+
+ED25519 = ed25519.Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+@pytest.mark.parametrize(("key", "why"), [(b"no key", "cannot be read"), (ED25519, "of another kind")])
+def test_a_hostile_record_is_refused(
+    key: bytes, why: str, browser: Browser, site: BindingSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Promise 10: a refresh of it is one line in the log, and no 500."""
+    repository = site.middleware.manager._sessions  # nobody else writes such a record
+    found = cast("Found", repository.find(browser.session_id))
+    binding = cast("Binding", found.envelope.binding)._replace(key=key)
+    assert repository.replace(found, found.envelope._replace(binding=binding), found.values) is not None
+    site.clock.advance(100)
+
+    assert browser.device.refresh() == 400
+    assert [why in record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [True]
+
+
+def test_no_key_makes_its_signatures_slow_to_check() -> None:
+    """An RSA key with a large exponent would: thirty times as slow as those of devices."""
+    numbers = rsa.generate_private_key(65537, 2048).public_key().public_numbers()
+    key = rsa.RSAPublicNumbers(numbers.n - 2, numbers.n).public_key()
+
+    with pytest.raises(keys.Refused, match="the exponent 65537"):
+        keys.later(FakeDevice(None).sign("challenge"), key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+
+
+def test_who_comes_without_a_session_has_no_signature_checked(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever can reach the site could let it work otherwise."""
+    signed = browser.device.sign("challenge", first=True)
+    monkeypatch.setattr(keys, "first", None)
+
+    for cookie in (None, f"{TOKEN}={'A' * 40}", f"{BOUND}={browser.cookies[BOUND]}"):
+        assert browser.post(REGISTRATION, {"Secure-Session-Response": signed}, cookie=cookie).status_code == 400
+
+
+def test_no_traceback_shows_what_a_session_is_bound_with(browser: Browser, site: BindingSite) -> None:
+    """Promise 11: reports of errors have the locals of each frame."""
+    state = site.middleware.manager.load((Token(browser.cookies[TOKEN]),))
+    binding = cast("Binding", cast("Found", state.found).envelope.binding)
+
+    assert repr(binding) == "<Binding, bound>"
+    assert repr(binding._replace(key=b"")) == "<Binding, offered>"
+    assert repr(binding.secret)[2:-1] not in repr(state.found)
