@@ -1,7 +1,5 @@
 """The lab under the real gunicorn, and visitors of it, with a real browser and without."""
 
-import socket
-import ssl
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,24 +15,6 @@ from tests.servers.gunicorn import ROOT, Gunicorn
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser as Chromium
-
-
-class SecureGunicorn(Gunicorn):
-    """A gunicorn that serves https."""
-
-    @property
-    def url(self) -> str:
-        return f"https://127.0.0.1:{self.port}"
-
-    def _answers(self) -> bool:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
-                context.wrap_socket(connection).close()
-                return True
-        except OSError:
-            return False
 
 
 APPLICATION = "examples.lab.app:application"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.conftest import APPLICATION, SETTINGS, SecureGunicorn
+from tests.lab.conftest import APPLICATION, SETTINGS
 from tests.lab.visitor import Arrive
-from tests.servers.gunicorn import Gunicorn
+from tests.servers.gunicorn import Gunicorn, SecureGunicorn
 
 
 def test_the_cookie_in_the_jar_is_httponly_lax_and_for_this_host(arrive: Arrive, lab: Gunicorn) -> None:

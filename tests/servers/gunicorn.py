@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,7 @@ class Gunicorn:
     """Serve *app* (``module:name``), found on *pythonpath*, with *cwd* as the working directory.
 
     Further *arguments* go to gunicorn as they are, *env* on top of the environment. Entering the block returns when a
-    worker answers; leaving it stops the server.
+    worker answers; leaving it stops the server. *port*: one that the test has kept free; any other if it is left out.
     """
 
     def __init__(
@@ -41,10 +42,12 @@ class Gunicorn:
         cwd: Path,
         pythonpath: Path = ROOT,
         env: Mapping[str, str] | None = None,
+        port: int = 0,
     ) -> None:
         self._command = (sys.executable, "-m", "gunicorn", app, "--pythonpath", str(pythonpath), *arguments)
         self._cwd = cwd
         self._env = {name: value for name, value in os.environ.items() if name not in _OF_OTHERS} | {**(env or {})}
+        self.port = port
 
     def __enter__(self) -> Self:
         self._directory = tempfile.TemporaryDirectory(prefix="gunicorn-")
@@ -53,8 +56,10 @@ class Gunicorn:
         self._env["XDG_RUNTIME_DIR"] = self._directory.name
         # The port is bound here and inherited, so nobody else can take it in between.
         with socket.socket() as listener, self._log.open("wb") as log:
-            listener.bind(("127.0.0.1", 0))
-            self.port: int = listener.getsockname()[1]
+            # What was served there before may have left connections behind that are not forgotten yet.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, bool(self.port))
+            listener.bind(("127.0.0.1", self.port))
+            self.port = listener.getsockname()[1]
             self._process = subprocess.Popen(
                 (*self._command, "--bind", f"fd://{listener.fileno()}"),
                 cwd=self._cwd,
@@ -131,6 +136,24 @@ class Gunicorn:
             with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
                 connection.sendall(_PROBE)
                 return connection.recv(1) != b""
+        except OSError:
+            return False
+
+
+class SecureGunicorn(Gunicorn):
+    """One that serves https; its *arguments* name the certificate and the key."""
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    def _answers(self) -> bool:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+                context.wrap_socket(connection).close()
+                return True
         except OSError:
             return False
 
