@@ -81,6 +81,10 @@ class SessionView(MutableMapping[str, Any]):
         return self.underlying.persistent
 
     @property
+    def device_bound(self) -> bool:
+        return self.underlying.device_bound
+
+    @property
     def ended(self) -> Ended | None:
         return self.underlying.ended
 

@@ -33,7 +33,7 @@ def sign_in(client: Any, user: Any, data: Mapping[str, Any] | None = None, *, ba
     store fails.
     """
     jar = _jar_of(client, base_url)
-    if is_of_django(client) and not isinstance(user, str):
+    if _is_of_django(client) and not isinstance(user, str):
         client.force_login(user)
         session = jar.manager.open(_token_in(jar))
     else:
@@ -102,7 +102,7 @@ def _cookie_of(application: Any, scheme: str) -> SessionCookie:
         from session_middleware.integrations.django.settings import cookie_of, is_testing
 
         # Django's test client knows the plain name alone.
-        return cookie_of(https=scheme == "https", plain=is_testing() or is_of_django(application))
+        return cookie_of(https=scheme == "https", plain=is_testing() or _is_of_django(application))
     raise ConfigurationError(f"{application!r}: a cookie belongs to an application; give that, or a client of it")
 
 
@@ -188,14 +188,14 @@ def _jar_of(client: Any, base_url: str | None) -> _Jar:
         return _JarOfWebTest(client, base_url)
     if hasattr(client, "application") and hasattr(client, "set_cookie"):
         return _JarOfWerkzeug(client, base_url)
-    if is_of_django(client):
+    if _is_of_django(client):
         return _JarOfDjango(client, base_url)
     raise ConfigurationError(
         f"{client!r} is no test client of WebTest, Flask, Werkzeug or Django; for another one there is signed_in_cookie()"
     )
 
 
-def is_of_django(client: Any) -> bool:
+def _is_of_django(client: Any) -> bool:
     django = sys.modules.get("django.test.client")
     return django is not None and isinstance(client, django.ClientMixin)
 

@@ -4,8 +4,6 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from session_middleware.testing.clients import is_of_django
-
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -16,7 +14,7 @@ _TEXTS: Final = re.compile(r'(\w+)="([^"]*)"')
 
 
 class FakeDevice:
-    """A device whose browser is *client*, as for :func:`sign_in`: of WebTest, Flask (Werkzeug) or Django.
+    """A device whose browser is *client*: a test client of WebTest or of Flask. Django's own goes round the middleware.
 
     It registers and refreshes when it is told to, as a browser does by itself. *base_url*: that of the site, on https, for
     clients that do not know it. Raise ``ImportError`` if PyJWT or cryptography is not installed.
@@ -82,8 +80,6 @@ class FakeDevice:
 
     def _post(self, path: str, headers: dict[str, str]) -> Any:
         client = self._client
-        if is_of_django(client):
-            return client.post(path, headers=headers, secure=True)
         if hasattr(client, "post_json"):
             return client.post(path, headers=headers, expect_errors=True)
         return client.post(path, headers=headers, base_url=self._base_url)
