@@ -30,6 +30,7 @@ from session_middleware.record import (
     LONGEST_DEVICE,
     MOST_ALIASES,
     Binding,
+    Closed,
     Envelope,
     Kind,
     Previous,
@@ -130,6 +131,18 @@ class TestASession:
             Envelope(None, BEGAN, BEGAN, BEGAN, 3600.0, 86400.0, False, 0, (PROOF,), BEGAN),
             b"\x80",
         )
+
+    def test_what_is_sealed_is_known_with_what_stands_before_it(self) -> None:
+        """The format: a kind of its own, and all but the values in the clear."""
+        envelope = an_envelope("alice", device="Firefox")
+        value = pack(envelope, b"values", lambda clear: b"%d bytes" % len(clear))
+        found = unpack(value)
+        assert isinstance(found, tuple)
+        assert isinstance(found[1], Closed)
+
+        assert value[5:] == b"\5" + pack(envelope, b"")[6:] + found[1]
+        assert found == (envelope, b"%d bytes" % len(found[1].clear))
+        assert value[5:] == found[1].clear + found[1]
 
     def test_it_is_small(self) -> None:
         """AC-21.2: a session that holds a sign-in takes at most 130 bytes."""
