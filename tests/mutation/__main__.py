@@ -13,6 +13,9 @@ from pathlib import Path
 from tests.mutation.survivors import ROOT, keep, kept
 
 MODULES = {
+    "tokens": ["tests/core/test_tokens.py", "tests/core/test_hidden_tokens.py"],
+    "lifetime": ["tests/core/test_lifetime.py"],
+    "headers": ["tests/wsgi/test_headers.py"],
     "rules": ["tests/core/test_rules.py", "tests/core/test_rules_aliases.py", "tests/core/test_rules_histories.py"],
     "cookies": [
         "tests/cookies/test_attributes.py",
@@ -23,12 +26,15 @@ MODULES = {
         "tests/cookies/test_requests.py",
         "tests/cookies/test_tossed_cookies.py",
     ],
+    "notes": ["tests/core/test_record_ends.py", "tests/core/test_record.py"],
     "values": [
         "tests/core/test_values.py",
         "tests/core/test_values_changes.py",
         "tests/core/test_values_laziness.py",
         "tests/core/test_values_merging.py",
     ],
+    "limit": ["tests/sessions/test_limit.py"],
+    "takeover": ["tests/takeover"],
 }
 """The tests that have to see what is changed in a module: few, and quick."""
 
