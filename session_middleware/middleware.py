@@ -32,7 +32,8 @@ _ENVIRON_KEY = re.compile(r"(?!wsgi\.)\w[\w-]*(\.[\w-]+)+")
 
 _NESTED = (
     "two session middlewares are nested and would use the same session or cookie:"
-    " give one of them another environ_key and CookiePolicy(name=...), or take one away"
+    " give one of them another environ_key and CookiePolicy(name=...), and where both bind devices DeviceBinding(path=...),"
+    " or take one away"
 )
 
 # Where a middleware, or a framework's application, keeps what it wraps.
@@ -106,6 +107,7 @@ class SessionMiddleware:
         is_alone = getattr(self.manager.store, "single_process", False)
         self.advice = Advice(of_proxy=cookie.secure == "auto", of_processes=is_alone)
         bound = None if device_binding is None else _bound(device_binding, cookie, self)
+        self.binding_path = None if device_binding is None else device_binding.path
         # What each request needs, in one piece: Python is slow to find attributes where there is a __getattr__().
         keeps_environ = unavailable is not None or describe is not None
         read_http, read_https = reader(self.http, carry_over), reader(self.https, carry_over)
@@ -198,9 +200,10 @@ class SessionMiddleware:
         raise ConfigurationError(_NESTED)
 
     def collides_with(self, outer: "SessionMiddleware") -> bool:
-        """Tell whether the two would use the same place in the environ, or the same cookie, around one application."""
+        """Tell whether the two, around one application, would use the same place in the environ, cookie or path."""
         names = (self.http.name == outer.http.name, self.https.name == outer.https.name)
-        return self.environ_key == outer.environ_key or any(names)
+        binds = self.binding_path is not None and self.binding_path == outer.binding_path
+        return self.environ_key == outer.environ_key or any(names) or binds
 
 
 def _bound(options: "DeviceBinding", cookie: CookiePolicy, middleware: SessionMiddleware) -> "Bound":

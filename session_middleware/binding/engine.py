@@ -94,7 +94,9 @@ class Binder:
         self._keeper = keeper
         self._read = read
         self.cookie = cookie.named(f"{cookie.name}-bound")
-        self._proofs = re.compile(rf"(?:^|;)[ \t]*{re.escape(self.cookie.name)}[ \t]*={_PROOF}[ \t]*(?=[;,]|\Z)").findall
+        # Where the session's cookie has been given another name, this is proved under the former one for a while.
+        names = "|".join(re.escape(f"{one.name}-bound") for one in (cookie, *cookie.former))
+        self._proofs = re.compile(rf"(?:^|;)[ \t]*(?:{names})[ \t]*={_PROOF}[ \t]*(?=[;,]|\Z)").findall
 
     def new(self) -> Binding:
         """Return a binding to be offered."""

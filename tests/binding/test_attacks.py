@@ -9,11 +9,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from session_middleware import get_session
-from session_middleware.binding import keys
+from session_middleware import ConfigurationError, CookiePolicy, MemoryStore, SessionMiddleware, get_session
+from session_middleware.binding import DeviceBinding, keys
 from session_middleware.record import Binding
 from session_middleware.state import Found
-from session_middleware.testing import FakeDevice
+from session_middleware.testing import FakeClock, FakeDevice
 from session_middleware.tokens import Token
 from tests.binding.sites import BOUND, REGISTRATION, TOKEN, BindingSite, Browser
 
@@ -133,3 +133,31 @@ def test_no_traceback_shows_what_a_session_is_bound_with(browser: Browser, site:
     assert repr(binding) == "<Binding, bound>"
     assert repr(binding._replace(key=b"")) == "<Binding, offered>"
     assert repr(binding.secret)[2:-1] not in repr(state.found)
+
+
+def test_a_new_name_of_the_cookie_signs_nobody_out() -> None:
+    """What proves the session keeps its former name for as long as the browser has no reason to get another."""
+    clock, store, old = FakeClock(), MemoryStore(), CookiePolicy(name="old")
+    browser = BindingSite(store, clock=clock, cookie=old, namespace="site").browser().bind()
+    clock.advance(60)
+    renamed = CookiePolicy(name="new", former=(old,))
+    browser.site = BindingSite(store, clock=clock, cookie=renamed, namespace="site")
+
+    assert browser.get("/set/x").text == "alice {'x': 1} bound=True"
+    assert set(browser.cookies) == {"__Host-new", "__Host-old-bound"}
+    assert browser.device.refresh() == 200
+    assert "__Host-new-bound" in browser.cookies
+    clock.advance(607)
+    assert browser.get("/set/x").text.startswith("None")
+
+
+def test_two_middlewares_that_would_answer_under_one_path_are_refused() -> None:
+    """Promise 15: the outer one would refuse what browsers send to the inner one, and end their bindings."""
+    inner = SessionMiddleware(
+        several, "memory:", cookie=CookiePolicy(name="inner"), environ_key="inner.session", device_binding=DeviceBinding()
+    )
+
+    with pytest.raises(ConfigurationError, match=r"two session middlewares are nested.*DeviceBinding\(path=\.\.\.\)"):
+        SessionMiddleware(inner, "memory:", device_binding=DeviceBinding())
+    SessionMiddleware(inner, "memory:", device_binding=DeviceBinding(path="/.outer/"))
+    SessionMiddleware(inner, "memory:")
