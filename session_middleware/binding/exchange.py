@@ -157,5 +157,6 @@ def _answer(binder: Binder, what: str, environ: "WSGIEnvironment", start_respons
 
 def _mount(environ: "WSGIEnvironment") -> str:
     """Return the path under which the site lies, as it is written in a URL."""
-    mount: str = environ.get("SCRIPT_NAME", "").rstrip("/")
-    return quote(mount.encode("latin-1", "replace"))
+    mount: str = environ.get("SCRIPT_NAME", "").strip("/")
+    # With one slash: what follows two would be another host (RFC 3986, 4.2).
+    return quote(f"/{mount}".encode("latin-1", "replace")) if mount else ""

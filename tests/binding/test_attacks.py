@@ -1,6 +1,7 @@
 """What somebody tries who has no device, and what an application does at the wrong moment: nothing is won, nothing lost."""
 
 import logging
+import sys
 from collections.abc import Iterable
 from typing import Any, cast
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -161,3 +162,65 @@ def test_two_middlewares_that_would_answer_under_one_path_are_refused() -> None:
         SessionMiddleware(inner, "memory:", device_binding=DeviceBinding())
     SessionMiddleware(inner, "memory:", device_binding=DeviceBinding(path="/.outer/"))
     SessionMiddleware(inner, "memory:")
+
+
+@pytest.mark.parametrize(
+    ("mount", "path"),
+    [
+        ("", "/.session/"),
+        ("/", "/.session/"),
+        ("/shop/", "/shop/.session/"),
+        ("//evil.example", "/evil.example/.session/"),
+        ('/a"\r\nX: \xe9\u0100', "/a%22%0D%0AX%3A%20%E9%3F/.session/"),
+    ],
+)
+def test_wherever_a_site_lies_the_offer_names_its_own_host(mount: str, path: str, site: BindingSite) -> None:
+    """What a proxy says of it may come from anybody: it is one path, in one header."""
+    offer = site.browser().get("/login", SCRIPT_NAME=mount).headers["Secure-Session-Registration"]
+
+    assert f';path="{path}registration";' in offer
+
+
+def written(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    write = start_response("200 OK", [])
+    session = get_session(environ)
+    write(f"{session.user_id} ".encode())
+    write(b"written")
+    return []
+
+
+def swallowed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """It makes a page of its own of whatever fails."""
+    try:
+        return written(environ, start_response)
+    except Exception:
+        start_response("500 Internal Server Error", [], sys.exc_info())
+        return [b"swallowed"]
+
+
+def yielded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    yield from ()
+    session = get_session(environ)
+    start_response("200 OK", [])
+    yield f"{session.user_id} ".encode()
+    yield b"yielded"
+
+
+@pytest.mark.parametrize("how", [written, swallowed, yielded])
+def test_a_link_gets_that_page_however_the_application_answers(how: Any) -> None:
+    """Promise 14: none of the bytes of the application leave, whatever it makes of the error."""
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        answers = several if environ["PATH_INFO"] == "/login" else how
+        return cast("Iterable[bytes]", answers(environ, start_response))
+
+    site = BindingSite(app=app)
+    browser = site.browser()
+    assert browser.device.register(browser.get("/login")) == 200
+    site.clock.advance(700)
+    answer = browser.get("/", LINK)
+
+    assert (answer.status_code, answer.set_cookies, answer.text.count("<!doctype")) == (200, [], 1)
+    assert answer.text.endswith("<title>...</title>\n")
+    assert browser.device.refresh() == 200
+    assert browser.get("/", LINK).text.startswith("alice ")
