@@ -189,6 +189,11 @@ def percentile(seen: Iterable[Seen], part: float) -> float:
     return took[min(len(took) - 1, int(part * len(took)))]
 
 
+def own(seen: Seen, watch: Stopwatch) -> float:
+    """Return how long a request took, less what the machine was late meanwhile, if it took long (seconds)."""
+    return seen.took if seen.took <= BUDGET else seen.took - watch.lost(seen.began, seen.began + seen.took)
+
+
 def wait(seconds: float) -> float:
     """Let the crowd work for so long, for longer on a machine that is late; return when that began."""
     began = time.monotonic()
@@ -232,7 +237,7 @@ def test_a_failed_network_costs_the_budget_once_and_others_nothing(place: Place,
     """F-N2, F-N3, F-N4: requests on the session get a 503 within 1.1 budgets, the others do not notice; right within 1 s.
 
     Nobody sees another's session, and nothing that was acknowledged is lost. What a thread that only sleeps is late is the
-    machine's, and not counted: at its worst where a request waits once, in all where sixteen of them connect again.
+    machine's, and not counted: neither while a request waits, nor while sixteen of them connect again.
     """
     crowd = Crowd(place)
     with crowd.at_work(), Stopwatch() as watch:
@@ -250,7 +255,7 @@ def test_a_failed_network_costs_the_budget_once_and_others_nothing(place: Place,
             figures = {
                 "503s": len(failing),
                 "p99": round(percentile(failing, 0.99), 3),
-                "slowest": round(percentile(failing, 1), 3),
+                "slowest": round(max(own(each, watch) for each in failing), 3),
                 "median": round(statistics.median(each.took for each in failing), 4),
                 "others": len(others),
                 "others p95": round(percentile(others, 0.95), 4),
@@ -261,7 +266,7 @@ def test_a_failed_network_costs_the_budget_once_and_others_nothing(place: Place,
             print(place.kind, name, figures)  # noqa: T201 - for those who ask with -s
 
             # Of all of them, although the breaker lets so few wait that the 99th percentile would always be near 0.
-            assert figures["slowest"] <= 1.1 * BUDGET + figures["machine"], (name, figures)
+            assert figures["slowest"] <= 1.1 * BUDGET, (name, figures)
             assert figures["others p95"] <= 2 * normal + 0.02 + figures["machine"], (name, figures)
             assert figures["right again"] <= 1 + figures["machine in all"], (name, figures)
             # Followers fail at once: most of the time nobody waits.
@@ -316,7 +321,8 @@ def test_a_name_with_several_addresses_has_one_budget(place: Place, monkeypatch:
         began = time.monotonic()
         with pytest.raises(StoreUnavailable):
             store.load(a_key())
-        assert time.monotonic() - began <= 1.1 * BUDGET + watch.late(began, time.monotonic())
+        end = time.monotonic()
+        assert end - began <= 1.1 * BUDGET + watch.lost(began, end)
 
         if place.kind == "mariadb":
             ports[:] = [silent.port, last.port]
