@@ -1,7 +1,6 @@
 """Lists sessions and ends them: by their id, by their user, by another name. It opens none, and knows no HTTP."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from session_middleware import rules, tokens
@@ -55,7 +54,7 @@ class Directory:
         Raise :exc:`ConfigurationError` if the store keeps no index of users, :exc:`StoreUnavailable` if it fails.
         """
         names = self._names.users(checked_user_id(user_id))
-        found = self._sessions.find_all(dict.fromkeys(self._keys_of(names)))
+        found = self._sessions.find_all(self._names.listed(user_id, self._index().keys_of))
         listed = self._listed(one for one in found if one.envelope.user_id in names)
         return [info if info.user_id == user_id else info._replace(user_id=user_id) for info in listed]
 
@@ -83,12 +82,11 @@ class Directory:
         :meth:`mark_of`), unless *keep* is its id. *progress* is called with how many have ended so far, now and then; called
         again after it was broken off, it goes on with the rest.
         """
-        self._index()
-        user_id = checked_user_id(user_id)
+        index, user_id = self._index(), checked_user_id(user_id)
         kept = keep if tokens.well_formed_id(keep) else None
         for mark in self._names.marks(user_id):
             self._sessions.leave_mark(mark, kept)
-        keys = (key for key in self._keys_of(self._names.users(user_id)) if key != keep)
+        keys = (key for key in self._names.listed(user_id, index.keys_of) if key != keep)
         return self._sessions.end_all(keys, "signed_out_everywhere", progress)
 
     def revoke_alias(self, alias: str) -> int:
@@ -132,10 +130,6 @@ class Directory:
     def names_of(self, user_id: str) -> tuple[str, ...]:
         """Return what may stand in the store for a user: the user id itself, or what a seal makes of it by each key."""
         return self._names.users(checked_user_id(user_id))
-
-    def _keys_of(self, names: tuple[str, ...]) -> Iterator[str]:
-        index = self._index()
-        return chain.from_iterable(map(index.keys_of, names))
 
     def _index(self) -> UserIndexed:
         if not isinstance(self._asked, UserIndexed):

@@ -6,7 +6,7 @@ compare-and-set: one that has changed meanwhile may have another place by now, s
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import Final, Literal, TypeAlias, get_args
 
 from session_middleware import rules
@@ -91,10 +91,11 @@ class Limit:
         raise ConflictError("the sessions of a user keep changing, and some may be beyond the limit")
 
     def _living(self, user_id: str, keys: Iterable[str]) -> Iterator[Found]:
-        return (found for found in self._sessions.find_all(keys) if found.envelope.user_id in self._names.users(user_id))
+        names = self._names.users(user_id)
+        return (found for found in self._sessions.find_all(keys) if found.envelope.user_id in names)
 
     def _keys_of(self, user_id: str) -> Iterator[str]:
-        return chain.from_iterable(map(self._index.keys_of, self._names.users(user_id)))
+        return self._names.listed(user_id, self._index.keys_of)
 
 
 def has_signed_in_again(envelope: Envelope) -> bool:

@@ -12,7 +12,7 @@ import re
 import secrets
 import sys
 from binascii import b2a_base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from typing import Final, NoReturn
 
@@ -119,6 +119,18 @@ class Names:
     def users(self, user_id: str) -> tuple[str, ...]:
         """Return what an index of users has for that user."""
         return (user_id,)
+
+    def listed(self, user_id: str, keys_of: Callable[[str], Iterable[str]]) -> Iterator[str]:
+        """Yield what an index of users has for that user, each key once. *keys_of* asks the index.
+
+        The newest name comes last: a session that is written meanwhile goes from an older one to that, and is not missed.
+        """
+        found = set[str]()
+        for name in reversed(self.users(user_id)):
+            for key in keys_of(name):
+                if key not in found:
+                    found.add(key)
+                    yield key
 
     def marks(self, user_id: str) -> tuple[str, ...]:
         """Return the ids of the user's mark."""

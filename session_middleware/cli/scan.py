@@ -39,7 +39,7 @@ def sessions_of(manager: SessionManager, user_id: str) -> Iterator[Seen]:
     if not isinstance(store, UserIndexed):
         raise ConfigurationError(f"{type(store).__name__} keeps no index of users; use a store that does")
     names = manager.names_of(user_id)
-    keys = dict.fromkeys(chain.from_iterable(map(store.keys_of, names)))
+    keys = dict.fromkeys(chain.from_iterable(map(store.keys_of, reversed(names))))
     found = _sessions(manager, keys, lambda number: None)
     return (seen for seen in found if seen.envelope.user_id in names)
 

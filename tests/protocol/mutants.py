@@ -97,10 +97,10 @@ MUTANTS = {
         SessionManager.revoke_all,
         """    for mark in self._names.marks(user_id):
         self._sessions.leave_mark(mark, kept)
-    keys = (key for key in self._keys_of(self._names.users(user_id)) if key != keep)
+    keys = (key for key in self._names.listed(user_id, index.keys_of) if key != keep)
     return self._sessions.end_all(keys, "signed_out_everywhere", progress)
 """,
-        """    keys = (key for key in self._keys_of(self._names.users(user_id)) if key != keep)
+        """    keys = (key for key in self._names.listed(user_id, index.keys_of) if key != keep)
     ended = self._sessions.end_all(keys, "signed_out_everywhere", progress)
     for mark in self._names.marks(user_id):
         self._sessions.leave_mark(mark, kept)
