@@ -110,7 +110,7 @@ gates: $(READY)
 
 sealed: $(READY)
 	@echo "Testing with sealed sessions ..."
-	@$(PYTEST) -n auto --sealed -m "not soak and not timed" tests/sessions tests/protocol tests/takeover tests/races tests/model tests/integrations
+	@$(PYTEST) -n auto --sealed -m "not soak and not timed" tests/sessions tests/protocol tests/takeover tests/races tests/model tests/integrations tests/devices tests/stores/moving
 
 mutants: $(READY)
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --group mutation
@@ -178,4 +178,4 @@ clean:
 comma := ,
 empty :=
 space := $(empty) $(empty)
-CORE := $(subst $(space),$(comma),$(patsubst %,session_middleware/%.py,clock frozen tokens lifetime notes codecs/* carry_over headers record moving rules values state facts session seal repository aliases limit commits takeover outage bound directory manager cookies config advice describing devices events telling health exchange binding/* middleware))
+CORE := $(subst $(space),$(comma),$(patsubst %,session_middleware/%.py,clock frozen tokens lifetime notes codecs/* carry_over headers record moving rules values state facts session site_keys seal repository aliases limit commits takeover outage bound directory manager cookies config advice describing devices events telling health exchange binding/* middleware))

@@ -164,37 +164,38 @@ class Envelope(NamedTuple):
         return end if idle is None or end < seen + idle else seen + idle
 
 
-class Closed(bytes):
-    """What stands behind the envelope of a sealed session. ``clear`` is what of the value comes before it."""
+class Closed(NamedTuple):
+    """What stands behind the envelope of a sealed session: all of the value, and where that begins."""
 
-    clear: bytes
-
-    @classmethod
-    def at(cls, start: int, value: bytes) -> "Closed":
-        """Return what a value has from there on."""
-        closed = cls(value[start:])
-        closed.clear = value[BODY:start]
-        return closed
+    value: bytes
+    at: int
 
 
-def pack(envelope: Envelope, values: bytes, close: Callable[[bytes], bytes] | None = None) -> bytes:
-    """Return the value of a session; of a sealed one, if *close* makes what stands for its values, of what comes before."""
+def pack(
+    envelope: Envelope, values: bytes, close: Callable[[bytes], bytes] | None = None, blind: str | None = None
+) -> bytes:
+    """Return the value of a session; of a sealed one, if *close* makes what comes behind the envelope, of what is clear of
+    it. *blind*: what then stands for the user."""
     user_id, created, signed_in, seen, idle, absolute, persistent, era, current, issued = envelope[:10]
     previous, mark, snapshot, carried, aliases, not_after, device, family, binding = envelope[10:]
+    kind = SESSION
+    if close is not None:
+        kind, user_id, snapshot, device = SEALED, blind, b"", None
     user = b"" if user_id is None else user_id.encode()
     flags = (_PERSISTENT if persistent else 0) | (_CARRIED if carried else 0)
     more = b""
-    if envelope[11] is not None or envelope[14:] != _NOTHING_MORE:
+    if mark is not None or (aliases, not_after, device, family, binding) != _NOTHING_MORE:
         flags |= _HAS_MORE
         more = _packed_more((mark, aliases, not_after, device, family, binding))
     head = _SESSION_HEAD.pack(
-        SESSION if close is None else SEALED, flags, created, signed_in, seen, issued, idle or 0.0, absolute, era,
+        kind, flags, created, signed_in, seen, issued, idle or 0.0, absolute, era,
         len(current), len(previous), len(user), len(snapshot),
     )  # fmt: skip
-    before = [_PREVIOUS.pack(proof, kind, -1.0 if at is None else at) for proof, kind, at in previous] if previous else ()
-    if close is not None:
-        values = close(b"".join((head, *current, *before, user, more, snapshot)))
-    return checked(b"".join((head, *current, *before, user, more, snapshot, values)))
+    before = [_PREVIOUS.pack(proof, what, -1.0 if at is None else at) for proof, what, at in previous] if previous else ()
+    if close is None:
+        return checked(b"".join((head, *current, *before, user, more, snapshot, values)))
+    clear = b"".join((head, *current, *before, user, more))
+    return checked(clear + close(clear))
 
 
 def _packed_more(more: _More) -> bytes:
@@ -206,7 +207,7 @@ def _packed_more(more: _More) -> bytes:
     return b"".join((head, "".join(aliases).encode(), text, bound))
 
 
-def unpack(value: bytes) -> tuple[Envelope, bytes] | Tombstone | Mark | Alias:
+def unpack(value: bytes) -> tuple[Envelope, bytes | Closed] | Tombstone | Mark | Alias:
     """Return the envelope and the packed values, closed if sealed, or what else it is; raise :exc:`Damaged` for all else."""
     try:
         head = _WHOLE_HEAD.unpack_from(value)
@@ -246,11 +247,11 @@ def unpack(value: bytes) -> tuple[Envelope, bytes] | Tombstone | Mark | Alias:
         current, issued, previous, mark, snapshot, flags & _CARRIED != 0, aliases, not_after, device, family, binding,
     )  # fmt: skip
     # Half the time of Envelope(*fields), on every load.
-    rest = value[at:] if kind == SESSION else Closed.at(at, value)
+    rest = value[at:] if kind == SESSION else tuple.__new__(Closed, (value, at))
     return tuple.__new__(Envelope, fields), rest
 
 
-def unpack_values(packed: bytes) -> Encoded:
+def unpack_values(packed: bytes | Closed) -> Encoded:
     """Return the encoded values by key; raise :exc:`Damaged` for anything that is no such piece."""
     try:
         values = unpackb(packed, max_array_len=0)

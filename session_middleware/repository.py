@@ -123,9 +123,9 @@ class Repository:
             if envelope.expires_at <= self._now():
                 return self._expire(key, envelope, version)
             if isinstance(packed, Closed):
-                if self._seal is not None:
-                    envelope = envelope._replace(device=self._seal.device(key, packed))
-                return Found(key, version, envelope, {}, packed)
+                if self._seal is not None and (device := self._seal.device(key, packed)) is not None:
+                    envelope = envelope._replace(device=device)
+                return tuple.__new__(Found, (key, version, envelope, {}, packed))
             # Half the time of Found(...), on every load.
             return tuple.__new__(Found, (key, version, envelope, unpack_values(packed), None))
         except Damaged as error:
@@ -354,7 +354,7 @@ class Repository:
                 log.warning("session %s: only its removal is stored, not its end: %s", key, error)
         return self._store.update(key, _NOTHING, version=version)
 
-    def _unpacked(self, stored: Stored) -> tuple[Envelope, bytes] | Tombstone | Mark | Alias:
+    def _unpacked(self, stored: Stored) -> tuple[Envelope, bytes | Closed] | Tombstone | Mark | Alias:
         value = stored.value
         return unpack(value) if len(value) <= self._longest else _too_large(value)
 
@@ -369,15 +369,15 @@ class Repository:
             if size > self._max_bytes:
                 raise SessionTooLarge(size, self._max_bytes, by_key)
             log.warning("session %s takes %s of max_bytes=%s: %s", key, f"{size:,}", self._max_bytes, sizes(by_key))
-        close, clear, opened = None, envelope, None
+        close, user, opened = None, envelope.user_id, None
         if self._seal is not None:
-            clear, close, opened = self._seal.close(envelope, packed, cast("Opened", seal), key, token, self._now())
-        value = pack(clear, packed, close)
+            close, user, opened = self._seal.close(envelope, packed, cast("Opened", seal), key, token, self._now())
+        value = pack(envelope, packed, close, user)
         if envelope.snapshot and len(value) > self._max_bytes:
             return self._record(key, envelope._replace(snapshot=b""), values, seal, token)
         # Where it is kept why a session has ended, it is there so long after its time is over.
         until = envelope.expires_at if self._keep_ended is None else envelope.expires_at + self._keep_ended
-        return tuple.__new__(Record, (value, math.ceil(until), clear.user_id)), opened
+        return tuple.__new__(Record, (value, math.ceil(until), user)), opened
 
 
 def _batches(keys: Iterable[str]) -> Iterator[list[str]]:

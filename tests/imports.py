@@ -23,6 +23,7 @@ LINES = [
     ["state"],
     ["facts"],
     ["session"],
+    ["site_keys"],
     ["seal"],
     ["repository"],
     ["aliases", "limit"],

@@ -133,16 +133,15 @@ class TestASession:
         )
 
     def test_what_is_sealed_is_known_with_what_stands_before_it(self) -> None:
-        """The format: a kind of its own, and all but the values in the clear."""
+        """The format: a kind of its own, and in the clear what needs no key."""
         envelope = an_envelope("alice", device="Firefox")
-        value = pack(envelope, b"values", lambda clear: b"%d bytes" % len(clear))
-        found = unpack(value)
-        assert isinstance(found, tuple)
-        assert isinstance(found[1], Closed)
+        value = pack(envelope, b"values", lambda clear: b"%d bytes" % len(clear), "~blind")
+        clear, sealed = unpack(value)  # type: ignore[misc]
+        assert isinstance(sealed, Closed)
 
-        assert value[5:] == b"\5" + pack(envelope, b"")[6:] + found[1]
-        assert found == (envelope, b"%d bytes" % len(found[1].clear))
-        assert value[5:] == found[1].clear + found[1]
+        assert clear == envelope._replace(user_id="~blind", device=None)
+        assert value[5 : sealed.at] == b"\5" + pack(clear, b"")[6:]
+        assert (sealed.value, value[sealed.at :]) == (value, b"%d bytes" % (sealed.at - 5))
 
     def test_it_is_small(self) -> None:
         """AC-21.2: a session that holds a sign-in takes at most 130 bytes."""
@@ -362,6 +361,7 @@ class TestUnderACheckThatMatches:
             if isinstance(found, tuple):
                 assert 0 <= math.ceil(found[0].expires_at) + 86400 < 2**40
                 assert unpack_values(pack_values(values)) == values
+                assert not isinstance(found[1], Closed)
                 for following in what_may_follow(found[0]):
                     assert unpack(pack(following, found[1])) == (following, found[1])
             elif isinstance(found, Mark):

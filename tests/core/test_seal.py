@@ -13,7 +13,8 @@ import pytest
 
 from session_middleware import ConfigurationError, MemoryStore, Record, Send, SessionManager, SQLiteStore
 from session_middleware.lifetime import Lifetime
-from session_middleware.record import unpack
+from session_middleware.notes import BODY, checked
+from session_middleware.record import Closed, unpack
 from session_middleware.seal import Seal
 from session_middleware.testing import FakeClock
 from session_middleware.tokens import Token, proof_function
@@ -41,6 +42,14 @@ def value_of(store: MemoryStore, token: Token) -> bytes:
     stored = store.load(token.id)
     assert stored is not None
     return stored.value
+
+
+def closed(value: bytes) -> Closed:
+    """Return the sealed part of a value."""
+    found = unpack(value)
+    assert isinstance(found, tuple)
+    assert isinstance(found[1], Closed)
+    return found[1]
 
 
 def put(store: MemoryStore, key: str, value: bytes) -> None:
@@ -166,12 +175,12 @@ VECTORS = {
     "mark": "W4YZX7mFrcQu",
     "alias": "-hB305mUj-X0",
     "record": (
-        "01c7f409250500408c200000000000408db00000000000408ef00000000000408db0000000000040ac20000000000040f518"
+        "0114961b010500408c200000000000408db00000000000408ef00000000000408db0000000000040ac20000000000040f518"
         "000000000000000001010019000000008cd02212b0f232e709a079c44348b4a27e51614e79787346374845765541516a4a7a"
-        "783031584a68750130004d288558010101010101010101010101b729c988addb56ff3253b15cf4730b9f73605882c3fb0c21"
-        "314f8348c582d225575f2d0691cb21e80d2f9856812dc1874d2885580303030303030303030303031298f86b70000afb445e"
-        "28dd5df158e2b9f73ab2bab810b91a089a5678c68df9020202020202020202020202378752368437cd8d3998bf5a2b68d113"
-        "eb4fd859bd81a29525f78dd6be0a3c79"
+        "783031584a6875012c4d288558004d28855801010101010101010101010164fb185872058b23e989688433b5ce5bb0a29942"
+        "0c35c1edfa854a80f2b4e7119e71063bd450cf36e44c9108437d9d130303030303030303030303031298f86b70000afb445e"
+        "28dd5df158e2b9f73ab2bab810b91a089a5678c68df9020202020202020202020202b9ddc1db1cdbc485cefc2c92931f24dd"
+        "ee560d0f53ddddeff4f235d943ad4961"
     ),
 }
 
@@ -181,8 +190,6 @@ VECTORS = {
 
 def test_what_is_changed_opens_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """Promise 10: each bit of the record, each length, whether the check-sum is made to match or not."""
-    from session_middleware.notes import BODY, checked
-
     store = MemoryStore()
     manager = SessionManager(store, seal=Seal(OLD))
     token = everything(manager)
@@ -203,8 +210,6 @@ def test_what_is_changed_opens_nothing(caplog: pytest.LogCaptureFixture) -> None
 
 def test_records_are_not_swapped(caplog: pytest.LogCaptureFixture) -> None:
     """Neither under another id, nor the values of an earlier state under the envelope of a later one."""
-    from session_middleware.notes import BODY, checked
-
     store = MemoryStore()
     manager = SessionManager(store, seal=Seal(OLD))
     mine, theirs = begun(manager, a=1), begun(manager, a=2)
@@ -216,7 +221,7 @@ def test_records_are_not_swapped(caplog: pytest.LogCaptureFixture) -> None:
     for at in range(BODY, len(after)):
         put(store, theirs.id, checked(before[BODY:at] + after[at:]))
         assert manager.open(theirs).get("a") in (None, 2, 3)
-    clear = len(before) - len(unpack(before)[1])  # type: ignore[index]
+    clear = closed(before).at
     put(store, theirs.id, checked(after[BODY:clear] + before[clear:]))
     assert dict(manager.open(theirs)) == {}
 
@@ -352,7 +357,8 @@ def test_a_secret_that_opens_nothing_any_more_has_no_key() -> None:
     token = sent(manager, begun(manager, a=1), lambda session: session.login("alice"))
 
     def keys() -> int:
-        return int(unpack(value_of(store, token))[1][0])  # type: ignore[index]
+        value, at = closed(value_of(store, token))
+        return value[at]
 
     assert keys() == 2
     for seconds in (120, -120):
@@ -377,13 +383,11 @@ def test_many_acts_in_one_request() -> None:
 
 
 def test_random_bytes_open_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    from session_middleware.notes import checked
-
     store = MemoryStore()
     manager = SessionManager(store, seal=Seal(OLD))
     token = everything(manager)
-    clear = unpack(value_of(store, token))[1].clear  # type: ignore[index, union-attr]
+    value, at = closed(value_of(store, token))
     for size in range(120):
-        put(store, token.id, checked(clear + os.urandom(size)))
+        put(store, token.id, checked(value[BODY:at] + os.urandom(size)))
         assert manager.open(token).user_id is None
         assert manager.find(token.id) is None or manager.find(token.id).data is None  # type: ignore[union-attr]

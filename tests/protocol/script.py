@@ -10,24 +10,16 @@ from typing import Any, NamedTuple, TypeAlias
 from session_middleware import Lifetime, MsgpackCodec, Record, Stored
 from session_middleware.limit import AtLimit
 from session_middleware.notes import Tombstone
-from session_middleware.record import Closed, Envelope, unpack, unpack_values
+from session_middleware.record import Envelope, unpack, unpack_values
 from session_middleware.rules import Opens, opens
 from session_middleware.stores.base import Version
 from tests import sealing
 from tests.protocol.acts import SID, Manager, Outcome, Request, Visit
 from tests.protocol.turn import START, proof_of, turn
 
-MARK = sealing.names().marks("alice")[0]
-ALIAS = sealing.names().aliases(SID)[0]
+MARK, ALIAS = sealing.mark_there("alice"), sealing.alias_there(SID)
 
 CREATE, LOAD, UPDATE, DELETE, KEYS_OF = "create", "load", "update", "delete", "keys_of"
-
-
-def opened(envelope: Envelope, packed: bytes) -> tuple[Envelope, bytes]:
-    """Return what stands in a session, by the keys of these tests if it is sealed."""
-    if not isinstance(packed, Closed):
-        return envelope, packed
-    return sealing.written[packed]
 
 
 class Kept:
@@ -42,7 +34,7 @@ class Kept:
         """That of a session; ``None`` of anything else."""
         self.data: dict[str, Any] = {}
         if isinstance(self.content, tuple):
-            self.envelope, packed = opened(*self.content)
+            self.envelope, packed = sealing.opened(*self.content)
             self.data = {key: _codec.decode(value) for key, value in unpack_values(packed).items()}
 
 

@@ -8,7 +8,7 @@ from hashlib import sha256
 
 import pytest
 
-from session_middleware import repository, seal, tokens
+from session_middleware import repository, seal, site_keys, tokens
 from session_middleware.tokens import Token, proof_function
 
 AHEAD = 10 * 86400
@@ -84,6 +84,7 @@ def without_chance() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tokens, "secrets", turn)
         patch.setattr(seal, "os", turn)
+        patch.setattr(site_keys, "os", turn)
         patch.setattr(repository, "_LONGEST_PAUSE", 0.0)
         yield
 
