@@ -4,6 +4,7 @@ import signal
 import socket
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 from tests.backends.process import ANSWERS_WITHIN, Server, executable
 
@@ -40,16 +41,24 @@ class Memcached(Server):
     def answers(self) -> bool:
         return self.ask(b"version").startswith(b"VERSION")
 
-    def ask(self, command: bytes) -> bytes:
-        """Return what the server says to a command in one line."""
+    def ask(self, command: bytes, *, end: bytes = b"\r\n") -> bytes:
+        """Return what the server says to a command in one line, up to its *end*."""
         family, address = (socket.AF_UNIX, str(self.path)) if self._unix else (socket.AF_INET, ("127.0.0.1", self.port))
         with socket.socket(family) as connection:
             connection.settimeout(ANSWERS_WITHIN)
             connection.connect(address)
             connection.sendall(command + b"\r\n")
-            return connection.recv(65536)
+            said = b""
+            while not said.endswith(end) and (more := connection.recv(65536)):
+                said += more
+            return said
+
+    def names(self) -> list[str]:
+        """Return the names of all that it holds."""
+        lines = self.ask(b"lru_crawler metadump all", end=b"END\r\n").decode().splitlines()
+        return [unquote(line.partition("key=")[2].partition(" ")[0]) for line in lines if "key=" in line]
 
     def statistic(self, name: str) -> str:
         """Return one line of ``stats``."""
-        lines = self.ask(b"stats").decode().splitlines()
+        lines = self.ask(b"stats", end=b"END\r\n").decode().splitlines()
         return next(line.split()[2] for line in lines if line.startswith(f"STAT {name} "))

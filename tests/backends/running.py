@@ -6,7 +6,6 @@ from itertools import count
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
-from urllib.parse import unquote
 
 import pytest
 from pymemcache.client.base import Client
@@ -115,17 +114,28 @@ class Backends:
         server = self._server(kind, NotImplemented)
         if kind == "redis":
             with server.client() as client:
+                client.config_set("rdbcompression", "no")
                 return b"\n".join(part for key in client.scan_iter(count=1000) for part in (key, client.dump(key) or b""))
         if kind == "memcached":
             with closing(Client(server.address)) as client:
-                listed = client.raw_command("lru_crawler metadump all", "END\r\n").decode()
-                names = [
-                    unquote(line.partition("key=")[2].partition(" ")[0]) for line in listed.splitlines() if "key=" in line
-                ]
-                return b"\n".join(part for name in names for part in (name.encode(), client.get(name) or b""))
+                return b"\n".join(part for name in server.names() for part in (name.encode(), client.get(name) or b""))
         sql = "SELECT table_name FROM information_schema.tables WHERE table_name LIKE 'test\\_%%'"
         rows = [row for (table,) in server.run(sql.replace("%%", "%")) for row in server.run(f"SELECT * FROM {table}")]
         return b"\n".join(value if isinstance(value, bytes) else repr(value).encode() for row in rows for value in row)
+
+    def on_disk(self, kind: str) -> bytes:
+        """Return all files of a server that runs, with what it keeps in them now: its logs of changes, too."""
+        server = self._server(kind, NotImplemented)
+        if kind == "redis":
+            with server.client() as client:
+                client.config_set("rdbcompression", "no")
+                client.save()
+        elif kind == "postgresql":
+            server.run("CHECKPOINT")
+        else:
+            server.run("FLUSH TABLES")
+        # Files come and go while a server runs.
+        return b"\n".join(path.read_bytes() for path in sorted(server.directory.rglob("*")) if path.is_file())
 
     def _server(self, kind: str, make: Callable[[], Any]) -> Any:
         if kind not in self._servers:
