@@ -23,7 +23,7 @@ from session_middleware import (
 )
 from session_middleware.manager import Verdict
 from session_middleware.testing import FakeClock, FaultyStore
-from session_middleware.tokens import Token, id_of_mark
+from session_middleware.tokens import Token
 from tests.model.comparison import Slot, max_age, seen_otherwise, told_by
 from tests.model.histories import (
     ANOTHER_ONE,
@@ -45,6 +45,7 @@ from tests.model.histories import (
 )
 from tests.model.parts import exact
 from tests.model.reference import Conflict, Opens, Request, Told, World, copied
+from tests.sealing import mark_there
 from tests.sites import AgedStore
 
 T = TypeVar("T")
@@ -72,7 +73,7 @@ class Sessions(RuleBasedStateMachine):
         self.world = World(self.clock(), IDLE, ABSOLUTE)
         self.tokens: list[Token] = []
         self.slots: dict[int, Slot] = {}
-        self.marks = {id_of_mark("session", user_id): user_id for user_id in USERS}
+        self.marks = {mark_there(user_id): user_id for user_id in USERS}
         self.known_marks: dict[str, str | None] = {}
 
     def a_visitor_comes(self) -> None:

@@ -14,6 +14,7 @@ from tests.protocol.beginnings import BROWSER, PLANTED, REVOKE_ALL, a_session
 from tests.protocol.invariants import LOGIN, T0, nobody_is_forgotten, who_signed_in_is
 from tests.protocol.turn import START, a_token
 from tests.protocol.world import Did, Jar, Plan, Scenario, State, World
+from tests.sealing import opened
 
 
 def hers(token: Token, seconds: int) -> dict[str, Record]:
@@ -21,7 +22,7 @@ def hers(token: Token, seconds: int) -> dict[str, Record]:
     ((key, record),) = a_session(token, {}, user_id="alice").items()
     session = unpack(record.value)
     assert isinstance(session, tuple)
-    envelope, values = session
+    envelope, values = opened(*session)
     return {key: Record(pack(envelope._replace(signed_in_at=START - seconds), values), record.expires_at, "alice")}
 
 
@@ -36,7 +37,9 @@ def as_many_as_may_be(world: World, state: State, rest: bool, did: Did | None) -
         return None
     most, policy = world.scenario.limit
     before = _hers(world)
-    alive = [kept for kept in state.contents.living(state.now).values() if kept.record.user_id == "alice"]
+    alive = [
+        kept for kept in state.contents.living(state.now).values() if kept.envelope and kept.envelope.user_id == "alice"
+    ]
     upper = max(most, len(before)) if policy == "refuse" else most
     if len(alive) > upper and not state.crashes:
         return f"{len(alive)} sessions are alive"

@@ -16,6 +16,7 @@ from tests.protocol.acts import RENEWING, Manager, Outcome, Request, Visit
 from tests.protocol.script import CREATE, DELETE, KEYS_OF, LOAD, UPDATE, Kept
 from tests.protocol.turn import turn
 from tests.protocol.world import CRASHES, GOES_ON, Contents, Did, Step, World
+from tests.sealing import names
 
 T = TypeVar("T")
 
@@ -176,7 +177,8 @@ class Player:
             stored = self._store.load(key)
             assert (None if stored is None else stored.value) == (held[key].value if key in held else None)
         assert isinstance(self._store, UserIndexed)
-        assert set(self._store.keys_of("alice")) == {key for key, record in held.items() if record.user_id == "alice"}
+        for name in names().users("alice"):
+            assert set(self._store.keys_of(name)) == {key for key, record in held.items() if record.user_id == name}
 
     # The store
 

@@ -1,0 +1,3 @@
+from tests.sealing import seal_here_too
+
+seal_here_too()

@@ -14,16 +14,17 @@ from session_middleware import Send, Session, SessionManager, Store, open_store,
 from session_middleware.aliases import Aliases
 from session_middleware.commits import Committer
 from session_middleware.testing.orders import Outcome
-from session_middleware.tokens import Token, id_of_alias
+from session_middleware.tokens import Token
 from tests.backends.running import INDEXED, SERVED, sizes
 from tests.races.worlds import USER, Action, World, logout, orders, regenerate, set_key, token_of, transact
+from tests.sealing import alias_there
 from tests.servers.direct import Racers
 
 # Thousands of requests: measuring what they cover would take most of the time, and other tests cover as much.
 pytestmark = pytest.mark.unmeasured
 
 SID = "sid-5"
-KEY = id_of_alias("session", SID)
+KEY = alias_there(SID)
 
 Run = Callable[..., Iterator[tuple[World, Outcome]]]
 

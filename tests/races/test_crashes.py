@@ -11,8 +11,9 @@ import pytest
 from session_middleware import PayloadError, Session, Store, StoreUnavailable, repository
 from session_middleware.rules import Opens
 from session_middleware.testing import FakeClock, FaultyStore
-from session_middleware.tokens import Token, id_of_mark
+from session_middleware.tokens import Token
 from tests.backends.running import LATER
+from tests.sealing import mark_there
 from tests.sites import DATA, Site, login, regenerate, setting
 
 T = TypeVar("T")
@@ -270,7 +271,7 @@ def test_wherever_the_process_dies_while_a_user_is_signed_out_everywhere_it_can_
         assert mortal.manager.sessions_of(USER) == []
         assert mortal.user(mortal.follow(anonymous, login(USER))) == USER
         mortal.manager.revoke_all(USER)
-        mortal.store.delete(id_of_mark("session", USER))
+        mortal.store.delete(mark_there(USER))
         if not died:
             assert at > 4
             return

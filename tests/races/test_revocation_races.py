@@ -15,8 +15,9 @@ import pytest
 
 from session_middleware import ConflictError, Record, Send, Session, SessionManager, Store, open_store
 from session_middleware.stores.base import Stored, Version
-from session_middleware.tokens import Token, id_of_mark
+from session_middleware.tokens import Token
 from tests.backends.running import INDEXED, LATER, Backends, a_store, sizes
+from tests.sealing import mark_there
 from tests.servers.direct import Racers
 
 # Thousands of requests: measuring what they cover would take most of the time, and other tests cover as much.
@@ -69,7 +70,7 @@ class TimedStore:
     @contextmanager
     def watching(self, user: str) -> Iterator[dict[str, Span]]:
         found: dict[str, Span] = {}
-        self._local.found, self._local.key = found, id_of_mark("session", user)
+        self._local.found, self._local.key = found, mark_there(user)
         yield found
         self._local.key = None
 

@@ -18,6 +18,7 @@ from session_middleware.stores.base import Version
 from tests.backends.running import LATER, Backends, a_store, sizes
 from tests.gates import full
 from tests.races.worlds import USER, Action, World, increment, orders, token_of
+from tests.sealing import opened
 from tests.servers.direct import Answer, Handler, Racers, Site
 
 # Thousands of requests: measuring what they cover would take most of the time, and other tests cover as much.
@@ -216,7 +217,7 @@ class WatchedStore:
         if done and getattr(self._local, "watches", False) and record.expires_at:
             found = unpack(record.value)
             assert isinstance(found, tuple)
-            self.written.append((found[0].user_id, found[0].era))
+            self.written.append((opened(*found)[0].user_id, found[0].era))
         return done
 
 

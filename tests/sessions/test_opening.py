@@ -21,7 +21,8 @@ from session_middleware import (
 from session_middleware.record import pack, pack_values, unpack, unpack_values
 from session_middleware.rules import Opens
 from session_middleware.testing import FakeClock
-from session_middleware.tokens import Token, id_of_mark
+from session_middleware.tokens import Token
+from tests.sealing import mark_there, opened
 from tests.sites import ANOTHER, DATA, MADE_UP, Site, login, sent, setting
 
 
@@ -133,7 +134,7 @@ class TestOneToken:
         """What stands there is no session, whoever knows its name."""
         site.begin(user_id="alice")
         site.manager.revoke_all("alice")
-        mark = id_of_mark("session", "alice")
+        mark = mark_there("alice")
         assert site.store.inner.load(mark) is not None
 
         assert not site.is_alive(Token(mark + "A" * 28))
@@ -223,7 +224,7 @@ class TestDamage:
     def values(self, site: Site, token: Token) -> bytes:
         found = unpack(self.found(site, token))
         assert isinstance(found, tuple)
-        return found[1]
+        return opened(*found)[1]
 
     def test_a_damaged_snapshot_is_an_empty_one(self, site: Site) -> None:
         """The session itself is none the worse for it."""

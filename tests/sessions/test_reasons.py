@@ -9,6 +9,7 @@ from session_middleware.events import Ended, Event
 from session_middleware.stores.base import UserIndexed
 from session_middleware.testing import FakeClock
 from session_middleware.tokens import Token
+from tests.sealing import user_there
 from tests.sites import AgedStore, Site
 
 KEPT = 86400.0
@@ -172,7 +173,9 @@ class TestASessionWhoseTimeIsOver:
             assert site.manager.sessions_of("alice") == []
 
         ends = [event for event in told if isinstance(event, Ended)]
-        assert [(end.session_id, end.user_id, end.reason) for end in ends] == [(token.id, "alice", "expired_idle")]
+        assert [(end.session_id, end.user_id, end.reason) for end in ends] == [
+            (token.id, user_there("alice"), "expired_idle")
+        ]
 
     def test_one_that_ends_by_its_own_lifetime_is_told_of(self, site: Site) -> None:
         """Promise 12: the request that makes it so short is its last."""

@@ -10,6 +10,7 @@ from session_middleware.events import Ended, Event, Renewed, Replayed
 from session_middleware.rules import OVERLAP
 from session_middleware.testing import FakeClock
 from session_middleware.tokens import Token
+from tests.sealing import user_there
 from tests.sites import Site, sent
 
 RENEWAL = 900.0
@@ -142,7 +143,7 @@ class TestAReplay:
         with caplog.at_level(logging.WARNING):
             assert [site.user(stolen) for _ in range(3)] == [None] * 3
 
-        assert [(event.session_id, event.user_id) for event in notes.of(Replayed)] == [(stolen.id, "alice")] * 3
+        assert [(event.session_id, event.user_id) for event in notes.of(Replayed)] == [(stolen.id, user_there("alice"))] * 3
         assert caplog.text.count(f"session {stolen.id}: somebody came with an old secret") == 3
         assert stolen.reveal()[12:] not in caplog.text
         assert site.user(victims) == "alice"

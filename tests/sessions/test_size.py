@@ -16,11 +16,12 @@ from session_middleware import (
     Store,
 )
 from session_middleware.manager import MAX_BYTES
-from session_middleware.record import LEAST, MORE, Kind, Previous, pack_values, unpack
+from session_middleware.record import LEAST, MORE, Kind, Previous, pack, pack_values, unpack
 from session_middleware.rules import Opens
 from session_middleware.testing import FakeClock
 from session_middleware.tokens import Token, new_id
 from tests.apps import list_app, visit
+from tests.sealing import opened
 from tests.sites import Site, login, regenerate, setting
 
 LIMIT = 2048
@@ -43,7 +44,9 @@ def filling(limit: int) -> dict[str, Any]:
 def size(site: Site, token: Token) -> int:
     stored = site.store.inner.load(token.id)
     assert stored is not None
-    return len(stored.value)
+    session = unpack(stored.value)
+    assert isinstance(session, tuple)
+    return len(pack(*opened(*session)))
 
 
 def test_the_default_is_256_kib() -> None:
