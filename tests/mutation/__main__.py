@@ -16,7 +16,12 @@ MODULES = {
     "tokens": ["tests/core/test_tokens.py", "tests/core/test_hidden_tokens.py"],
     "lifetime": ["tests/core/test_lifetime.py"],
     "headers": ["tests/wsgi/test_headers.py"],
-    "rules": ["tests/core/test_rules.py", "tests/core/test_rules_aliases.py", "tests/core/test_rules_histories.py"],
+    "rules": [
+        "tests/core/test_rules.py",
+        "tests/core/test_rules_aliases.py",
+        "tests/core/test_rules_binding.py",
+        "tests/core/test_rules_histories.py",
+    ],
     "cookies": [
         "tests/cookies/test_attributes.py",
         "tests/cookies/test_former_cookies.py",

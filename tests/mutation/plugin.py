@@ -10,7 +10,10 @@ from hypothesis import HealthCheck, settings
 settings.register_profile(
     "mutation", deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None
 )
-settings.load_profile("mutation")
+
+
+def pytest_sessionstart() -> None:
+    settings.load_profile("mutation")  # after conftest.py, which has a profile of its own, and before any test is read
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
