@@ -47,7 +47,7 @@ class BoundExchange(Exchange):
         method = environ.get("REQUEST_METHOD")
         super().__init__(middleware, cookie, read, environ.get("HTTP_COOKIE"), start_response, method)
         self._binder = binder
-        self._mount = _mount(environ)
+        self._script_name: str = environ.get("SCRIPT_NAME", "")
         self._skipped: str | None = environ.get("HTTP_SECURE_SESSION_SKIPPED")
         self.is_https = environ.get("wsgi.url_scheme") == "https"
         if self.is_https and not binder.options.accept_unproven:
@@ -104,7 +104,7 @@ class BoundExchange(Exchange):
         if state.forget and binder.cookie.is_in(self._source):
             self._headers.append(("Set-Cookie", binder.cookie.deletion_header()))
         if isinstance(verdict, Send) and state.offered is not None and self.offers is not None:
-            self._headers.append(binder.offer(verdict.token.id, state.offered, self._mount))
+            self._headers.append(binder.offer(verdict.token.id, state.offered, _mount(self._script_name)))
 
 
 class Bound:
@@ -150,13 +150,13 @@ def _answer(binder: Binder, what: str, environ: "WSGIEnvironment", start_respons
         return []
     get = environ.get
     response, session_id = get("HTTP_SECURE_SESSION_RESPONSE"), get("HTTP_SEC_SECURE_SESSION_ID")
-    answer = binder.answer(Request(what, _mount(environ), get("HTTP_COOKIE"), response, session_id))
+    answer = binder.answer(Request(what, _mount(get("SCRIPT_NAME", "")), get("HTTP_COOKIE"), response, session_id))
     start_response(answer.status, answer.headers)
     return [answer.body]
 
 
-def _mount(environ: "WSGIEnvironment") -> str:
+def _mount(script_name: str) -> str:
     """Return the path under which the site lies, as it is written in a URL."""
-    mount: str = environ.get("SCRIPT_NAME", "").strip("/")
+    mount = script_name.strip("/")
     # With one slash: what follows two would be another host (RFC 3986, 4.2).
     return quote(f"/{mount}".encode("latin-1", "replace")) if mount else ""
