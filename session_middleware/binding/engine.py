@@ -160,9 +160,7 @@ class Binder:
             bound = self._keeper.bind(state, key)
             if bound is None:
                 raise Refused("the session is bound to another key, or has ended")
-            content = json.dumps(self._instructions(session_id, request.mount)).encode()
-            headers = [("Content-Type", "application/json"), self._set_cookie(session_id, bound)]
-            return Answer("200 OK", headers, content)
+            return self._proved(session_id, bound, request.mount)
         raise Refused("no session that it came with has asked for it")
 
     def _refreshed(self, request: Request) -> Answer:
@@ -188,7 +186,7 @@ class Binder:
             raise
         if not challenge:
             return self._challenged(session_id, binding)
-        return Answer("200 OK", [self._set_cookie(session_id, binding)])
+        return self._proved(session_id, binding, request.mount)
 
     def _opened(self, request: Request) -> Iterator[tuple[str, State, Binding]]:
         """Yield what each token of a request opens, if that has a binding: also what had its secret replaced just now."""
@@ -203,14 +201,18 @@ class Binder:
         challenge = self._challenge(session_id, binding)
         return Answer("403 Forbidden", [("Secure-Session-Challenge", f'"{challenge}";id="{session_id}"')])
 
-    def _instructions(self, session_id: str, mount: str) -> dict[str, object]:
+    def _proved(self, session_id: str, binding: Binding, mount: str) -> Answer:
+        """Answer with the cookie that proves it. A refresh, too, tells what that is called, and where the next one is to be
+        had: either may have changed since the registration."""
         attributes = self.cookie.attributes.removeprefix("; ")
-        return {
+        instructions = {
             "session_identifier": session_id,
             "refresh_url": mount + self.options.path + REFRESH,
             "scope": {"include_site": False},
             "credentials": [{"type": "cookie", "name": self.cookie.name, "attributes": attributes}],
         }
+        headers = [("Content-Type", "application/json"), self._set_cookie(session_id, binding)]
+        return Answer("200 OK", headers, json.dumps(instructions).encode())
 
     def _set_cookie(self, session_id: str, binding: Binding) -> tuple[str, str]:
         age = self.options.cookie_age

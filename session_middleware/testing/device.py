@@ -44,11 +44,7 @@ class FakeDevice:
             raise ValueError("the response asks for no registration: is device_binding on, and was it a sign-in by https?")
         texts = dict(_TEXTS.findall(asked))
         answer = self._post(texts["path"], {"Secure-Session-Response": self.sign(texts["challenge"], first=True)})
-        if _status(answer) == 200:
-            instructions = json.loads(_body(answer))
-            self.session_id, self._refresh_path = instructions["session_identifier"], instructions["refresh_url"]
-            self.cookie = instructions["credentials"][0]["name"]
-        return _status(answer)
+        return self._told(answer)
 
     def refresh(self) -> int:
         """Prove once more that it has the key; return the status of the last answer.
@@ -62,7 +58,7 @@ class FakeDevice:
         if _status(answer) != 403:
             return _status(answer)
         challenge = answer.headers["Secure-Session-Challenge"].split('"')[1]
-        return _status(self._post(self._refresh_path, headers | {"Secure-Session-Response": self.sign(challenge)}))
+        return self._told(self._post(self._refresh_path, headers | {"Secure-Session-Response": self.sign(challenge)}))
 
     def lose_key(self) -> None:
         """From now on it has another key."""
@@ -77,6 +73,14 @@ class FakeDevice:
             kind = jwt.get_algorithm_by_name(self._algorithm)
             header["jwk"] = kind.to_jwk(self._key.public_key(), as_dict=True)
         return jwt.encode({"jti": challenge}, self._key, algorithm=self._algorithm, headers=header)
+
+    def _told(self, answer: Any) -> int:
+        """Go by what an answer says of the next refresh; return its status."""
+        if _status(answer) == 200:
+            instructions = json.loads(_body(answer))
+            self.session_id, self._refresh_path = instructions["session_identifier"], instructions["refresh_url"]
+            self.cookie = instructions["credentials"][0]["name"]
+        return _status(answer)
 
     def _post(self, path: str, headers: dict[str, str]) -> Any:
         client = self._client

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from session_middleware import Lifetime, Session, SessionManager, SessionMiddleware, get_session
+from session_middleware import CookiePolicy, Lifetime, Session, SessionManager, SessionMiddleware, get_session
 from session_middleware.binding import DeviceBinding
 
 if TYPE_CHECKING:
@@ -31,16 +31,17 @@ _FORMS = "".join(
 
 
 def make() -> "WSGIApplication":
-    """Return the application, with the store that the environment says (``SESSION_STORE``).
+    """Return the application, with the store that the environment says (``SESSION_STORE``), and another name of the cookie
+    if it has one (``COOKIE``).
 
     Each request is a line on stderr, before its answer leaves: ``[host method path status signed]``; *signed*: by a device.
     """
     site = _Site()
     lifetime = Lifetime(persistent=True, renew=float(os.environ["RENEW"]) if "RENEW" in os.environ else None)
-    binding = DeviceBinding()
-    middleware = SessionMiddleware(
-        site, os.environ["SESSION_STORE"], lifetime=lifetime, clock=_clock, device_binding=binding
-    )
+    name = os.environ.get("COOKIE")
+    options: dict[str, Any] = {"lifetime": lifetime, "clock": _clock, "device_binding": DeviceBinding()}
+    cookie = CookiePolicy() if name is None else CookiePolicy(name=name, former=(CookiePolicy(),))
+    middleware = SessionMiddleware(site, os.environ["SESSION_STORE"], cookie=cookie, namespace="session", **options)
     site.manager = middleware.manager
     return partial(_logged, middleware)
 

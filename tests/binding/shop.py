@@ -69,6 +69,10 @@ class Shop:
             yield self
             assert "Traceback" not in self._server.log()
 
+    def rename_cookie(self, name: str) -> None:
+        """From the next opening on, the cookie has another name."""
+        self._environ["COOKIE"] = name
+
     @property
     def url(self) -> str:
         return f"https://{SHOP}:{self._port}"

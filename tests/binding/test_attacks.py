@@ -147,6 +147,7 @@ def test_a_new_name_of_the_cookie_signs_nobody_out() -> None:
     assert browser.get("/set/x").text == "alice {'x': 1} bound=True"
     assert set(browser.cookies) == {"__Host-new", "__Host-old-bound"}
     assert browser.device.refresh() == 200
+    assert browser.device.cookie == "__Host-new-bound"
     assert "__Host-new-bound" in browser.cookies
     clock.advance(607)
     assert browser.get("/set/x").text.startswith("None")

@@ -144,6 +144,23 @@ def test_the_binding_survives_a_restart_of_the_server(make_shop: MakeShop) -> No
 
 
 @IN_SOAK
+def test_a_new_name_of_the_cookie_is_told_by_the_next_proof(make_shop: MakeShop) -> None:
+    """Until then the old one counts; a browser that waited for that again would ask in each request."""
+    shop = make_shop()
+    with launched(*shop.flags) as browser:
+        with shop.open():
+            visitor = Visitor(shop, browser.new_context()).bind()
+        shop.rename_cookie("id")
+        with shop.open():
+            assert visitor.reload() == ALICE
+            assert shop.refreshed() == 0
+            visitor.lose_proof()
+            assert [visitor.reload() for _ in range(3)] == [ALICE] * 3
+            assert shop.refreshed() == 1
+            assert set(visitor.cookies) == {"__Host-id", "__Host-id-bound"}
+
+
+@IN_SOAK
 def test_a_link_of_another_site_finds_the_session(make_shop: MakeShop) -> None:
     """It comes without proof; the tiny page that it gets reloads itself, and that has the proof."""
     with visited(make_shop()) as visitor:
