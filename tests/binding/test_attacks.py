@@ -225,3 +225,15 @@ def test_a_link_gets_that_page_however_the_application_answers(how: Any) -> None
     assert answer.text.endswith("<title>...</title>\n")
     assert browser.device.refresh() == 200
     assert browser.get("/", LINK).text.startswith("alice ")
+
+
+def test_a_session_that_keeps_changing_is_bound_later(site: BindingSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 503, after which a browser comes again: a 400 would be the end of it."""
+    browser = site.browser()
+    offer = browser.get("/login")
+    with monkeypatch.context() as others:
+        others.setattr("session_middleware.repository.pause", lambda number: None)
+        others.setattr(site.store, "update", lambda *_, **__: False)
+        assert browser.device.register(offer) == 503
+
+    assert browser.device.register(offer) == 200
