@@ -11,6 +11,7 @@ from session_middleware.binding.engine import REFRESH, REGISTRATION, Binder, Kee
 from session_middleware.cookies import CookiePolicy, SessionCookie
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.exchange import Around, Exchange
+from session_middleware.headers import Headers, forbid_shared_caching
 from session_middleware.manager import Send, Verdict
 from session_middleware.rules import Opens
 from session_middleware.state import Candidates, Found, State
@@ -65,7 +66,7 @@ class BoundExchange(Exchange):
             return super().unavailable()
         send, self.is_sent = self._send, True
         self.let_go()
-        send("200 OK", list(_RELOAD_HEADERS))
+        send("200 OK", [*_RELOAD_HEADERS, *self._removal()])
         return [_RELOAD]
 
     def _open(self) -> State:
@@ -98,11 +99,24 @@ class BoundExchange(Exchange):
             raise _Unproven
         super()._commit()
 
+    def _pass_on(self) -> None:
+        state = self._state
+        if state is not None and (state.unproven or state.forget) and (removal := self._removal()):
+            self._headers.extend(removal)
+            forbid_shared_caching(self._headers)
+        super()._pass_on()
+
+    def _removal(self) -> Headers:
+        """Return what removes the cookie that proves nothing any more.
+
+        A browser that still has it, for its clock or ours was set, would not prove it again before that has run out.
+        """
+        cookie = self._binder.cookie
+        return [("Set-Cookie", cookie.deletion_header())] if cookie.is_in(self._source) else []
+
     def _set_cookie(self, verdict: Verdict) -> None:
         super()._set_cookie(verdict)
         state, binder = cast("State", self._state), self._binder
-        if state.forget and binder.cookie.is_in(self._source):
-            self._headers.append(("Set-Cookie", binder.cookie.deletion_header()))
         if isinstance(verdict, Send) and state.offered is not None and self.offers is not None:
             self._headers.append(binder.offer(verdict.token.id, state.offered, _mount(self._script_name)))
 

@@ -25,11 +25,12 @@ def browser(site: BindingSite) -> Browser:
 
 
 def is_refused(browser: Browser, site: BindingSite) -> bool:
-    """Tell whether the session is empty, and takes nothing; no cookie is sent."""
+    """Tell whether the session is empty, and takes nothing; no cookie is sent, but what removes a proof that is none."""
     before = len(site.store.calls)
     answers = [browser.get(path) for path in ("/", "/set/x", "/clear", "/invalidate", "/regenerate")]
     verbs = {verb for verb, _ in site.store.calls[before:]}
-    return verbs == {"load"} and all(answer.text.startswith("None") and not answer.set_cookies for answer in answers)
+    sent = {header.partition(";")[0] for answer in answers for header in answer.set_cookies}
+    return verbs == {"load"} and sent <= {f"{BOUND}="} and all(answer.text.startswith("None") for answer in answers)
 
 
 def test_a_sign_in_offers_the_binding(browser: Browser) -> None:
@@ -100,6 +101,19 @@ def test_both_cookies_work_until_the_proof_is_too_old(browser: Browser, site: Bi
     assert browser.device.refresh() == 200
     assert browser.get("/set/x").text == "alice {'x': 2} bound=True"
     assert is_refused(thief, site)
+
+
+def test_a_proof_that_is_too_old_is_removed(browser: Browser, site: BindingSite) -> None:
+    """A browser that still has it, for a clock was set, would not prove it again; with its next request it does."""
+    browser.bind()
+    site.clock.advance(700)
+    answer = browser.get()
+
+    (removal,) = answer.set_cookies
+    assert re.fullmatch(rf"{BOUND}=; Path=/; secure; HttpOnly; SameSite=Lax; Max-Age=0; Expires=[\w:, ]+", removal, re.I)
+    assert "no-store" in answer.headers["Cache-Control"]
+    assert set(browser.cookies) == {TOKEN}
+    assert browser.get().set_cookies == []
 
 
 def test_the_token_alone_opens_nothing(browser: Browser, site: BindingSite) -> None:
@@ -285,7 +299,9 @@ def test_a_link_of_another_site_gets_a_page_that_reloads_itself(
     link = {"Sec-Fetch-Site": site_header, "Sec-Fetch-Mode": "navigate"}
     answer = browser.get("/set/x", link)
 
-    assert (answer.status_code, answer.set_cookies) == (200, [])
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert set(browser.cookies) == {TOKEN}, "the proof that is none has been removed"
+    assert browser.get("/set/x", link).set_cookies == []
     assert 'http-equiv="refresh"' in answer.text
     assert answer.headers["Cache-Control"] == "no-store"
     for other in ({"Sec-Fetch-Mode": "cors"}, {"Sec-Fetch-Site": "same-origin"}, {"Secure-Session-Skipped": "unreachable"}):

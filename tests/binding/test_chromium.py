@@ -181,6 +181,22 @@ def test_a_link_of_another_site_finds_the_session(make_shop: MakeShop) -> None:
 
 
 @IN_SOAK
+def test_a_clock_that_was_set_locks_nobody_out(make_shop: MakeShop) -> None:
+    """The browser has a proof that it takes for good: it is removed, and the next request has another one."""
+    with visited(make_shop()) as visitor:
+        shop = visitor.bind().shop
+        shop.advance(AGE)
+        assert [visitor.post("/who")["user"] for _ in range(2)] == [None, "alice"]
+        assert shop.refreshed() == 1
+
+        shop.advance(AGE)
+        visitor.page.goto(shop.elsewhere)
+        visitor.page.get_by_role("link").click()
+        visitor.wait_for(ALICE)
+        assert shop.refreshed() == 2
+
+
+@IN_SOAK
 def test_a_new_secret_keeps_the_binding(make_shop: MakeShop) -> None:
     """By ``regenerate()``, and by a renewal."""
     with visited(make_shop(RENEW="60")) as visitor:
