@@ -6,6 +6,7 @@ from webob.exc import HTTPServiceUnavailable
 
 from examples.lab.loopback import Loopback, at_once, eventually
 from examples.lab.shortened import id_of, short_token
+from examples.lab.stolen import steal
 from examples.lab.trial import Fact, Result, Trial, result
 from session_middleware.rules import WINDOW
 from session_middleware.stores.base import UserIndexed
@@ -24,6 +25,7 @@ class Attacks:
             "thief": self._thief,
             "damaged": self._damaged,
             "two-cookies": self._two_cookies,
+            "bound": lambda _: steal(trial),
         }
 
     def _planted(self, loopback: Loopback) -> Result:

@@ -31,6 +31,7 @@ def test_no_page_has_a_serious_violation(arrive: Callable[..., Visitor], axe: st
     visitor.press("/try/break")
     visitor.go("/attacks")
     visitor.press("/try/planted")
+    visitor.press("/try/bound")
     for path in PAGES:
         visitor.go(path)
         found += _violations(visitor, axe, options, path)

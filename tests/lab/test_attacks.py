@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 ATTACKS = [
     "planted",
     pytest.param("before-sign-in", marks=pytest.mark.timed),
-    *("after-sign-out", "thief", "damaged", "two-cookies"),
+    *("after-sign-out", "thief", "damaged", "two-cookies", "bound"),
 ]
 
 
@@ -48,7 +48,10 @@ def test_an_attack_fails(arrive: Arrive, name: str) -> None:
     assert visitor.verdict(name) == "Held"
     facts = visitor.facts(name)
     assert len(facts) >= 2
-    for_nobody = ("replayed", "both", "changed", "cut", "id_alone", "quoted", "guessed", "copied", "renewed", "under_way")
+    for_nobody = (
+        *("replayed", "both", "changed", "cut", "id_alone", "quoted", "guessed", "copied", "renewed", "under_way"),
+        *("alone", "too_late"),
+    )
     assert {key: text for key, text in facts.items() if key in for_nobody and not text.endswith(": nobody")} == {}
     assert visitor.text(f"#{name} .why")
     assert visitor.page.url == f"{visitor.url}/attacks"

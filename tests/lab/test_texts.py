@@ -47,7 +47,7 @@ def test_every_text_is_said_somewhere() -> None:
 
 EXPERIMENTS = (
     *("parallel.", "writers.", "double-click.", "break.", "stream."),
-    *("planted.", "before-sign-in.", "after-sign-out.", "thief.", "damaged.", "two-cookies."),
+    *("planted.", "before-sign-in.", "after-sign-out.", "thief.", "damaged.", "two-cookies.", "bound."),
 )
 
 

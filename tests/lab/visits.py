@@ -10,7 +10,7 @@ ACTIONS = [
     *("/sign-in", "/sign-out", "/language", "/count", "/cart", "/cart/remove", "/flash", "/lifetime", "/remember"),
     *("/regenerate", "/sessions/revoke", "/sessions/revoke-others", "/probe/write", "/probe/break", "/probe/stream"),
     *("/try/break", "/try/stream", "/try/parallel", "/try/writers", "/try/double-click", "/try/planted", "/try/damaged"),
-    *("/try/before-sign-in", "/try/after-sign-out", "/try/thief", "/try/two-cookies"),
+    *("/try/before-sign-in", "/try/after-sign-out", "/try/thief", "/try/two-cookies", "/try/bound"),
 ]
 
 
