@@ -16,7 +16,7 @@ EXTRAS := $(LAB_EXTRAS),cli,mariadb,memcached,opentelemetry,postgresql,prometheu
 # Whoever has asked for no bytecode would have all of it compiled anew by every process that a test starts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-lowest test-only others soak sealed mutants gates compare compare-lock check docs sdist-test audit lock bench capacity instructions drawing screenshots clean
+.PHONY: help demo test test-lowest test-only others soak sealed bound mutants gates compare compare-lock check docs sdist-test audit lock bench capacity instructions drawing screenshots clean
 
 help:
 	@echo "On two processors; the first target also makes $(VENV), which takes a minute or more."
@@ -34,6 +34,7 @@ help:
 	@echo "make others         2 minutes    run Django's own tests, and those of others, over our sessions; one: SUITE=otp"
 	@echo "make test-lowest    4 minutes    run the tests with the lowest versions that pyproject.toml allows, in .venv-lowest"
 	@echo "make sealed         5 minutes    run the tests of sessions, of races and of frameworks once more, with sealed sessions"
+	@echo "make bound          5 minutes    run the tests of sessions, of races and of frameworks once more, and offer to bind"
 	@echo "make bench          10 minutes   measure the speed against an application without sessions and stores used by hand"
 	@echo "make capacity       10 minutes   measure what a million sessions take in each store, for the plan of capacity"
 	@echo "make test           11 minutes   make check, run the tests, measure coverage"
@@ -111,6 +112,10 @@ gates: $(READY)
 sealed: $(READY)
 	@echo "Testing with sealed sessions ..."
 	@$(PYTEST) -n auto --sealed -m "not soak and not timed" tests/sessions tests/protocol tests/takeover tests/races tests/model tests/integrations tests/devices tests/stores/moving
+
+bound: $(READY)
+	@echo "Testing with sessions that devices are offered to bind ..."
+	@$(PYTEST) -n auto --bound -m "not soak and not timed" tests/sessions tests/wsgi tests/cookies tests/takeover tests/races tests/integrations tests/observers tests/devices
 
 mutants: $(READY)
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --group mutation

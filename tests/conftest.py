@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,21 +118,29 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sealed", action="store_true", help="seal the sessions of each manager that is made in this process")
+    parser.addoption("--bound", action="store_true", help="offer bindings to devices from each middleware that is made")
+
+
+def _otherwise(config: pytest.Config) -> Iterator[tuple[Callable[[], None], dict[str, tuple[str, ...]]]]:
+    """Yield for each option with which the tests run otherwise: what makes it so, and the tests that are left out."""
+    if config.getoption("--sealed"):
+        from tests import sealing
+
+        yield sealing.seal_all, sealing.DIFFERENT
+    if config.getoption("--bound"):
+        from tests import offering
+
+        yield offering.offer_all, offering.DIFFERENT
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # How long an example takes is the machine's affair.
     settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("tests")
-    if config.getoption("--sealed"):
-        from tests.sealing import seal_all
-
-        seal_all()
+    for begin, _ in _otherwise(config):
+        begin()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--sealed"):
-        from tests.sealing import DIFFERENT
-
-        different = {name for names in DIFFERENT.values() for name in names}
-        items[:] = [item for item in items if getattr(item, "originalname", item.name) not in different]
+    different = {name for _, left_out in _otherwise(config) for names in left_out.values() for name in names}
+    items[:] = [item for item in items if getattr(item, "originalname", item.name) not in different]
