@@ -41,7 +41,7 @@ nitpick_ignore_regex = [
     )
 ] + [
     ("py:class", "WSGI.*|Engine"),  # the same, under the names that they have while types are checked
-    ("py:class", r"session_middleware\..*\.(CarryOver|Default|[ST])"),  # in signatures; nobody makes one
+    ("py:class", r"session_middleware\..*\.(Binding|CarryOver|Default|[ST])"),  # in signatures; nobody makes one
 ]
 
 smartquotes = False  # messages are quoted as they are
