@@ -176,8 +176,10 @@ def pack(
 ) -> bytes:
     """Return the value of a session; of a sealed one, if *close* makes what comes behind the envelope, of what is clear of
     it. *blind*: what then stands for the user."""
-    user_id, created, signed_in, seen, idle, absolute, persistent, era, current, issued = envelope[:10]
-    previous, mark, snapshot, carried, aliases, not_after, device, family, binding = envelope[10:]
+    (
+        user_id, created, signed_in, seen, idle, absolute, persistent, era, current, issued,
+        previous, mark, snapshot, carried, aliases, not_after, device, family, binding,
+    ) = envelope  # fmt: skip
     kind = SESSION
     if close is not None:
         kind, user_id, snapshot, device = SEALED, blind, b"", None
