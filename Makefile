@@ -117,10 +117,6 @@ bound: $(READY)
 	@echo "Testing with sessions that devices are offered to bind ..."
 	@$(PYTEST) -n auto --bound -m "not soak and not timed" tests/sessions tests/wsgi tests/cookies tests/takeover tests/races tests/integrations tests/observers tests/devices
 
-bound: $(READY)
-	@echo "Testing with sessions that devices are offered to bind ..."
-	@$(PYTEST) -n auto --bound -m "not soak and not timed" tests/sessions tests/wsgi tests/cookies tests/takeover tests/races tests/integrations tests/observers tests/devices
-
 mutants: $(READY)
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --group mutation
 	@echo "Testing mutants; one module: $(BIN)/python -m tests.mutation rules"
