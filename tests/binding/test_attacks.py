@@ -93,7 +93,9 @@ def test_a_session_that_was_signed_out_of_again_offers_nothing(site: BindingSite
 ED25519 = ed25519.Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-@pytest.mark.parametrize(("key", "why"), [(b"no key", "cannot be read"), (ED25519, "of another kind")])
+@pytest.mark.parametrize(
+    ("key", "why"), [(b"no key", "cannot be read"), (ED25519, "of another kind")], ids=["no key", "Ed25519"]
+)
 def test_a_hostile_record_is_refused(
     key: bytes, why: str, browser: Browser, site: BindingSite, caplog: pytest.LogCaptureFixture
 ) -> None:
