@@ -12,6 +12,7 @@ from wsgiref.validate import validator
 
 import pytest
 from django.conf import settings
+from django.test.signals import setting_changed  # whose receivers forget
 from django.utils.functional import empty
 
 from session_middleware import SessionMiddleware
@@ -35,6 +36,10 @@ def django_unconfigured() -> Iterator[None]:
         yield
     finally:
         settings._wrapped = before
+        if before is not empty:
+            # What Django keeps of settings, such as where templates are, is forgotten as after a test of its own.
+            for setting in filter(str.isupper, dir(settings)):
+                setting_changed.send(sender=None, setting=setting, value=getattr(settings, setting), enter=False)
 
 
 @pytest.fixture(params=["in process", "gunicorn"], scope="module")
