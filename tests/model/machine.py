@@ -280,9 +280,7 @@ class Sessions(RuleBasedStateMachine):
                 refused = self.refused(request, partial(session.login, user_id, keep=keep, **marked))
         except StoreUnavailable:
             assert plan is not None
-            if request.facts.user_id not in (None, user_id):
-                self.world.invalidate(request)
-            return
+            return  # nobody has signed in, so nobody was signed out for it
         if not refused:
             if request.facts.user_id not in (None, user_id):
                 self.world.invalidate(request)

@@ -56,6 +56,11 @@ def holds_in_part(world: World, most: int, ways: int) -> None:
         assert not problem, f"{number}: {problem}\n{told(world, way)}"
 
 
+def assert_all_hold(world: World) -> None:
+    """Look at every state; a search that sees fewer than a request makes by itself has not begun."""
+    assert holds(world) > (10 if len(world.scenario.plans) > 1 else 5)
+
+
 def larger(scenario: Scenario) -> Scenario:
     """Return the scenario with one more of each thing that may go wrong in it."""
     return replace(
@@ -70,7 +75,7 @@ def larger(scenario: Scenario) -> Scenario:
 @every_scenario
 def test_the_promises_hold_in_every_interleaving(make: Callable[[], Scenario]) -> None:
     """Promises 2, 3, 5, 12 and 16 to 22: whatever the order of store calls, responses, crashes and pauses."""
-    assert holds(World(make())) > 10
+    assert_all_hold(World(make()))
 
 
 @every_scenario
@@ -97,7 +102,7 @@ def test_the_promises_hold_when_more_goes_wrong(make: Callable[[], Scenario]) ->
 )
 def test_a_store_may_drop_what_has_expired(make: Callable[[], Scenario]) -> None:
     """The store and the manager see the end of a record at the same moment."""
-    assert holds(World(make(), punctual=True)) > 10
+    assert_all_hold(World(make(), punctual=True))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +118,7 @@ def test_a_request_may_stall_before_a_store_call(make: Callable[[], Scenario]) -
 
     But for a renewal: if it is stored a minute after it was decided, the next may be due at once, and both be under way.
     """
-    assert holds(World(make(), punctual=True, stalling=True)) > 10
+    assert_all_hold(World(make(), punctual=True, stalling=True))
 
 
 @pytest.mark.parametrize("name", MUTANTS)
