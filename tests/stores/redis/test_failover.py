@@ -120,12 +120,14 @@ class Load:
 
 
 def fail_over(load: Load, victim: RedisServer, has_taken_over: Callable[[], bool]) -> float:
-    """Kill the server; return for how long after the promotion requests still went unanswered."""
-    victim.kill()
-    until(has_taken_over, "nobody has taken over")
-    promoted = time.monotonic()
-    until(lambda: load.answered_at > max(promoted, load.unanswered_at) + 1.0, "it does not come back")
-    return max(0.0, load.unanswered_at - promoted)
+    """Kill the server; return for how long after the promotion requests went unanswered, the machine's part left out."""
+    with Stopwatch() as watch:
+        victim.kill()
+        until(has_taken_over, "nobody has taken over")
+        promoted = time.monotonic()
+        until(lambda: load.answered_at > max(promoted, load.unanswered_at) + 1.0, "it does not come back")
+        back = load.unanswered_at
+        return max(0.0, back - promoted - watch.lost(promoted, back)) if back > promoted else 0.0
 
 
 class Outcome:
