@@ -322,10 +322,10 @@ class SessionManager(Directory):
 
     def _is_due(self, state: State) -> bool:
         """Tell whether there may be something to note of a session that was only read."""
-        envelope = state.envelope
-        if envelope.previous or state.renew is not None:
+        envelope, now = state.envelope, self.now()
+        if envelope.previous or (state.renew is not None and now - envelope.issued_at >= state.renew):
             return True
-        return self.now() - envelope.last_seen_at >= touch_interval(envelope.idle)
+        return now - envelope.last_seen_at >= touch_interval(envelope.idle)
 
     def _max_age(self, envelope: Envelope) -> int | None:
         if not envelope.persistent:
