@@ -212,6 +212,7 @@ class Values(MutableMapping[str, Any]):
         for key in [key for key in self._now if key not in keys]:
             del self._now[key]
             self._assigned.pop(key, None)
+            self._deleted.discard(key)
         self.suspect = True
 
     def revert(self) -> None:

@@ -246,6 +246,15 @@ class TestRevertAndKeepOnly:
         assert values.changes() == Changes(encoded({"c": 3}, CODEC), {}, frozenset())
         assert values.assigned() == encoded({"c": 3}, CODEC)
 
+    def test_not_keeping_undoes_what_was_done_to_a_key(self) -> None:
+        """As if it had not been touched, also where it was deleted and set anew; what is deleted stays so."""
+        values = values_of({"a": 1, "b": 2})
+        del values["a"], values["b"]
+        values["a"] = 3
+        values.keep_only(frozenset())
+
+        assert values.changes() == Changes({}, {}, frozenset({"b"}))
+
 
 class TestEncoded:
     @settings(max_examples=50, deadline=None)
