@@ -84,9 +84,11 @@ def options(mapping: Mapping[str, str], prefix: str) -> dict[str, Any]:
         group, read, wanted = _OPTIONS[name]
         try:
             groups[group][name.rpartition(".")[2]] = read(text)
-        except (KeyError, ValueError, TypeError, AttributeError):
-            raise ConfigurationError(f"{key}={text!r}: write {wanted}") from None
-        except ImportError as error:
+        except (KeyError, ValueError, TypeError, AttributeError, ImportError) as error:
+            if name == "seal":
+                raise ConfigurationError(f"{key}: write {wanted}") from None  # whatever it is, it may be a key
+            if not isinstance(error, ImportError):
+                raise ConfigurationError(f"{key}={text!r}: write {wanted}") from None
             raise ConfigurationError(f"{key}={text!r}: write {wanted} ({error})") from error
     arguments = groups[""]
     if groups["lifetime"]:

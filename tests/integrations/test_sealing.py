@@ -1,5 +1,6 @@
 """Every integration hands the seal on."""
 
+import traceback
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from tests.integrations import django_site  # it configures Django
 
 # isort: split
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.wsgi import WSGIHandler
 from django.test import override_settings
 
@@ -47,6 +49,22 @@ def test_an_ini_file_names_a_seal() -> None:
     for name, said in (("session_middleware:MemoryStore", "seal"), ("nowhere:seal", "the name of a seal")):
         with pytest.raises(ConfigurationError, match=said):
             SessionMiddleware.from_config(plain, {"session.store": "memory:", "session.seal": name})
+
+
+@pytest.mark.parametrize("sep", [":", ".", ""])
+def test_a_key_in_place_of_a_seal_is_quoted_nowhere(sep: str) -> None:
+    """Who takes the option for the key itself finds no key in the log."""
+    key = Seal.new_key()
+    name = key[:9] + sep + key[9:]
+    with pytest.raises(ConfigurationError, match=r"session\.seal: write the name of a seal") as refused:
+        SessionMiddleware.from_config(plain, {"session.store": "memory:", "session.seal": name})
+    with override_settings(SESSION_MIDDLEWARE={"store": MemoryStore(), "seal": name}):
+        with pytest.raises(ImproperlyConfigured, match="seal") as improper:
+            configured.manager()
+    for error in (refused.value, improper.value):
+        shown = "".join(traceback.format_exception(error))
+        assert key[:9] not in shown
+        assert key[9:] not in shown
 
 
 def test_beakers_sessions_are_not_opened_by_their_id() -> None:

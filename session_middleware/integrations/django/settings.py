@@ -215,6 +215,11 @@ def _imported(option: str, name: str) -> Any:
     try:
         return import_string(name)
     except ImportError as error:
+        if option == "seal":
+            # Whatever it is, it may be a key.
+            raise ImproperlyConfigured(
+                "SESSION_MIDDLEWARE['seal']: write a seal, or its name, such as shop.keys.seal"
+            ) from None
         raise ImproperlyConfigured(f"SESSION_MIDDLEWARE[{option!r}]={name!r}: {error}") from error
 
 
