@@ -198,8 +198,14 @@ def _in_service(at: float | None, now: float) -> bool:
 
 
 def _replaced(envelope: Envelope, kind: Kind, now: float) -> tuple[Previous, ...]:
-    """Take every secret that opens the session out of service, renewed ones, too."""
-    before = [_out_of_service(p, kind, now) if p.kind is Kind.RENEWED else p for p in envelope.previous]
+    """Take every secret that opens the session out of service, renewed ones, too.
+
+    A sign-in is a boundary: of those that had had their time before it, nobody who comes later is to be told.
+    """
+    told = [
+        p for p in envelope.previous if kind is not Kind.SIGNED_IN or p.kind is not Kind.RENEWED or _in_service(p.at, now)
+    ]
+    before = [_out_of_service(p, kind, now) if p.kind is Kind.RENEWED else p for p in told]
     return _trimmed((*before, *[Previous(proof, kind, now) for proof in envelope.current]))
 
 

@@ -265,9 +265,9 @@ class TestRegenerate:
     def test_nor_does_one_that_had_had_its_time(self, since: float) -> None:
         """A request that is under way with it takes the session from nobody who has a new secret."""
         envelope = an_envelope("c", f"a:renewed@{-since} b:renewed")
-        for after in (rules.regenerated(envelope, p("n"), NOW), signed_in(envelope)):
+        for after, opens in ((rules.regenerated(envelope, p("n"), NOW), REPLAY), (signed_in(envelope), NOTHING)):
             assert not any(rules.in_service(after, p(name)) for name in "abc")
-            assert rules.opens(after, p("a"), NOW) is REPLAY
+            assert rules.opens(after, p("a"), NOW) is opens
 
 
 def signed_in(envelope: Envelope, fresh: str = "n", now: float = NOW) -> Envelope:
@@ -307,9 +307,16 @@ class TestSignIn:
         """Promise 18: another machine's may be behind."""
         envelope = an_envelope("c", "a:renewed@-30")
         assert rules.opens(envelope, p("a"), moment(-1)) is SESSION
-        for after in (signed_in(envelope), rules.regenerated(envelope, p("n"), NOW)):
-            for seconds in (-1e6, -31, -30, -1, 0, 1, 1e6):
-                assert rules.opens(after, p("a"), moment(seconds)) is REPLAY
+        for seconds in (-1e6, -31, -30, -1, 0, 1, 1e6):
+            assert rules.opens(signed_in(envelope), p("a"), moment(seconds)) is NOTHING
+            assert rules.opens(rules.regenerated(envelope, p("n"), NOW), p("a"), moment(seconds)) is REPLAY
+
+    def test_of_one_that_had_had_its_time_nobody_is_told(self) -> None:
+        """Promises 18 and 24: it is of before the boundary, so it is no replay, and learns of no end."""
+        after = signed_in(an_envelope("c", "a:renewed@-30 b:renewed"))
+
+        assert [previous.proof for previous in after.previous] == [p("b"), p("c")]
+        assert rules.tombstone(after, "revoked", NOW).proofs == (p("n"),)
 
     @pytest.mark.parametrize("kind", ["renewed", "renewed@-5", "signed-in@-5", "replaced@-5", "current", "unknown"])
     @pytest.mark.parametrize("user_id", ["alice", "bob", None])

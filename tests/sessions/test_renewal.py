@@ -148,6 +148,22 @@ class TestAReplay:
         assert stolen.reveal()[12:] not in caplog.text
         assert site.user(victims) == "alice"
 
+    def test_one_from_before_a_sign_in_ends_nothing(self, store: Store, clock: FakeClock) -> None:
+        """Promises 18 and 22: an attacker who has planted a cookie has older ones of it, which were never the user's."""
+        site = Site(store, clock, lifetime=Lifetime(renew=RENEWAL, on_replay="end", keep_ended=86400))
+        older = site.begin({"cart": 1})
+        clock.advance(RENEWAL)
+        planted = site.follow(older, read)
+        site.request(planted, read)
+        clock.advance(OVERLAP + 1)
+        hers = site.follow(planted, lambda session: session.login("alice"))
+        assert [site.user(token) for token in (older, planted, hers)] == [None, None, "alice"]
+        clock.advance(OVERLAP)
+        assert [site.user(token) for token in (older, planted, hers)] == [None, None, "alice"]
+
+        site.manager.revoke(hers.id)
+        assert [site.open(token).ended is not None for token in (older, planted, hers)] == [False, False, True]
+
     def test_one_from_long_ago_is_noticed(self, site: Site, notes: Notes) -> None:
         """Promise 22: whatever the record has forgotten meanwhile, up to a sign-in or ``regenerate()``."""
         issued = [site.begin({"cart": 1}, "alice")]
