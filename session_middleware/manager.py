@@ -219,7 +219,8 @@ class SessionManager(Directory):
         if self.lifetime.on_replay == "refuse":
             return None
         self._sessions.end(found.id, "replayed")
-        return None if self.lifetime.keep_ended is None else Ended("replayed", self.now())
+        is_kept = self.lifetime.keep_ended is not None and found.envelope.user_id is not None
+        return Ended("replayed", self.now()) if is_kept else None
 
     def _chosen(self, opened: list[State]) -> State | None:
         living = [state for state in opened if state.opens is Opens.SESSION]
@@ -291,12 +292,12 @@ class SessionManager(Directory):
             log.error("%r: what was left to store when the request ended is lost: %s", session, error)
 
     def is_current(self, session: Session) -> bool:
-        """Tell whether the token that the request came with, or was told since, is still the one to keep, as of the last
-        load or commit. It is not if the session has ended, or if another request has given it a new secret."""
+        """Tell whether the token that the request came with, or was told since, opens the session, as of the last load or
+        commit. It does not if the session has ended, or if another request has replaced its secret."""
         state = session.state
         if state is None or state.own is None or state.opens is not Opens.SESSION:
             return False
-        return self._proof_of(state.own) in state.envelope.current
+        return rules.opens(state.envelope, self._proof_of(state.own), self.now()) is Opens.SESSION
 
     def look_for_room(self, state: State, login: Login) -> None:
         """Raise :exc:`TooManySessions` if a sign-in is to be refused."""

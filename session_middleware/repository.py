@@ -62,10 +62,9 @@ N = TypeVar("N", Mark, Alias)
 
 
 class Repository:
-    """Finds, writes and ends sessions by their ids, of at most *max_bytes* each. *seal*: what seals them, if anything
-    does.
+    """Finds, writes and ends sessions by their ids, of at most *max_bytes* each. *seal*: what seals them, if anything.
 
-    *keep_ended*: so long (seconds) it is kept why a session has ended.
+    *keep_ended*: so long (seconds) it is kept why the session of a user has ended.
     Raise :exc:`ConfigurationError` if *store* says that it keeps none that is so long.
     """
 
@@ -157,7 +156,8 @@ class Repository:
                     self.teller.ended(key, envelope.user_id, reason)
             except StoreError as error:
                 log.warning("session %s: it could not be removed at its end: %s", key, error)
-        return None if self._keep_ended is None else rules.tombstone(envelope, reason, envelope.expires_at)
+        is_untold = self._keep_ended is None or envelope.user_id is None
+        return None if is_untold else rules.tombstone(envelope, reason, envelope.expires_at)
 
     def _expiry(self, envelope: Envelope) -> "Reason":
         return "expired_absolute" if envelope.ends_at <= self._now() else "expired_idle"
@@ -341,7 +341,7 @@ class Repository:
         with the old cookie would make again.
         """
         tombstone, until = NOTHING_TOLD, envelope.ends_at if envelope.carried else 0.0
-        if self._keep_ended is not None and reason in REASONS:
+        if self._keep_ended is not None and reason in REASONS and envelope.user_id is not None:
             at = envelope.expires_at if reason in EXPIRIES else self._now()
             tombstone, until = rules.tombstone(envelope, reason, at), max(until, at + self._keep_ended)
         if until > self._now():
@@ -375,8 +375,8 @@ class Repository:
         value = pack(envelope, packed, close, user)
         if envelope.snapshot and len(value) > self._max_bytes:
             return self._record(key, envelope._replace(snapshot=b""), values, seal, token)
-        # Where it is kept why a session has ended, it is there so long after its time is over.
-        until = envelope.expires_at if self._keep_ended is None else envelope.expires_at + self._keep_ended
+        # Where it is kept why a user's session has ended, it is there so long after its time is over.
+        until = envelope.expires_at + (0.0 if self._keep_ended is None or user is None else self._keep_ended)
         return tuple.__new__(Record, (value, math.ceil(until), user)), opened
 
 

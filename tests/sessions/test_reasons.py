@@ -47,6 +47,15 @@ class TestASessionThatSomebodyElseHasEnded:
         site.clock.advance(3)
         assert site.open(token).ended is None
 
+    def test_of_an_anonymous_one_nothing_is_kept(self, site: Site) -> None:
+        """Promise 13: who never signs in fills no store with reasons."""
+        revoked, expired = site.begin(), site.begin()
+        assert site.manager.revoke(revoked.id)
+        assert site.open(revoked).ended is None
+        site.clock.advance(3601)
+        assert site.open(expired).ended is None
+        assert site.records() == []
+
     def test_an_alias_ends_it_for_the_same_reason(self, site: Site) -> None:
         """Promise 24."""
         session = site.open()

@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.contrib.sessions.middleware import SessionMiddleware as DjangosMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory, override_settings
 
-from session_middleware.testing import FaultyStore
+from session_middleware import Lifetime
+from session_middleware.testing import FakeClock, FaultyStore
 from tests.browser import Browser
 from tests.integrations.contract import answer
 from tests.integrations.django.visits import USER, WAYS, a_browser, sign_in
@@ -36,6 +38,20 @@ class TestEngineUnderDjangosMiddleware:
             return HttpResponse("done")
 
         return DjangosMiddleware(view)(request)
+
+    def test_a_secret_that_was_renewed_and_is_in_service_saves(self, client: Client) -> None:
+        """Promises 20 and 22: the response with the next one was lost, or another tab has it."""
+        clock = FakeClock()
+        options = {**settings.SESSION_MIDDLEWARE, "clock": clock, "lifetime": Lifetime(renew=60)}
+        with override_settings(SESSION_MIDDLEWARE=options):
+            client.get("/act/put?key=a&value=1")
+            old = client.cookies["session"].value
+            clock.advance(61)
+            for number in range(5):
+                client.cookies["session"] = old
+                assert client.get(f"/act/put?key=a{number}&value=1").status_code == 200
+                clock.advance(20)
+            assert {f"a{number}" for number in range(5)} <= set(client.session.keys())
 
     def test_a_session_that_was_ended_meanwhile_interrupts_the_request(self, client: Client) -> None:
         """Promise 5: nothing brings it back. Django answers 400 to its ``SessionInterrupted``."""
