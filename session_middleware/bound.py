@@ -17,7 +17,7 @@ def bind(sessions: Repository, base: Found, key: bytes, now: float) -> Binding |
     """
     offered = cast("Binding", base.envelope.binding)
     for number in TRIES:
-        found = base if number == 0 and base.version is not None else sessions.find_again(base, number)
+        found = base if number == 0 else sessions.find_again(base, number)
         envelope = None if found is None else rules.bound(found.envelope, offered, key, now)
         if found is None or envelope is None:
             return None

@@ -1,6 +1,6 @@
 """Lists sessions and ends them: by their id, by their user, by another name. It opens none, and knows no HTTP."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from session_middleware import rules, tokens
@@ -54,7 +54,7 @@ class Directory:
         Raise :exc:`ConfigurationError` if the store keeps no index of users, :exc:`StoreUnavailable` if it fails.
         """
         names = self._names.users(checked_user_id(user_id))
-        found = self._sessions.find_all(self._names.listed(user_id, self._index().keys_of))
+        found = self._sessions.find_all(self.keys_of(user_id))
         listed = self._listed(one for one in found if one.envelope.user_id in names)
         return [info if info.user_id == user_id else info._replace(user_id=user_id) for info in listed]
 
@@ -82,12 +82,11 @@ class Directory:
         :meth:`mark_of`), unless *keep* is its id. *progress* is called with how many have ended so far, now and then; called
         again after it was broken off, it goes on with the rest.
         """
-        index, user_id = self._index(), checked_user_id(user_id)
+        found = self.keys_of(user_id)
         kept = keep if tokens.well_formed_id(keep) else None
         for mark in self._names.marks(user_id):
             self._sessions.leave_mark(mark, kept)
-        keys = (key for key in self._names.listed(user_id, index.keys_of) if key != keep)
-        return self._sessions.end_all(keys, "signed_out_everywhere", progress)
+        return self._sessions.end_all((key for key in found if key != keep), "signed_out_everywhere", progress)
 
     def revoke_alias(self, alias: str) -> int:
         """End all sessions that have signed in with an alias, at once; return how many were ended.
@@ -126,6 +125,13 @@ class Directory:
 
     def _mark_id(self, user_id: str) -> str:
         return self._names.marks(user_id)[0]
+
+    def keys_of(self, user_id: str) -> Iterator[str]:
+        """Yield the keys under which the store may have sessions of a user, each once.
+
+        Raise :exc:`ConfigurationError` if the store keeps no index of users.
+        """
+        return self._names.listed(checked_user_id(user_id), self._index().keys_of)
 
     def names_of(self, user_id: str) -> tuple[str, ...]:
         """Return what may stand in the store for a user: the user id itself, or what a seal makes of it by each key."""

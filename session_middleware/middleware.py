@@ -17,13 +17,14 @@ from session_middleware.lifetime import Lifetime
 from session_middleware.limit import AtLimit
 from session_middleware.manager import DEFAULT_STORE, MAX_BYTES, SessionManager
 from session_middleware.session import Session
+from session_middleware.state import Candidates
 from session_middleware.stores.base import Store
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from session_middleware.binding import DeviceBinding
-    from session_middleware.binding.exchange import Bound
+    from session_middleware.binding.exchange import BoundSite
     from session_middleware.events import Observer
     from session_middleware.seal import Seal
 
@@ -106,11 +107,11 @@ class SessionMiddleware:
             self.http.tell_of_many = self.https.tell_of_many = self.manager.teller.too_many_cookies
         is_alone = getattr(self.manager.store, "single_process", False)
         self.advice = Advice(of_proxy=cookie.secure == "auto", of_processes=is_alone)
-        bound = None if device_binding is None else _bound(device_binding, cookie, self)
+        read_http, read_https = reader(self.http, carry_over), reader(self.https, carry_over)
+        bound = None if device_binding is None else _bound(device_binding, cookie, self, read_https)
         self.binding_path = None if device_binding is None else device_binding.path
         # What each request needs, in one piece: Python is slow to find attributes where there is a __getattr__().
         keeps_environ = unavailable is not None or describe is not None
-        read_http, read_https = reader(self.http, carry_over), reader(self.https, carry_over)
         self._by_http = self.http, read_http, environ_key, self.advice, bound, keeps_environ
         self._by_https = self.https, read_https, environ_key, self.advice, bound, keeps_environ
         _refuse_collisions(self, app)
@@ -206,10 +207,12 @@ class SessionMiddleware:
         return self.environ_key == outer.environ_key or any(names) or binds
 
 
-def _bound(options: "DeviceBinding", cookie: CookiePolicy, middleware: SessionMiddleware) -> "Bound":
-    from session_middleware.binding.exchange import Bound  # what nobody has asked for costs no import
+def _bound(
+    options: "DeviceBinding", cookie: CookiePolicy, middleware: SessionMiddleware, read: Callable[[object], Candidates]
+) -> "BoundSite":
+    from session_middleware.binding.exchange import BoundSite  # what nobody has asked for costs no import
 
-    return Bound(options, cookie, middleware.manager, middleware.https, reader(middleware.https, middleware.carry_over))
+    return BoundSite(options, cookie, middleware.manager, middleware.https, read)
 
 
 def _refuse_collisions(middleware: SessionMiddleware, app: object) -> None:

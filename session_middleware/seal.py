@@ -34,7 +34,7 @@ from session_middleware.exceptions import ConfigurationError
 from session_middleware.notes import BODY, Damaged
 from session_middleware.record import Closed, Envelope, unpack_values
 from session_middleware.state import Found
-from session_middleware.tokens import Names, Proof, Token
+from session_middleware.tokens import Names, Proof, Token, base64url
 
 try:
     from cryptography.exceptions import InvalidTag
@@ -43,7 +43,7 @@ except ImportError as error:
     missing = "cryptography is not installed: pip install 'session-middleware[seal]'"
     raise ImportError(missing, name="cryptography") from error
 
-from session_middleware.site_keys import KEY, NONCE, SiteKey, read_key, text_of, wrong
+from session_middleware.site_keys import KEY, NONCE, SiteKey, read_key, wrong
 
 log = logging.getLogger("session_middleware")
 
@@ -81,17 +81,17 @@ class Seal:
     def __init__(self, key: bytes | str, *older_keys: bytes | str, require: bool = False) -> None:
         keys = [read_key(one) for one in (key, *older_keys)]
         del key, older_keys  # a traceback may be shown with its locals
-        wrong = _wrong(keys, require)
+        refusal = _refusal(keys, require)
         self._keys = [one for one in keys if one is not None]
         del keys
         self.require = require
-        if wrong is not None:
-            raise ConfigurationError(wrong)
+        if refusal is not None:
+            raise ConfigurationError(refusal)
 
     @staticmethod
     def new_key() -> str:
         """Return a new key, as base64 text."""
-        return text_of(os.urandom(KEY))
+        return base64url(os.urandom(KEY))
 
     def of(self, namespace: str, proof_of: Proof) -> "Sealer":
         """Return what seals the sessions of a namespace."""
@@ -150,10 +150,10 @@ class Sealer(Names):
         return (*self._blinds(user_id), *(() if self._require else (user_id,)))
 
     def marks(self, user_id: str) -> tuple[str, ...]:
-        return tuple([text_of(key.blind("mark", user_id)[:9]) for key in self._all()])
+        return tuple([base64url(key.blind("mark", user_id)[:9]) for key in self._all()])
 
     def aliases(self, alias: str) -> tuple[str, ...]:
-        return tuple([text_of(key.blind("alias", alias)[:9]) for key in self._all()])
+        return tuple([base64url(key.blind("alias", alias)[:9]) for key in self._all()])
 
     def old_aliases(self, alias: str) -> tuple[str, ...]:
         return () if self._require else (tokens.id_of_alias(self._namespace, alias),)
@@ -359,7 +359,7 @@ def _opened(found: Found, value: bytes, at: int, opened: Opened) -> Found:
     return tuple.__new__(Found, (key, version, envelope, unpack_values(kept[at + s :]), opened))
 
 
-def _wrong(keys: "list[bytes | None]", require: object) -> str | None:
+def _refusal(keys: "list[bytes | None]", require: object) -> str | None:
     if not isinstance(require, bool):
         return f"require={require!r}: write True or False"
     if None in keys:

@@ -1,7 +1,7 @@
 """The keys of a site that seals its sessions: how they are read, and what is made of each, as the module ``seal`` says."""
 
 import os
-from binascii import Error, a2b_base64, b2a_base64
+from binascii import Error, a2b_base64
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -9,11 +9,11 @@ from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from session_middleware.notes import Damaged
+from session_middleware.tokens import base64url
 
 KEY: Final = 32
 NONCE: Final = 12
 
-_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 
 
@@ -61,7 +61,7 @@ class SiteKey:
 
     def name_of(self, user_id: str) -> str:
         """Return what stands in a store for a user."""
-        return "~" + text_of(self.blind("user", user_id)[:18])
+        return "~" + base64url(self.blind("user", user_id)[:18])
 
 
 def _keyed(key: bytes) -> hmac.HMAC:
@@ -72,11 +72,6 @@ def _hmac(key: bytes, text: bytes) -> bytes:
     made = _keyed(key)
     made.update(text)
     return made.finalize()
-
-
-def text_of(data: bytes) -> str:
-    """Return bytes as base64url, without padding at their end."""
-    return b2a_base64(data, newline=False).translate(_URL_SAFE).decode()
 
 
 def read_key(key: object) -> bytes | None:

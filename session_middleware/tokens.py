@@ -60,7 +60,7 @@ class Token:
     @classmethod
     def derived(cls, *parts: str) -> "Token":
         """Return the token that is made of *parts*, of which at least one is a secret: always the same."""
-        return cls(_base64(sha256("\0".join(("session_middleware", *parts)).encode()).digest()[:30]))
+        return cls(base64url(sha256("\0".join(("session_middleware", *parts)).encode()).digest()[:30]))
 
     def reveal(self) -> str:
         """Return the text of the cookie, which is a secret."""
@@ -147,7 +147,7 @@ class Names:
 
 def derived_id(*parts: str) -> str:
     """Return what is made of *parts* and has the form of an id: always the same."""
-    return _base64(sha256("\0".join(("session_middleware", *parts)).encode()).digest()[:9])
+    return base64url(sha256("\0".join(("session_middleware", *parts)).encode()).digest()[:9])
 
 
 def proof_function(namespace: str) -> Proof:
@@ -174,5 +174,6 @@ def family_function(namespace: str) -> Proof:
     return family_of
 
 
-def _base64(data: bytes) -> str:
+def base64url(data: bytes) -> str:
+    """Return bytes as base64url (RFC 4648, 5): without padding, if their number can be divided by three."""
     return b2a_base64(data, newline=False).translate(_URL_SAFE).decode()

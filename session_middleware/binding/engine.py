@@ -17,7 +17,6 @@ import logging
 import math
 import os
 import re
-from binascii import b2a_base64
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -28,7 +27,7 @@ from session_middleware.headers import Headers
 from session_middleware.record import Binding
 from session_middleware.rules import Opens
 from session_middleware.state import Candidates, Found, State
-from session_middleware.tokens import Token, well_formed_id
+from session_middleware.tokens import Token, base64url, well_formed_id
 
 if TYPE_CHECKING:
     from session_middleware.telling import Teller
@@ -43,7 +42,6 @@ UNDER_WAY: Final = 5.0
 
 _RECENT: Final = 60.0
 _MOST: Final = 8
-_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _PROOF: Final = r"([0-9a-f]{1,10})\.([A-Za-z0-9_-]{32})"
 _proof = re.compile(_PROOF).fullmatch
 
@@ -236,7 +234,7 @@ class Binder:
 
 def _mac(binding: Binding, purpose: str, session_id: str, expiry: str) -> str:
     text = "\0".join((purpose, session_id, expiry)).encode()
-    return b2a_base64(hmac.digest(binding.secret, text, "sha256")[:24], newline=False).translate(_URL_SAFE).decode()
+    return base64url(hmac.digest(binding.secret, text, "sha256")[:24])
 
 
 def _bare(text: str | None) -> str | None:

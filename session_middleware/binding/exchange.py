@@ -121,7 +121,7 @@ class BoundExchange(Exchange):
             self._headers.append(binder.offer(verdict.token.id, state.offered, _mount(self._script_name)))
 
 
-class Bound:
+class BoundSite:
     """Begins the exchanges of a site that binds sessions to devices. *cookie* is that of https, and *read* finds its tokens
     in a ``Cookie`` header.
 
@@ -140,6 +140,7 @@ class Bound:
             raise ConfigurationError(f"device_binding={options!r}: write DeviceBinding()")
         options.refuse(policy)
         self._binder = Binder(options, keeper, read, cookie)
+        self._answers = {options.path + what: what for what in (REGISTRATION, REFRESH)}
 
     def begin(
         self,
@@ -152,8 +153,8 @@ class Bound:
     ) -> tuple[Exchange, "WSGIApplication"]:
         """Return the exchange, and who answers: the application, or we, if a browser asks or tells of a binding."""
         exchange = BoundExchange(self._binder, environ, middleware, cookie, read, start_response)
-        what = environ.get("PATH_INFO", "").removeprefix(self._binder.options.path)
-        if exchange.is_https and what in (REGISTRATION, REFRESH) and what != environ["PATH_INFO"]:
+        what = self._answers.get(environ.get("PATH_INFO", ""))
+        if exchange.is_https and what is not None:
             return exchange, partial(_answer, self._binder, what)
         return exchange, app
 

@@ -64,20 +64,24 @@ def later(text: str, key: bytes) -> str:
         raise Refused(f"the key that is kept cannot be read ({type(error).__name__})") from None
     if not isinstance(loaded, _Key):
         raise Refused("the key that is kept is of another kind")
-    _header(text)
     return _challenge(text, loaded)
 
 
 def _header(text: str) -> dict[str, Any]:
-    if len(text) > LONGEST:
-        raise Refused("it is too long")
+    _refuse_long(text)
     try:
         return jwt.get_unverified_header(text)
     except Exception as error:
         raise Refused(f"it is no token ({type(error).__name__})") from None
 
 
+def _refuse_long(text: str) -> None:
+    if len(text) > LONGEST:
+        raise Refused("it is too long")
+
+
 def _challenge(text: str, key: _Key) -> str:
+    _refuse_long(text)
     if isinstance(key, RSAPublicKey):
         # What devices have. With a large exponent, who has sent the key would choose how long each check takes.
         algorithm, fits = "RS256", key.public_numbers().e == _RSA_EXPONENT and _RSA_BITS[0] <= key.key_size <= _RSA_BITS[1]

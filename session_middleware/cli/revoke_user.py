@@ -30,7 +30,4 @@ def command(user: str, keep: str | None, yes: bool, as_json: bool) -> None:
 
 
 def _number(manager: SessionManager, user: str) -> int | None:
-    store = manager.store
-    if not isinstance(store, UserIndexed):
-        return None
-    return sum(1 for name in manager.names_of(user) for _ in store.keys_of(name))
+    return sum(1 for _ in manager.keys_of(user)) if isinstance(manager.store, UserIndexed) else None

@@ -1,14 +1,14 @@
 """Goes through the sessions of a store as they are, without their values. It changes none."""
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from itertools import islice
 from typing import Final, NamedTuple
 
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.manager import SessionManager
 from session_middleware.notes import Damaged
 from session_middleware.record import Envelope, unpack
-from session_middleware.stores.base import Batched, Checkable, Scannable, Stored, UserIndexed
+from session_middleware.stores.base import Batched, Checkable, Scannable, Stored
 
 # So many are asked for at once, as the manager does.
 _BATCH: Final = 100
@@ -35,12 +35,7 @@ def all_sessions(manager: SessionManager, looked_at: Callable[[int], None] = lam
 
 def sessions_of(manager: SessionManager, user_id: str) -> Iterator[Seen]:
     """Yield the sessions of a user; raise :exc:`ConfigurationError` if the store keeps no index of users."""
-    store = manager.store
-    if not isinstance(store, UserIndexed):
-        raise ConfigurationError(f"{type(store).__name__} keeps no index of users; use a store that does")
-    names = manager.names_of(user_id)
-    keys = dict.fromkeys(chain.from_iterable(map(store.keys_of, reversed(names))))
-    found = _sessions(manager, keys, lambda number: None)
+    names, found = manager.names_of(user_id), _sessions(manager, manager.keys_of(user_id), lambda number: None)
     return (seen for seen in found if seen.envelope.user_id in names)
 
 

@@ -97,11 +97,9 @@ MUTANTS = {
         SessionManager.revoke_all,
         """    for mark in self._names.marks(user_id):
         self._sessions.leave_mark(mark, kept)
-    keys = (key for key in self._names.listed(user_id, index.keys_of) if key != keep)
-    return self._sessions.end_all(keys, "signed_out_everywhere", progress)
+    return self._sessions.end_all((key for key in found if key != keep), "signed_out_everywhere", progress)
 """,
-        """    keys = (key for key in self._names.listed(user_id, index.keys_of) if key != keep)
-    ended = self._sessions.end_all(keys, "signed_out_everywhere", progress)
+        """    ended = self._sessions.end_all((key for key in found if key != keep), "signed_out_everywhere", progress)
     for mark in self._names.marks(user_id):
         self._sessions.leave_mark(mark, kept)
     return ended
