@@ -13,6 +13,7 @@ from pymemcache.client.base import Client
 from session_middleware import MemoryStore, open_store
 from session_middleware.stores.base import Record, Version
 from session_middleware.stores.memcached import MemcachedStore
+from tests import gates
 from tests.backends.memcached import MAX_ITEM_SIZE, Memcached
 
 EMBEDDED: Final = ["memory", "sqlite"]
@@ -42,9 +43,11 @@ _ITS_OWN: Final = 2
 def sizes(name: str, normal: int, full: int, *, served: int | None = None) -> pytest.MarkDecorator:
     """Run a test on every kind of store, with *normal* of *name*; in the soak with *full* where there is no server to ask.
 
-    Stores on servers do with *served* in the soak, or as many as otherwise.
+    Stores on servers do with *served* in the soak, or as many as otherwise. `make gates` does four times as much.
     """
     soak = pytest.mark.soak
+    full = gates.full(max(full // 4, normal), full)
+    served = served and gates.full(max(served // 4, normal), served)
     found = [pytest.param(kind, normal, id=f"{kind}-{normal:,}") for kind in (*EMBEDDED, "redis")]
     found += [pytest.param(kind, full, id=f"{kind}-{full:,}", marks=soak) for kind in EMBEDDED]
     if served is None:

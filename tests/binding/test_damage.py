@@ -5,8 +5,9 @@ from random import Random
 import pytest
 
 from tests.binding.sites import BOUND, REFRESH, REGISTRATION, TOKEN, BindingSite, Browser, Response
+from tests.gates import full
 
-SOME, MANY = 300, 100_000
+SOME, MANY = 300, full(20_000, 100_000)
 
 
 @pytest.fixture

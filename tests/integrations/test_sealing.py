@@ -58,9 +58,9 @@ def test_a_key_in_place_of_a_seal_is_quoted_nowhere(sep: str) -> None:
     name = key[:9] + sep + key[9:]
     with pytest.raises(ConfigurationError, match=r"session\.seal: write the name of a seal") as refused:
         SessionMiddleware.from_config(plain, {"session.store": "memory:", "session.seal": name})
-    with override_settings(SESSION_MIDDLEWARE={"store": MemoryStore(), "seal": name}):
-        with pytest.raises(ImproperlyConfigured, match="seal") as improper:
-            configured.manager()
+    django = override_settings(SESSION_MIDDLEWARE={"store": MemoryStore(), "seal": name})
+    with django, pytest.raises(ImproperlyConfigured, match="seal") as improper:
+        configured.manager()
     for error in (refused.value, improper.value):
         shown = "".join(traceback.format_exception(error))
         assert key[:9] not in shown

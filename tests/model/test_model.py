@@ -29,7 +29,7 @@ def _made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Token, "new", noting)
 
 
-def run(kind: str, backends: Backends, examples: int, steps: int, *, derandomize: bool) -> None:
+def run(kind: str, backends: Backends, examples: int, steps: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         make = partial(a_store, kind, Path(directory), backends)
         machine = type("Machine", (Sessions,), {"make": make})
@@ -38,7 +38,6 @@ def run(kind: str, backends: Backends, examples: int, steps: int, *, derandomize
             settings=settings(
                 max_examples=examples,
                 stateful_step_count=steps,
-                derandomize=derandomize,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
                 phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
@@ -48,12 +47,12 @@ def run(kind: str, backends: Backends, examples: int, steps: int, *, derandomize
 
 @pytest.mark.parametrize("kind", LATER)
 def test_sessions_do_what_plain_dicts_do(kind: str, backends: Backends) -> None:
-    """Promises 3 to 5, 7 to 9, 11, 12 and 16 to 20, in histories that nobody thought of; the same ones each time."""
-    run(kind, backends, 40 if kind in EMBEDDED else 10, 30, derandomize=True)
+    """Promises 3 to 5, 7 to 9, 11, 12 and 16 to 20, in histories that nobody thought of."""
+    run(kind, backends, 40 if kind in EMBEDDED else 10, 30)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", EVERY)
 def test_sessions_do_what_plain_dicts_do_at_length(kind: str, backends: Backends) -> None:
-    """Promises 3 to 5, 7 to 9, 11, 12 and 16 to 20, in other histories each time."""
-    run(kind, backends, full(500 if kind in EMBEDDED else 40, 2_000), full(40, 50), derandomize=False)
+    """Promises 3 to 5, 7 to 9, 11, 12 and 16 to 20, in longer ones, and more of them."""
+    run(kind, backends, full(150 if kind in EMBEDDED else 40, 2_000), full(40, 50))

@@ -16,6 +16,7 @@ from session_middleware.commits import Committer
 from session_middleware.testing.orders import Outcome
 from session_middleware.tokens import Token
 from tests.backends.running import INDEXED, SERVED, sizes
+from tests.gates import full
 from tests.races.worlds import USER, Action, World, logout, orders, regenerate, set_key, token_of, transact
 from tests.sealing import alias_there
 from tests.servers.direct import Racers
@@ -245,7 +246,9 @@ def _in_a_process(url: str, tokens: list[str] | None, rounds: int, barrier: Any,
 
 
 @pytest.mark.parametrize("url", INDEXED, indirect=True)
-@pytest.mark.parametrize("rounds", [pytest.param(50, id="50"), pytest.param(2_000, id="2,000", marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "rounds", [pytest.param(50, id="50"), pytest.param(full(500, 2_000), id="many", marks=pytest.mark.soak)]
+)
 def test_processes_leave_no_session_that_its_alias_does_not_name(url: str, rounds: int) -> None:
     """Promise 19: the identity provider's request comes to another worker than those of the browser."""
     store: Any = open_store(url)

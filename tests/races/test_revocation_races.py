@@ -17,6 +17,7 @@ from session_middleware import ConflictError, Record, Send, Session, SessionMana
 from session_middleware.stores.base import Stored, Version
 from session_middleware.tokens import Token
 from tests.backends.running import INDEXED, LATER, Backends, a_store, sizes
+from tests.gates import full
 from tests.sealing import mark_there
 from tests.servers.direct import Racers
 
@@ -322,7 +323,7 @@ def in_processes(url: str, roles: list[str], tokens: list[Token]) -> dict[str, l
     return found
 
 
-ROUNDS = [pytest.param(50, id="50"), pytest.param(2_000, id="2,000", marks=pytest.mark.soak)]
+ROUNDS = [pytest.param(50, id="50"), pytest.param(full(500, 2_000), id="many", marks=pytest.mark.soak)]
 
 
 @pytest.fixture

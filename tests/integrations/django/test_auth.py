@@ -16,6 +16,7 @@ from session_middleware import SessionMiddleware
 from session_middleware.integrations import django as ours
 from session_middleware.testing import FakeClock, FaultyStore
 from tests.browser import Browser, in_process
+from tests.gates import full
 from tests.integrations import django_site
 from tests.integrations.contract import answer
 from tests.integrations.django.visits import NOBODY, a_browser, csrf_token, sign_in, sign_out, whoami
@@ -214,7 +215,7 @@ class TestDoubleClicks:
         for click in two:
             assert answer(click, "show")["data"].keys() >= {"before", "a", "b"}
 
-    @pytest.mark.parametrize("rounds", [50, pytest.param(1000, marks=pytest.mark.soak)])
+    @pytest.mark.parametrize("rounds", [50, pytest.param(full(250, 1000), marks=pytest.mark.soak)])
     def test_both_clicks_sign_in(
         self, browser: Browser, two: tuple[Browser, Browser], threads: Executor, rounds: int
     ) -> None:
