@@ -8,8 +8,8 @@ import logging
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Final, Literal
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, Literal, TypeGuard
 
 from session_middleware.carry_over import CarryOver, OldSession
 from session_middleware.exceptions import ConfigurationError
@@ -172,12 +172,7 @@ class SessionCookie:
         self._unexpected = unexpected
         self.environ_key = f"session_middleware.cookie.{name}"
         self._attributes = attributes
-        # A semicolon always ends a pair, quotes or not; only space and tab may surround a name or a value; the name is
-        # compared as it is; the value must have the form of a token. Servers join several Cookie lines with commas, so
-        # one may follow the value; before a name it would let a cookie's value pass for a cookie. One pass, no
-        # backtracking beyond a run of blanks.
-        self._tokens = re.compile(rf"(?:^|;)[ \t]*{re.escape(name)}[ \t]*=[ \t]*({FORM})[ \t]*(?=[;,]|\Z)").findall
-
+        self._tokens = values_in((name,), f"({FORM})")
         self._start = f"{name}="
         self._next_log = 0.0
 
@@ -199,7 +194,7 @@ class SessionCookie:
         store to tell. Those for longer paths come first: whoever can plant any number of cookies has no more of them behind
         ours, or beside it, than the host has parent domains.
         """
-        if not isinstance(header, str) or len(header) > _LONGEST_HEADER:
+        if not is_readable(header):
             if header is not None:
                 log.info("a Cookie header is too long, or is no text: it is not read")
             return ()
@@ -237,7 +232,7 @@ class SessionCookie:
     def is_in(self, header: object) -> bool:
         """Tell whether a ``Cookie`` header has a cookie of this name, whatever its value."""
         pattern = rf"(?:^|;)[ \t]*{re.escape(self.name)}[ \t]*="
-        return isinstance(header, str) and len(header) <= _LONGEST_HEADER and re.search(pattern, header) is not None
+        return is_readable(header) and re.search(pattern, header) is not None
 
     def header(self, token: Token, *, max_age: int | None = None) -> str:
         """Return the value of the ``Set-Cookie`` that tells the browser *token*, for *max_age* seconds if given."""
@@ -259,6 +254,24 @@ class SessionCookie:
     def is_set_by(self, header: str) -> bool:
         """Tell whether *header* is the value of a ``Set-Cookie`` for this cookie."""
         return header.partition("=")[0].strip(" \t") == self.name
+
+
+def values_in(names: Iterable[str], form: str) -> Callable[[str], list[Any]]:
+    """Return what finds the values of cookies in a ``Cookie`` header that is not too long: :meth:`re.Pattern.findall`.
+
+    *form* is a pattern of the value, with its groups.
+    """
+    # A semicolon always ends a pair, quotes or not; only space and tab may surround a name or a value; the name is
+    # compared as it is; the value must have the form. Servers join several Cookie lines with commas, so one may follow
+    # the value; before a name it would let a cookie's value pass for a cookie. One pass, no backtracking beyond a run
+    # of blanks.
+    any_name = "|".join(map(re.escape, names))
+    return re.compile(rf"(?:^|;)[ \t]*(?:{any_name})[ \t]*=[ \t]*{form}[ \t]*(?=[;,]|\Z)").findall
+
+
+def is_readable(header: object) -> TypeGuard[str]:
+    """Tell whether cookies are looked for in a ``Cookie`` header."""
+    return isinstance(header, str) and len(header) <= _LONGEST_HEADER
 
 
 def reader(cookie: SessionCookie, carry_over: CarryOver | None) -> Callable[[object], tuple[Token | OldSession, ...]]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from session_middleware.binding import DeviceBinding, keys
 from session_middleware.binding.keys import Refused
-from session_middleware.cookies import SessionCookie
+from session_middleware.cookies import SessionCookie, is_readable, values_in
 from session_middleware.headers import Headers
 from session_middleware.record import Binding
 from session_middleware.rules import Opens
@@ -93,8 +93,7 @@ class Binder:
         self._read = read
         self.cookie = cookie.named(f"{cookie.name}-bound")
         # Where the session's cookie has been given another name, this is proved under the former one for a while.
-        names = "|".join(re.escape(f"{one.name}-bound") for one in (cookie, *cookie.former))
-        self._proofs = re.compile(rf"(?:^|;)[ \t]*(?:{names})[ \t]*={_PROOF}[ \t]*(?=[;,]|\Z)").findall
+        self._proofs = values_in([f"{one.name}-bound" for one in (cookie, *cookie.former)], _PROOF)
 
     def new(self) -> Binding:
         """Return a binding to be offered."""
@@ -108,7 +107,7 @@ class Binder:
     def why_unproven(self, session_id: str, binding: Binding, cookies: object) -> str | None:
         """Return why a request does not come from the device that the session is bound to; ``None`` if it does."""
         now = self._keeper.now()
-        found = self._proofs(cookies) if isinstance(cookies, str) and len(cookies) <= 65536 else []
+        found = self._proofs(cookies) if is_readable(cookies) else []
         why = "no cookie proves it"
         for expiry, mac in found[-_MOST:]:
             if not hmac.compare_digest(mac, _mac(binding, "cookie", session_id, expiry)):

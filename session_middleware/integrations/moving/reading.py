@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from session_middleware.carry_over import Carried
 from session_middleware.clock import system_clock
-from session_middleware.cookies import CookiePolicy, SessionCookie
+from session_middleware.cookies import CookiePolicy, SessionCookie, is_readable, values_in
 from session_middleware.exceptions import ConfigurationError
 from session_middleware.integrations.moving.places import Place, checked_size
 from session_middleware.state import checked_user_id
@@ -18,7 +18,6 @@ from session_middleware.tokens import well_formed
 
 log = logging.getLogger("session_middleware")
 
-_LONGEST_HEADER: Final = 64 * 1024
 _MOST_VALUES: Final = 3
 _TELLING: Final = 20
 """So many in a row are no chance."""
@@ -133,13 +132,12 @@ class Reader(ABC):
         self._user_key = user_key
         self._until = None if carry_over_until is None else _moment(carry_over_until)
         self._any_value = re.compile(rf"(?:^|;)[ \t]*{re.escape(name)}[ \t]*=[ \t]*([^;]+)").findall
-        # As for our own cookie: a semicolon always ends a pair, and only space and tab may surround a name or a value.
-        self._values = re.compile(rf'(?:^|;)[ \t]*{re.escape(name)}[ \t]*=[ \t]*"?({form})"?[ \t]*(?=[;,]|\Z)').findall
+        self._values = values_in((name,), f'"?({form})"?')
         secure = "; Secure" if name.lower().startswith(("__host-", "__secure-")) else ""
         self._cookie = SessionCookie(name, f"; Path={path}{'; Domain=' + domain if domain else ''}{secure}")
 
     def find(self, header: object) -> _Old | None:
-        if not isinstance(header, str) or len(header) > _LONGEST_HEADER:
+        if not is_readable(header):
             return None
         if self._until is not None and system_clock() >= self._until:
             return None
