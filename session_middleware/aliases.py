@@ -62,7 +62,7 @@ class Aliases:
         """End all sessions that have signed in with the alias; return how many were ended."""
         old = [key for key in self._names.old_aliases(alias) if self._sessions.noted(key, Alias)[0] is not None]
         return sum(
-            self._sessions.end(one, "revoked", alias=key)
+            self._sessions.end(one, "revoked", only=_named(key))
             for key in (*self._names.aliases(alias), *old)
             for one in self._renew(key)
         )
@@ -93,7 +93,7 @@ class Aliases:
                 # One of them may have been stored since it was looked for.
                 for one in before:
                     if one not in kept:
-                        self._sessions.end(one, "revoked", alias=alias)
+                        self._sessions.end(one, "revoked", only=_named(alias))
                 return
         raise _conflict()
 
@@ -104,11 +104,15 @@ class Aliases:
         living = {found.id for found in self._living(alias, older)}
         kept = [one for one in older if one in living]
         if len(kept) == len(older):
-            self._sessions.end(kept.pop(0), "revoked", alias=alias)
+            self._sessions.end(kept.pop(0), "revoked", only=_named(alias))
         return kept + recent
 
     def _living(self, alias: str, ids: Iterable[str]) -> list[Found]:
         return [found for found in self._sessions.find_all(ids) if alias in found.envelope.aliases]
+
+
+def _named(alias: str) -> Callable[[Envelope], bool]:
+    return lambda envelope: alias in envelope.aliases
 
 
 def _conflict() -> ConflictError:

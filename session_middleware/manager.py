@@ -218,8 +218,9 @@ class SessionManager(Directory):
             self.teller.replayed(found.id, found.envelope)
         if self.lifetime.on_replay == "refuse":
             return None
-        self._sessions.end(found.id, "replayed")
-        is_kept = self.lifetime.keep_ended is not None and found.envelope.user_id is not None
+        # Of a sign-in that comes in between, the secret is from before it, and no replay.
+        ended = self._sessions.end(found.id, "replayed", only=lambda envelope: envelope.era == found.envelope.era)
+        is_kept = ended and self.lifetime.keep_ended is not None and found.envelope.user_id is not None
         return Ended("replayed", self.now()) if is_kept else None
 
     def _chosen(self, opened: list[State]) -> State | None:

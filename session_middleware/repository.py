@@ -258,12 +258,9 @@ class Repository:
             told(ended)
         return ended
 
-    def end(self, key: str, reason: "Reason", *, alias: str | None = None) -> bool:
-        """End the session, whatever others make of it meanwhile; return whether it was there.
-
-        *alias*: only if that is one of its aliases (the id of its record).
-        """
-        ended, user_id = self._end(key, reason, alias)
+    def end(self, key: str, reason: "Reason", *, only: Callable[[Envelope], bool] | None = None) -> bool:
+        """End the session, if it is such a one, whatever else others make of it meanwhile; return whether it was there."""
+        ended, user_id = self._end(key, reason, only)
         if ended and self.teller is not None:
             self.teller.ended(key, user_id, reason)
         return ended
@@ -300,7 +297,7 @@ class Repository:
         record = Record(value, math.ceil(what.expires_at), _NO_USER)
         return self._store.create(key, record) if version is None else self._store.update(key, record, version=version)
 
-    def _end(self, key: str, reason: "Reason", alias: str | None) -> tuple[bool, str | None]:
+    def _end(self, key: str, reason: "Reason", only: Callable[[Envelope], bool] | None) -> tuple[bool, str | None]:
         """End a session; return whether it was there, and whose it was, if that is known."""
         user_id = None
         for number in TRIES:
@@ -311,10 +308,10 @@ class Repository:
             try:
                 found = self._unpacked(stored)
             except Damaged:
-                if alias is not None:
+                if only is not None:
                     return False, None
                 break
-            if not isinstance(found, tuple) or (alias is not None and alias not in found[0].aliases):
+            if not isinstance(found, tuple) or not (only is None or only(found[0])):
                 return False, None
             user_id = found[0].user_id
             if self._put_end(key, found[0], stored.version, reason):

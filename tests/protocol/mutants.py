@@ -74,7 +74,7 @@ MUTANTS = {
     "alias_ends_whatever_was_noted": Mutant(
         "alias_and_a_plain_sign_in",
         Repository._end,
-        "(alias is not None and alias not in found[0].aliases)",
+        "not (only is None or only(found[0]))",
         "False",
         "revoke_alias() ends what is noted, whether it has the alias or not",
     ),

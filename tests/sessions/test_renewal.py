@@ -220,6 +220,25 @@ class TestAReplay:
         ]
         assert site.open(new).ended == site.open(old).ended == ("replayed", clock.now)
 
+    def test_it_does_not_end_a_sign_in_that_comes_meanwhile(self, store: Store, clock: FakeClock) -> None:
+        """Promise 18: for that session, the old secret is one from before the boundary."""
+
+        class Hers(list[Token]):
+            def on(self, event: Event) -> None:
+                if isinstance(event, Replayed):
+                    self.append(shop.follow(self.pop(), lambda session: session.login("alice")))
+
+        hers = Hers()
+        shop = Site(store, clock, lifetime=Lifetime(renew=RENEWAL, on_replay="end", keep_ended=3600), observer=hers)
+        old = shop.begin({"cart": 1})
+        clock.advance(RENEWAL)
+        hers.append(shop.follow(old, read))
+        shop.request(hers[0], read)
+        clock.advance(OVERLAP)
+
+        assert shop.open(old).ended is None
+        assert [shop.user(token) for token in hers] == ["alice"]
+
     def test_an_end_by_a_replay_tells_nothing_where_reasons_are_not_kept(self, store: Store, clock: FakeClock) -> None:
         """Off until it is named."""
         site = Site(store, clock, lifetime=Lifetime(renew=RENEWAL, on_replay="end"))
