@@ -36,6 +36,12 @@ def test_every_line_names_a_test(page: str) -> None:
     assert [cells[:2] for cells in rows(page) if not any("`tests/" in cell for cell in cells)] == []
 
 
+@pytest.mark.parametrize("page", [THREATS, GATES])
+def test_no_line_stands_outside_of_a_table(page: str) -> None:
+    """After an empty line a table begins, with its head."""
+    assert re.findall(r"\n\n(\|.*\n)(?!\|---\|)", Page(page).text) == []
+
+
 def test_every_promise_is_in_the_threat_model() -> None:
     """By its number; what belongs to an option comes with the option."""
     spoken_of = {
