@@ -31,6 +31,13 @@ def site(store: Store, clock: FakeClock) -> Site:
     return Site(AgedStore(store, clock), clock, lifetime=Lifetime(keep_ended=KEPT))
 
 
+def value_of(site: Site, token: Token) -> bytes:
+    """Return what the store holds under the id."""
+    stored = site.store.inner.load(token.id)
+    assert stored is not None
+    return stored.value
+
+
 class TestASessionThatSomebodyElseHasEnded:
     @pytest.mark.parametrize("reason", BY_OTHERS)
     def test_its_holder_is_told_why_and_when(self, site: Site, reason: str) -> None:
@@ -74,6 +81,17 @@ class TestASessionThatSomebodyElseHasEnded:
         assert site.open(Token.new(token.id)).ended is None
         assert site.open(anonymous).ended is None
         assert site.open(token).ended is not None
+
+    def test_who_has_a_secret_that_was_renewed_is_told_too(self, store: Store, clock: FakeClock) -> None:
+        """Promise 22: it is of the same sign-in, and the response with the next one may be lost."""
+        site = Site(store, clock, lifetime=Lifetime(keep_ended=KEPT, renew=900))
+        tokens = [site.begin(user_id="alice")]
+        for _ in range(5):
+            site.clock.advance(900)
+            tokens.append(site.follow(tokens[-1], lambda session: session.get("a")))
+        site.manager.revoke(tokens[0].id)
+
+        assert [site.open(token).ended is not None for token in tokens] == [False] * 2 + [True] * 4
 
     def test_it_opens_nothing_and_is_nowhere(self, site: Site) -> None:
         """Promises 5, 11 and 19: in no listing, for no act, and its token is not adopted."""
@@ -158,6 +176,15 @@ class TestASessionWhoseTimeIsOver:
         site.clock.advance(ends_at + KEPT - site.clock.now + 1)
         assert site.open(token).ended is None
         assert site.records() == []
+
+    def test_its_values_are_there_until_somebody_meets_it(self, site: Site) -> None:
+        """As long as its reason would be; what is left then has no values and no user."""
+        token = site.begin({"a": "x" * 60}, "alice")
+        site.clock.advance(3601)
+        assert len(value_of(site, token)) > 100
+        assert site.user(token) is None
+
+        assert len(value_of(site, token)) < 60
 
     def test_it_leaves_the_index_when_somebody_meets_it(self, site: Site) -> None:
         """Promise 13: nothing is listed that does not live."""

@@ -140,6 +140,17 @@ class TestAllOfOneUser:
         assert site.is_alive(anonymous)
         assert site.manager.revoke_all(USER) == 0
 
+    def test_it_says_so_when_the_store_refuses_to_note_it(self, site: Site) -> None:
+        """Promise 19: a sign-in under way could escape, so it raises and has ended nothing."""
+        token = site.begin(user_id=USER)
+        site.store.refuse_writes()
+        with pytest.raises(StoreUnavailable):
+            site.manager.revoke_all(USER)
+        site.store.heal()
+
+        assert site.is_alive(token)
+        assert site.manager.revoke_all(USER) == 1
+
     def test_all_but_one(self, site: Site) -> None:
         """The session of who asks; an id of somebody else spares nothing."""
         keep, *others = (site.begin(user_id=USER) for _ in range(3))
