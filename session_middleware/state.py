@@ -38,8 +38,8 @@ class Found(NamedTuple):
 class Ended(NamedTuple):
     """Why the session that the browser came with has ended, and when (epoch seconds).
 
-    ``reason`` is ``"revoked"``, ``"signed_out_everywhere"``, ``"revoked_everybody"``, ``"replayed"``, ``"expired_idle"`` or
-    ``"expired_absolute"``; see :data:`~session_middleware.events.Reason`.
+    ``reason`` is ``"revoked"``, ``"signed_out_everywhere"``, ``"revoked_everybody"``, ``"limit"``, ``"replayed"``,
+    ``"expired_idle"`` or ``"expired_absolute"``; see :data:`~session_middleware.events.Reason`.
     """
 
     reason: str

@@ -174,8 +174,15 @@ def test_the_page_of_reasons_has_all_that_are_kept() -> None:
     section = page.partition("## Why was I signed out?")[2]
     named = set(re.findall(r"`\"(\w+)\"`", section))
 
-    assert named == set(REASONS) - {"", "limit"} <= {*get_args(Reason)}
+    assert named == set(REASONS) - {""} <= {*get_args(Reason)}
     assert 30 <= len(pack_tombstone(Tombstone("replayed", 1.0, (b"p" * 16,) * 2))) <= 60
+
+
+def test_the_reference_of_events_has_every_reason() -> None:
+    """Each once, with what it comes by."""
+    section = Page("reference/events").text.partition("## Why a session has ended")[2].partition("\n## ")[0]
+
+    assert sorted(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == sorted(get_args(Reason))
 
 
 def test_a_browser_is_told_why_it_is_out() -> None:
