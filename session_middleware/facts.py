@@ -80,7 +80,8 @@ class Facts(ABC):
     @property
     def ended(self) -> Ended | None:
         """Why the session that the browser came with has ended, so that a sign-in page can say so; ``None`` if it has not,
-        if its holder has signed out, or if nobody knows (any more): see :class:`Lifetime`. Only who held it is told."""
+        if nobody had signed in to it, if its holder has signed out, or if nobody knows (any more): see :class:`Lifetime`.
+        Only who held it is told."""
         return (self._state or self._open()).ended
 
     def is_fresh(self, age: Duration) -> bool:

@@ -28,8 +28,9 @@ class Lifetime(Frozen):
     later is a replay. At least a minute, for the answer with the new one has to arrive meanwhile.
     ``on_replay``: ``"refuse"`` whoever comes late with an old secret, or ``"end"`` the session, too, for somebody has a copy
     of its cookie.
-    ``keep_ended``: so long it is kept why somebody else or a timeout has ended a session, for its holder
-    (:attr:`Session.ended <session_middleware.Session.ended>`); the store keeps each session so much longer. ``None``: not.
+    ``keep_ended``: so long it is kept why somebody else or a timeout has ended a session of a user, for its holder
+    (:attr:`Session.ended <session_middleware.Session.ended>`); the store keeps each of these so much longer. ``None``: not.
+    Of a session that nobody has signed in to, nothing is kept.
 
     Time spans are given as ``timedelta`` or seconds, and are kept as seconds (``float``). Raise :exc:`ConfigurationError`
     for what is none, for an idle timeout that is longer than the absolute one, and for a renewal within a minute.
