@@ -86,6 +86,9 @@ class Facts(ABC):
 
     def is_fresh(self, age: Duration) -> bool:
         """Tell whether the user has proved who they are within *age* (``timedelta`` or seconds), by :meth:`login` or
-        :meth:`confirm`: to be asked before what a thief of the session must not do (OWASP ASVS 5.0, 7.5.1)."""
+        :meth:`confirm`: to be asked before what a thief of the session must not do (OWASP ASVS 5.0, 7.5.1).
+
+        ``False`` if nobody has signed in. Raise :exc:`ConfigurationError` unless *age* is a time span above 0 and up to 100
+        years, :exc:`StoreUnavailable` if the session cannot be loaded."""
         signed_in_at, limit = self.signed_in_at, seconds("age", age)
         return signed_in_at is not None and self._keeper.now() - signed_in_at < limit

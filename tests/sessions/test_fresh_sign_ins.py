@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from session_middleware import HeadersAlreadySent, Send, Session
+from session_middleware import ConfigurationError, HeadersAlreadySent, Send, Session
 from session_middleware.rules import WINDOW
 from tests.sites import Site
 
@@ -25,6 +25,13 @@ class TestIsFresh:
         """An anonymous session has been proved by nobody."""
         assert not site.open().is_fresh(600)
         assert not site.open(site.begin()).is_fresh(600)
+
+    @pytest.mark.parametrize("age", [0, -1, timedelta(0), 4e9, float("nan"), True, None, "600"])
+    def test_an_age_that_is_none_is_refused(self, site: Site, age: Any) -> None:
+        """Also where nobody has signed in, so that the mistake is seen at the first try."""
+        for session in (site.open(), site.open(site.begin(user_id="alice"))):
+            with pytest.raises(ConfigurationError, match="age="):
+                session.is_fresh(age)
 
     def test_a_sign_in_of_this_request_is_fresh(self, site: Site) -> None:
         session = site.open()
