@@ -53,6 +53,22 @@ class TestEngineUnderDjangosMiddleware:
                 clock.advance(20)
             assert {f"a{number}" for number in range(5)} <= set(client.session.keys())
 
+    def test_a_secret_that_is_due_is_renewed_by_a_use_and_sent_by_django(self, client: Client) -> None:
+        """Promise 22: what a save with an old one sends is that, for Django sends whatever it has saved."""
+        clock = FakeClock()
+        options = {**settings.SESSION_MIDDLEWARE, "clock": clock, "lifetime": Lifetime(renew=60)}
+        with override_settings(SESSION_MIDDLEWARE=options):
+            client.get("/act/put?key=a&value=1")
+            old = client.cookies["session"].value
+            assert "session" not in client.get("/act/show").cookies
+            clock.advance(61)
+            new = client.get("/act/show").cookies["session"].value
+            assert (new[:12], new != old) == (old[:12], True)
+            assert client.get("/act/put?key=b&value=1").cookies["session"].value == new
+            client.cookies["session"] = old
+            assert "session" not in client.get("/act/show").cookies
+            assert client.get("/act/put?key=c&value=1").cookies["session"].value == old
+
     def test_a_session_that_was_ended_meanwhile_interrupts_the_request(self, client: Client) -> None:
         """Promise 5: nothing brings it back. Django answers 400 to its ``SessionInterrupted``."""
         client.force_login(User.objects.get(username="alice"))
