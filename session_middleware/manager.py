@@ -293,12 +293,12 @@ class SessionManager(Directory):
             log.error("%r: what was left to store when the request ended is lost: %s", session, error)
 
     def is_current(self, session: Session) -> bool:
-        """Tell whether the token that the request came with, or was told since, opens the session, as of the last load or
-        commit. It does not if the session has ended, or if another request has replaced its secret."""
+        """Tell whether the token that the request came with, or was told since, is one to keep, as of the last load or
+        commit. It is not if the session has ended, or if somebody came with a later one."""
         state = session.state
         if state is None or state.own is None or state.opens is not Opens.SESSION:
             return False
-        return rules.opens(state.envelope, self._proof_of(state.own), self.now()) is Opens.SESSION
+        return rules.is_latest(state.envelope, self._proof_of(state.own))
 
     def look_for_room(self, state: State, login: Login) -> None:
         """Raise :exc:`TooManySessions` if a sign-in is to be refused."""

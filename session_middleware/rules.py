@@ -74,9 +74,12 @@ def noted(envelope: Envelope, proof: bytes, now: float) -> Envelope:
 
 
 def renewal_is_due(envelope: Envelope, proof: bytes, now: float, every: float | None) -> bool:
-    """Tell whether this secret is to be renewed: a current one, or a renewed one as long as nobody came with a later one."""
-    if every is None or now - envelope.issued_at < every:
-        return False
+    """Tell whether this secret is to be renewed."""
+    return every is not None and now - envelope.issued_at >= every and is_latest(envelope, proof)
+
+
+def is_latest(envelope: Envelope, proof: bytes) -> bool:
+    """Tell whether nobody came with a later secret: it is a current one, or the one that was renewed to that."""
     return proof in envelope.current or Previous(proof, Kind.RENEWED, None) in envelope.previous
 
 
