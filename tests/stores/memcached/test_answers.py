@@ -14,7 +14,8 @@ from session_middleware.stores.memcached import MemcachedStore, _Version
 from session_middleware.stores.memcached.servers import Connection
 from session_middleware.testing import a_key, a_record, created, loaded
 from tests.backends.proxy import FaultProxy, Side
-from tests.stores.memcached.verbs import VERBS, Verb, limited, through, value_of
+from tests.stores.budgets import limited
+from tests.stores.memcached.verbs import VERBS, Verb, through, value_of
 
 pytestmark = pytest.mark.timed
 
@@ -102,7 +103,7 @@ def test_a_verb_that_was_late_leaves_no_answer_behind(proxy: FaultProxy) -> None
         created(store, key, a_record(key.encode()))
     for key in keys:
         proxy.latency(0.6, towards="client")
-        with limited(store, 0.5), pytest.raises(StoreUnavailable):
+        with limited(store._servers, 0.5), pytest.raises(StoreUnavailable):
             store.load(key)
         proxy.heal()
         for other in keys:
@@ -198,7 +199,7 @@ def test_no_message_tells_a_value_or_a_key(proxy: FaultProxy) -> None:
     for fault in (proxy.refuse, proxy.black_hole):
         fault()
         with (
-            limited(store, 0.2),
+            limited(store._servers, 0.2),
             pytest.raises(StoreUnavailable, match=rf"memcached at 127\.0\.0\.1:{proxy.port}: .") as raised,
         ):
             store.update(key, a_record(b"secret"), version=version)

@@ -8,8 +8,8 @@ from session_middleware import StoreUnavailable
 from session_middleware.stores.memcached import MemcachedStore
 from session_middleware.testing import a_key, a_record, created, loaded
 from tests.backends.memcached import Memcached
+from tests.stores.budgets import refused_after, served
 from tests.stores.memcached.opening import open_at
-from tests.stores.memcached.verbs import seconds, until
 
 pytestmark = pytest.mark.timed
 
@@ -19,9 +19,9 @@ def test_a_server_that_restarts_has_forgotten_and_takes_new_sessions(own_server:
     store, keys = open_at(own_server), [a_key() for _ in range(10)]
     versions = {key: created(store, key).version for key in keys}
     own_server.kill()
-    assert max(seconds(lambda: store.load(keys[0])) for _ in range(20)) < 0.1
+    assert max(refused_after(lambda: store.load(keys[0])) for _ in range(20)) < 0.1
     own_server.start()
-    until(lambda: store.load(keys[0]), within=1)
+    served(lambda: store.load(keys[0]), within=1)
 
     for key, version in versions.items():
         assert not store.update(key, a_record(), version=version)
@@ -49,7 +49,7 @@ def test_a_dead_server_takes_only_its_own_sessions_with_it(server: Memcached, ow
             else:
                 assert loaded(store, key).value == b"value"
     own_server.start()
-    until(lambda: store.load(theirs[0]), within=1)
+    served(lambda: store.load(theirs[0]), within=1)
 
     assert [store.load(key) for key in theirs] == [None] * len(theirs)
     store.close()
@@ -87,7 +87,7 @@ def test_a_server_that_is_full_serves_who_has_a_connection() -> None:
             assert loaded(store, key).value == b"value"
         for hog in hogs:
             hog.close()
-        until(lambda: newcomer.load(key), within=60)
+        served(lambda: newcomer.load(key), within=5)
         store.close()
         newcomer.close()
 

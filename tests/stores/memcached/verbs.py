@@ -1,18 +1,12 @@
 """Every verb on a record that is there, with what it answers where nothing is wrong."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import pytest
-
-from session_middleware import StoreUnavailable
 from session_middleware.stores.memcached import MemcachedStore
 from session_middleware.testing import a_record, created
 from tests.backends.memcached import MAX_ITEM_SIZE
 from tests.backends.proxy import FaultProxy
-from tests.stopwatch import Stopwatch
 
 VALUE, NEW = b"value of this session", b"new value of this session"
 
@@ -22,16 +16,6 @@ def through(proxy: FaultProxy, **options: Any) -> MemcachedStore:
     for server in store._servers._by_name.values():
         server.breaker._pause = 0
     return store
-
-
-@contextmanager
-def limited(store: MemcachedStore, budget: float) -> Iterator[None]:
-    """Let verbs take so long and no longer (seconds), on connections that are there, too."""
-    patient, store._servers._timeout = store._servers._timeout, budget
-    try:
-        yield
-    finally:
-        store._servers._timeout = patient
 
 
 class Verb(NamedTuple):
@@ -75,27 +59,3 @@ VERBS = {
 def value_of(store: MemcachedStore, key: str) -> bytes | None:
     stored = store.load(key)
     return None if stored is None else stored.value
-
-
-def seconds(call: Callable[[], object]) -> float:
-    """Return how long *call* takes to raise StoreUnavailable, but for what the machine is late."""
-    with Stopwatch() as watch:
-        started = time.monotonic()
-        with pytest.raises(StoreUnavailable):
-            call()
-        end = time.monotonic()
-        return end - started - watch.lost(started, end)
-
-
-def until(call: Callable[[], object], *, within: float) -> None:
-    """Call until it raises no StoreUnavailable: for so long (seconds), and for what the machine is late."""
-    with Stopwatch() as watch:
-        started = time.monotonic()
-        while True:
-            try:
-                call()
-                return
-            except StoreUnavailable:
-                now = time.monotonic()
-                assert now < started + within + watch.lost(started, now)
-                time.sleep(0.01)

@@ -17,7 +17,8 @@ from session_middleware.stores.redis.connections import Connection
 from session_middleware.testing import a_key, a_record, created, filled, loaded
 from tests.backends.proxy import FaultProxy, Side
 from tests.backends.redis import RedisServer
-from tests.stores.redis.faults import BUDGET, fails, limited, wait_until_back
+from tests.stores.budgets import limited
+from tests.stores.redis.faults import BUDGET, fails, wait_until_back
 from tests.stores.redis.patience import PATIENT
 
 pytestmark = pytest.mark.timed
@@ -99,7 +100,7 @@ def test_an_answer_that_came_too_late_is_nobodys(store: RedisStore, proxy: Fault
     keys = [a_key() for _ in range(5)]
     for key in keys:
         created(store, key, a_record(key.encode()))
-    with limited(store):
+    with limited(store, BUDGET):
         proxy.latency(BUDGET + 0.1)
         fails(lambda: store.load(keys[0]))
     proxy.heal()

@@ -237,16 +237,15 @@ def test_a_node_that_is_away_is_no_obstacle_to_the_others(cluster: RedisCluster)
     silent.pause()
     try:
         with Stopwatch() as watch:
-            started, served = time.monotonic(), 0
+            served = 0
             for number in range(300):
                 with suppress(StoreUnavailable):
                     store.load(a_key())
                     served += 1
                 if number >= 30 and served >= 5:
                     break
-            end = time.monotonic()
-            assert served >= 5
-            assert end - started < 3 + watch.lost(started, end)
+        assert served >= 5
+        assert watch.least < 3
     finally:
         silent.resume()
         cluster.restore()
@@ -282,7 +281,9 @@ def test_a_master_that_became_a_replica_is_left(sentinels: RedisSentinels) -> No
             return store.update(key, a_record(b"new", user_id="alice"), version=loaded(store, key).version)
         return False
 
-    until(writes, "it does not come back")
+    with Stopwatch() as watch:
+        until(writes, "it does not come back")
+    assert watch.least < 10
     with after.client() as client:
         assert client.get(f"{store._prefix.decode()}{key}").endswith(b"new")
     assert listed(store, "alice") == [key]

@@ -13,7 +13,8 @@ from session_middleware.stores.redis import RedisStore
 from session_middleware.testing import a_key, a_record, created, loaded
 from tests.backends.redis import RedisServer
 from tests.servers.direct import Site
-from tests.stores.redis.faults import fails, limited, timed
+from tests.stores.budgets import limited, refused_after
+from tests.stores.redis.faults import fails
 from tests.stores.redis.patience import PATIENT
 
 pytestmark = pytest.mark.timed
@@ -37,7 +38,7 @@ def test_a_write_waits_for_replicas(server: RedisServer, prefix: str) -> None:
         replica.pause()
         try:
             with limited(store, 0.6):
-                assert timed(lambda: fails(lambda: store.delete(key))) < 0.6 + 0.25
+                assert refused_after(lambda: store.delete(key), 0.6) < 0.6 + 0.25
         finally:
             replica.resume()
     store.close()

@@ -1,15 +1,13 @@
 """How long the SQLAlchemy store takes to fail, and how it comes back."""
 
-import time
 from collections.abc import Callable
 
-import pytest
-
-from session_middleware import Record, StoreUnavailable
+from session_middleware import Record
 from session_middleware.stores.sqlalchemy import SQLAlchemyStore
 from session_middleware.testing import a_key, a_record, created, listed
 from tests.backends.postgresql import PostgresServer
-from tests.stopwatch import Stopwatch
+from tests.stores import budgets
+from tests.stores.budgets import served
 from tests.stores.sqlalchemy.databases import Database
 
 # How late a thread may come to run on a busy machine (seconds).
@@ -38,26 +36,16 @@ def forget_failures(store: SQLAlchemyStore) -> None:
     store._database._breaker.answered()
 
 
-def refused_after(call: Callable[[], object]) -> float:
-    """Return how long *call* took to say that the store is not available (seconds), but for what the machine was late."""
-    with Stopwatch() as watch:
-        started = time.monotonic()
-        with pytest.raises(StoreUnavailable) as caught:
-            call()
-        took = time.monotonic() - started
-        late = watch.lost(started, started + took)
-    assert "tests" in str(caught.value), "the message names the server"
-    return took - late
+def refused_after(call: Callable[[], object], budget: float = 0.0) -> float:
+    """Return the same as for any other store; the message names the database."""
+    return budgets.refused_after(call, budget, match="tests")
 
 
 def recover(store: SQLAlchemyStore) -> str:
     """Use the store until it works again; return the key of a session that it has then made."""
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            created(store, key := a_key())
-        except StoreUnavailable:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        else:
-            return key
+
+    def create() -> str:
+        created(store, key := a_key())
+        return key
+
+    return served(create, within=10)

@@ -241,7 +241,7 @@ class TestByPgBouncer:
             with self.locked(postgresql, table, key):
                 for name in ("update", "remove", "delete"):
                     forget_failures(store)
-                    took.append(refused_after(verbs(store, key, version)[name]))
+                    took.append(refused_after(verbs(store, key, version)[name], 0.5))
                 recover(store)
             patient.delete(key)
             assert patient.load(key) is None

@@ -28,7 +28,7 @@ class TestOtherTransactions:
 
             for _ in range(10):
                 forget_failures(short)
-                took.append(refused_after(lambda: short.update(key, a_record(b"new"), version=version)))
+                took.append(refused_after(lambda: short.update(key, a_record(b"new"), version=version), 0.5))
                 if not short._database._breaker.is_open:
                     break  # the server has said no, and its answer was not late
             else:
