@@ -267,7 +267,7 @@ class Exchange(Session):
         if self._failure is not None:
             raise anew(self._failure)
         state = self._state
-        if state is not None and (state.acted or state.values.suspect or state.tells_anyhow):
+        if state is not None and state.may_tell(self._keeper.now):
             # While nothing is stored: the browser would never learn of a new token.
             refuse_unsendable(cast("str", self._status), self._headers)
         try:

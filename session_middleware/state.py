@@ -130,10 +130,11 @@ class State:
     def is_new(self) -> bool:
         return self.found is None
 
-    @property
-    def tells_anyhow(self) -> bool:
-        """Whether the browser may have to be told of something, though nothing has been changed since the last commit."""
-        return self.renew is not None or self.to_tell is not None
+    def may_tell(self, now: Callable[[], float]) -> bool:
+        """Tell whether the next commit may have something for the browser. *now*: the clock, asked if it matters."""
+        if self.acted or self.values.suspect or self.to_tell is not None:
+            return True
+        return self.renew is not None and renewal_is_due(self.envelope, self.proof, now(), self.renew)
 
     @property
     def resends(self) -> bool:
