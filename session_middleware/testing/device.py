@@ -101,5 +101,5 @@ def _status(response: Any) -> int:
 
 
 def _body(response: Any) -> bytes:
-    body: bytes = next(found for name in ("body", "data", "content") if (found := getattr(response, name, None)) is not None)
+    body: bytes = response.body if hasattr(response, "body") else response.data
     return body
