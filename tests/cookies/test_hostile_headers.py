@@ -66,7 +66,7 @@ class TestFuzz:
         assert found > count / 5
 
     @given(st.text(max_size=200) | st.text(st.characters(max_codepoint=0xFF), max_size=200))
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     def test_any_text_is_read_without_an_exception(self, header: str) -> None:
         """G-1: Hypothesis looks for what chance does not find."""
         assert read(PLAIN, header) == oracle("session", header)
@@ -77,7 +77,7 @@ class TestFuzz:
             max_size=40,
         )
     )
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=500)
     def test_any_sequence_of_parts_is_read_as_the_oracle_reads_it(self, parts: list[str]) -> None:
         """G-1: of the parts that matter to the parser."""
         header = "".join(parts)
@@ -115,7 +115,7 @@ class TestTheFastWay:
     """Most headers are read without the pattern. Nobody can tell."""
 
     @given(st.data())
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     def test_it_finds_what_the_pattern_finds(self, data: st.DataObject) -> None:
         """K-20 to K-32: whatever the name, and whatever is around it."""
         name = data.draw(st.sampled_from(NAMES))

@@ -94,7 +94,7 @@ class Shouted(str):
 
 
 class TestMsgpackCodec:
-    @settings(max_examples=120, deadline=None)
+    @settings(max_examples=120)
     @given(values)
     def test_what_goes_in_comes_out(self, value: Any) -> None:
         """Promise 9: every supported type, nested in any way, comes back type for type; and V-33: values never become
@@ -105,7 +105,7 @@ class TestMsgpackCodec:
         assert MSGPACK.encode(MSGPACK.decode(payload)) == payload
 
     @pytest.mark.soak
-    @settings(max_examples=2_000, deadline=None)
+    @settings(max_examples=2_000)
     @given(values)
     def test_what_goes_in_comes_out_at_length(self, value: Any) -> None:
         """Promise 9."""
@@ -119,7 +119,7 @@ class TestMsgpackCodec:
         for value in (*EVERYTHING.values(), EVERYTHING, list(EVERYTHING.values())):
             assert same(round_trip(value), value)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(values, values)
     def test_different_values_are_different_bytes(self, one: Any, other: Any) -> None:
         """Promise 8: a change is seen in the bytes, whatever Python holds for equal; and what is the same is not one."""
@@ -270,7 +270,7 @@ print(MsgpackCodec().decode(payload))
 
 
 class TestJSONCodec:
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=80)
     @given(json_values)
     def test_what_goes_in_comes_out(self, value: Any) -> None:
         """Promise 9: what JSON carries exactly comes back type for type."""

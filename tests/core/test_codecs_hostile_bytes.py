@@ -155,7 +155,7 @@ class TestHostileBytes:
                     MSGPACK.decode(payload)
                 assert caught.value.path == ""
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(st.lists(st.sampled_from(FRAGMENTS), max_size=12).map(b"".join) | st.binary(max_size=40))
     def test_whatever_decodes_can_be_encoded_again(self, payload: bytes) -> None:
         """Promise 10: so no hostile record makes a later request fail."""

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from session_middleware import ConfigurationError, Lifetime
@@ -158,7 +158,6 @@ def test_the_longest_is_a_hundred_years() -> None:
     assert seconds("idle", 1e-6) == 1e-6
 
 
-@settings(deadline=None)
 @given(moments, moments, st.none() | durations, durations)
 def test_whichever_comes_first_ends_it(created: float, seen: float, idle: float | None, absolute: float) -> None:
     """Promise 12: both timeouts hold."""

@@ -80,7 +80,7 @@ def an_alias(*parts: bytes, expires_at: float = BEGAN) -> bytes:
 
 
 class TestASession:
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(envelopes, st.binary(max_size=100))
     def test_what_is_packed_is_unpacked(self, envelope: Envelope, values: bytes) -> None:
         """Every field is kept beside the values, to the last bit and of its own type."""
@@ -165,7 +165,7 @@ class TestASession:
         assert dict(manager.open(other.id + token.reveal()[12:])) == {}
         assert manager.open(token)["name"] == "alice"
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(envelopes)
     def test_it_ends_by_whichever_timeout_comes_first(self, envelope: Envelope) -> None:
         """Promise 12: the deadline follows from what is kept; a limit of its own comes before both."""
@@ -199,7 +199,7 @@ class TestASession:
                 with pytest.raises(Damaged):
                     unpack(value)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(envelopes, st.binary(max_size=20), st.data())
     def test_damage_of_any_session_is_noticed(self, envelope: Envelope, values: bytes, data: st.DataObject) -> None:
         """Promise 10, V-33: and some bytes more at its end, too."""
@@ -406,7 +406,7 @@ def what_may_follow(envelope: Envelope) -> Iterator[Envelope]:
 
 
 class TestValues:
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(encodings)
     def test_what_is_packed_is_unpacked(self, values: dict[str, bytes]) -> None:
         """Each value stays the bytes that it was, under its key, in its place."""
@@ -474,7 +474,7 @@ class TestValues:
         with pytest.raises(Damaged, match=r"^the values are no map \(\w+\)$"):
             unpack_values(values)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(
         st.binary(max_size=60)
         | st.lists(st.sampled_from([b"\x82", b"\x81", b"\xa1a", b"\xc4\1b", b"\xc0", b"\0"])).map(b"".join)

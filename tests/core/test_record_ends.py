@@ -48,7 +48,7 @@ class TestAnEnd:
 
 
 class TestATombstone:
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(tombstones)
     def test_what_is_packed_is_unpacked(self, tombstone: Tombstone) -> None:
         """Promise 24: why the session has ended, when, and who is told."""
@@ -62,7 +62,7 @@ class TestATombstone:
 
 
 class TestAReservation:
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(st.binary(min_size=8, max_size=8), st.integers(0, 2**40))
     def test_what_is_packed_is_unpacked(self, nonce: bytes, expires_at: int) -> None:
         """By whom a place is kept, and until when; to who knows of no move the session has ended."""
@@ -79,7 +79,7 @@ class TestAReservation:
 
 
 class TestAMark:
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(marks)
     def test_what_is_packed_is_unpacked(self, mark: Mark) -> None:
         """Promise 19: which nonces there were, and which session each of them kept."""
@@ -105,7 +105,7 @@ class TestAMark:
 
 
 class TestAnAlias:
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(aliases)
     def test_what_is_packed_is_unpacked(self, alias: Alias) -> None:
         """Promise 19: which sessions it names, and whether all of them were to end."""

@@ -108,7 +108,6 @@ class TestWhatATokenOpens:
 
 
 class TestUse:
-    @settings(deadline=None)
     @given(st.floats(-1e6, 1e6))
     def test_it_goes_forward_only(self, seconds: float) -> None:
         """A clock that is behind takes nothing back; nothing else changes."""
@@ -419,7 +418,6 @@ class TestMark:
 
         assert rules.revoked_since(mark, nonce, "ours") == revoked
 
-    @settings(deadline=None)
     @given(st.lists(st.sampled_from([None, "ours", "theirs"]), max_size=10), st.integers(0, 10))
     def test_no_revocation_is_missed(self, kept: list[str | None], began: int) -> None:
         """Promise 19: however many there are while one signs in."""
@@ -445,7 +443,6 @@ entries_of_previous = st.builds(
 
 
 class TestOverflow:
-    @settings(deadline=None)
     @given(
         st.lists(entries_of_previous, max_size=3, unique_by=lambda before: before.proof),
         st.lists(st.integers(10**7, 10**8), min_size=1, max_size=4, unique=True),
@@ -480,7 +477,7 @@ def test_the_windows_are_those_of_the_design() -> None:
 
 
 @pytest.mark.parametrize(("kind", "act"), list(product(["current", "renewed", "renewed@-5"], ["regenerate", "sign in"])))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seconds=st.floats(-1e9, 1e9))
 def test_no_earlier_secret_opens_the_session_at_any_time(kind: str, act: str, seconds: float) -> None:
     """Promise 18, for each kind of secret and each act that is a boundary: by every clock."""

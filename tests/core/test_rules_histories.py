@@ -155,5 +155,5 @@ class Histories(RuleBasedStateMachine):
             assert self.opens(self.came) is SESSION
 
 
-Histories.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Histories.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestHistories = Histories.TestCase

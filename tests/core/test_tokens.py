@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from session_middleware import ConfigurationError, MemoryStore, Send, SessionManager
@@ -173,20 +173,17 @@ class TestForm:
         assert Token.read(other) is None
         assert not well_formed_id(other)
 
-    @settings(deadline=None)
     @given(st.text(max_size=50) | st.text("AZaz09-_+/=\n", min_size=39, max_size=41))
     def test_it_is_40_characters_of_the_alphabet(self, text: str) -> None:
         """Promise 11."""
         assert well_formed(text) == (len(text) == 40 and set(text) <= set(ALPHABET))
         assert (Token.read(text) is not None) == well_formed(text)
 
-    @settings(deadline=None)
     @given(st.text(max_size=20) | st.text("AZaz09-_+/=\n", min_size=11, max_size=13))
     def test_an_id_is_12_characters_of_the_alphabet(self, text: str) -> None:
         """Promise 17."""
         assert well_formed_id(text) == (len(text) == 12 and set(text) <= set(ALPHABET))
 
-    @settings(deadline=None)
     @given(texts_of_tokens)
     def test_what_was_revealed_is_read(self, text: str) -> None:
         """The browser brings back what it was sent."""
@@ -196,7 +193,6 @@ class TestForm:
         assert token.reveal() == text
         assert token.id == text[:12]
 
-    @settings(deadline=None)
     @given(texts_of_tokens, texts_of_tokens)
     def test_equal_ones_are_the_same(self, one: str, other: str) -> None:
         """One cookie sent many times is one candidate; and a token is no text, so neither passes for the other."""
@@ -214,7 +210,6 @@ class TestDerived:
         assert token == Token.derived("session", "carried over", "secret")
         assert token.reveal() == "hXY0UfOZqKinEDMirayijGGEXSoK6LM-o3wGMIcg"
 
-    @settings(deadline=None)
     @given(st.lists(names, min_size=1, max_size=4))
     def test_it_is_a_digest_of_its_parts(self, parts: list[str]) -> None:
         """Promise 11: of 240 bits, domain-separated, in the form of a token."""
@@ -224,7 +219,6 @@ class TestDerived:
         assert well_formed(text)
         assert text == base64.urlsafe_b64encode(digest[:30]).decode()
 
-    @settings(deadline=None)
     @given(st.lists(names, min_size=1, max_size=4), st.lists(names, min_size=1, max_size=4))
     def test_other_parts_make_another_token(self, ones: list[str], others: list[str]) -> None:
         """Promise 11: no part runs into the next."""
@@ -245,7 +239,6 @@ class TestProof:
         """A new version of the package must find the sessions of the old one."""
         assert proof_function("session")(Token("A" * 40)).hex() == "3be7398991e1abb3e052c525157c9f32"
 
-    @settings(deadline=None)
     @given(names, names, st.text("AB", min_size=12, max_size=12), st.text("AB", min_size=12, max_size=12))
     def test_it_differs_by_namespace_and_id(self, one: str, other: str, key: str, another: str) -> None:
         """Promise 11: a copied record, or another site's, takes no token of ours."""
@@ -254,7 +247,6 @@ class TestProof:
 
         assert (proof_function(one)(Token(key + secret)) == proof_function(other)(Token(another + secret))) == same
 
-    @settings(deadline=None)
     @given(texts_of_tokens, texts_of_tokens)
     def test_it_differs_by_the_secret(self, one: str, other: str) -> None:
         """Promise 11."""
@@ -306,7 +298,6 @@ class TestRenewed:
 
 
 class TestMark:
-    @settings(deadline=None)
     @given(names, names, names, names)
     def test_its_id_is_that_of_one_user_of_one_site(self, one: str, other: str, user: str, another: str) -> None:
         """Promise 19: a sign-in looks where the revocation wrote; users who differ share nothing."""
@@ -323,7 +314,6 @@ class TestMark:
         assert id_of_alias("session", "alice") != id_of_alias("shop", "alice") != id_of_mark("shop", "alice")
         assert Names("session").aliases("alice") == ("U6SdzviSWnX3",)
 
-    @settings(deadline=None)
     @given(names, names)
     def test_it_is_the_id_of_no_token_that_is_made_of_something(self, namespace: str, user: str) -> None:
         """Promise 19: who chooses the secret of an old session, or a user id, does not meet a mark."""

@@ -175,7 +175,7 @@ class AsADict(RuleBasedStateMachine):
             assert self.values.differ() == (after != self.stored)
 
 
-AsADict.TestCase.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+AsADict.TestCase.settings = settings(max_examples=50, stateful_step_count=30)
 
 
 TestAsADict = AsADict.TestCase

@@ -266,7 +266,7 @@ class TestChanges:
         assert values["key"] == value
         assert not values.suspect
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(mappings, mappings)
     def test_they_lead_from_the_one_to_the_other(self, base: dict[str, Any], mine: dict[str, Any]) -> None:
         """Promise 3: nothing that differs is left out, to the type."""

@@ -38,7 +38,6 @@ changes = st.builds(
 class TestOver:
     """Promise 3: what one request changed, laid over what another has stored meanwhile."""
 
-    @settings(deadline=None)
     @given(changes, encodings)
     def test_each_key_is_decided_alone(self, own: Changes, theirs: Encoded) -> None:
         """What was set is there; what was deleted is not; what grew is there if it still is; all else is theirs."""
@@ -54,13 +53,11 @@ class TestOver:
                 assert after.get(key) is theirs.get(key)
         assert after.keys() <= own.assigned.keys() | theirs.keys()
 
-    @settings(deadline=None)
     @given(changes, encodings)
     def test_laying_it_over_twice_is_once(self, own: Changes, theirs: Encoded) -> None:
         """A request that is tried again does no harm."""
         assert own.over(own.over(theirs)) == own.over(theirs)
 
-    @settings(deadline=None)
     @given(changes, changes, encodings, st.sets(keys))
     def test_changes_of_different_keys_both_survive(
         self, one: Changes, other: Changes, theirs: Encoded, ours: set[str]
@@ -70,7 +67,6 @@ class TestOver:
 
         assert one.over(other.over(theirs)) == other.over(one.over(theirs))
 
-    @settings(deadline=None)
     @given(changes, encodings)
     def test_it_leaves_both_as_they_were(self, own: Changes, theirs: Encoded) -> None:
         """It makes a new mapping, or returns theirs if there is nothing to lay over it."""
@@ -199,7 +195,7 @@ class TestRebase:
         assert values.changes() == NOTHING
         assert codec.encoded == [2, "text"]
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(mappings, mappings, mappings, st.sets(keys))
     def test_what_is_seen_is_what_is_stored(
         self, base: dict[str, Any], mine: dict[str, Any], theirs: dict[str, Any], read: set[str]
@@ -257,7 +253,7 @@ class TestRevertAndKeepOnly:
 
 
 class TestEncoded:
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(mappings)
     def test_it_is_what_a_session_would_hold(self, data: dict[str, Any]) -> None:
         """For what comes from elsewhere: every value by its key, in the same order."""
