@@ -5,7 +5,7 @@
     server key = 32 random bytes, of the site             K = 32 random bytes, of the session, from its first write on
     made(p)    = HKDF-SHA256(server key, no salt, "session_middleware" 0 "seal" 0 p 0 namespace), 32 bytes
     W(secret)  = HKDF-Expand-SHA256(made("wrap"), "W" id secret), 32 bytes
-    sealed     = 0x05 and the rest of a session as the module ``record`` has it, as far as its aliases, with c, p and
+    sealed     = 0x05 and the rest of a session as the module ``record`` has it, as far as its binding, with c, p and
                  user_id = blind or nothing, d = s = 0; then
                  w(1) e(1) key_id(4) wrap(65 w) device(e) nonce(12) AES-256-GCM(K, nonce, kept, id clear)
     clear      = all of sealed before its nonce

@@ -1,7 +1,7 @@
 """Sessions that are bound to the device that has signed in: how a site asks for them. Experimental, as what it rests on is.
 
 A browser that knows W3C's Device Bound Session Credentials makes a key that does not leave the device, and proves every few
-minutes that it has it; a cookie that was copied is worth nothing elsewhere. Other browsers notice nothing.
+minutes that it has it; a cookie that was copied is soon worth nothing elsewhere. Other browsers notice nothing.
 """
 
 import re
@@ -22,9 +22,10 @@ _LONGEST_GRACE = 300.0
 class DeviceBinding(Frozen):
     """Binds sessions to the device that has signed in, where the browser can.
 
-    ``cookie_age``: so long one proof counts, and so long a copy of both cookies works elsewhere; at least five minutes, for
-    browsers sign only so often. ``grace``: so long after a session was bound a request may come without the cookie that
-    proves it, for it may have been on its way; 0 for not at all. ``path``: what is under it, the middleware answers itself.
+    ``cookie_age``: so long one proof counts; so long, and five seconds more, a copy of both cookies works elsewhere. At
+    least five minutes, for browsers sign only so often. ``grace``: so long after a session was bound a request may come
+    without the cookie that proves it, for it may have been on its way; 0 for not at all. ``path``: what is under it, the
+    middleware answers itself.
     ``report_only``: what would be refused is told (:class:`~session_middleware.events.Unproven`), and is not.
     ``accept_unproven``: nothing is offered any more, and bound sessions need no proof: for the day on which a browser
     changes.

@@ -231,7 +231,7 @@ def test_revocation_ends_the_binding(browser: Browser, site: BindingSite) -> Non
     assert browser.device.refresh() == 400
 
 
-def test_a_refresh_is_one_load(browser: Browser, site: BindingSite) -> None:
+def test_a_refresh_is_a_load_for_each_of_its_requests(browser: Browser, site: BindingSite) -> None:
     """It writes nothing, and is no use of the session: an open tab keeps nobody signed in."""
     browser.bind()
     before = len(site.store.calls)
