@@ -90,7 +90,7 @@ class Browser:
         if self.cookies:
             sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         answer = self.transport(method, path, sent, body)
-        self._keep(answer.all("Set-Cookie"))
+        self._seen |= keep(self.cookies, answer.all("Set-Cookie"))
         assert not any(token.encode() in answer.body for token in self._seen), "a token is in the body"
         return answer
 
@@ -106,14 +106,18 @@ class Browser:
         chosen = next(form for form in forms if all(form.fields.get(name, value) == value for name, value in fields.items()))
         return self.post(action, **{**chosen.fields, **fields})
 
-    def _keep(self, set_cookies: list[str]) -> None:
-        for cookie in set_cookies:
-            name, _, value = cookie.partition(";")[0].partition("=")
-            if re.search(r"; *max-age=0(;|$)", cookie, re.IGNORECASE):
-                self.cookies.pop(name, None)
-            else:
-                self.cookies[name] = value
-                self._seen.add(value)
+
+def keep(cookies: dict[str, str], set_cookies: Iterable[str]) -> set[str]:
+    """Keep and remove *cookies* as an answer says; return the values that are new."""
+    values = set()
+    for cookie in set_cookies:
+        name, _, value = cookie.partition(";")[0].partition("=")
+        if re.search(r"; *max-age=0(;|$)", cookie, re.IGNORECASE):
+            cookies.pop(name, None)
+        else:
+            cookies[name] = value
+            values.add(value)
+    return values
 
 
 class Form(NamedTuple):

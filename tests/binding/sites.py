@@ -1,7 +1,7 @@
 """A site that binds sessions to devices, and browsers of it: each keeps its cookies, and may have a device."""
 
-import re
 from collections.abc import Iterable, Mapping
+from http.client import HTTPMessage
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -10,9 +10,15 @@ from session_middleware.binding import DeviceBinding
 from session_middleware.events import Event
 from session_middleware.testing import FakeClock, FakeDevice, FaultyStore
 from tests.apps import Gateway, visit
+from tests.browser import keep
 
 TOKEN, BOUND = "__Host-session", "__Host-session-bound"
 REGISTRATION, REFRESH = "/.session/registration", "/.session/refresh"
+
+BINDING = DeviceBinding()
+
+LINK = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+"""The headers of a request by which a browser follows a link of another site."""
 
 
 def an_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -43,6 +49,13 @@ class Response:
         self.text = answer.body.decode()
 
 
+def challenge_in(headers: Mapping[str, str] | HTTPMessage) -> str:
+    """Return what an answer asks the device to sign: an offer, or that to a refresh."""
+    if "Secure-Session-Registration" in headers:
+        return headers["Secure-Session-Registration"].rpartition('challenge="')[2][:-1]
+    return headers["Secure-Session-Challenge"].split('"')[1]
+
+
 class Browser:
     """Somebody with the cookies that the site has set, and those that *cookies* are a copy of."""
 
@@ -56,12 +69,7 @@ class Browser:
         cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items()) or None
         given: dict[str, Any] = {"scheme": "https", "cookie": cookie} | more
         answer = Response(visit(self.site.application, path, method=method, **given, **sent))
-        for header in answer.set_cookies:
-            name, _, value = header.partition(";")[0].partition("=")
-            if re.search("; Max-Age=0(;|$)", header):
-                self.cookies.pop(name, None)
-            else:
-                self.cookies[name] = value
+        keep(self.cookies, answer.set_cookies)
         return answer
 
     def get(self, path: str = "/", headers: Mapping[str, str] | None = None, **more: Any) -> Response:
@@ -93,7 +101,7 @@ class BindingSite:
         self.clock = clock or FakeClock()
         self.events: list[Event] = []
         self.store = FaultyStore(store or MemoryStore())
-        given = {"device_binding": DeviceBinding()} | options
+        given = {"device_binding": BINDING} | options
         self.middleware = SessionMiddleware(app, self.store, clock=self.clock, observer=self, **given)
         self.application: Any = self.middleware
 

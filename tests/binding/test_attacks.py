@@ -16,9 +16,7 @@ from session_middleware.record import Binding
 from session_middleware.state import Found
 from session_middleware.testing import FakeClock, FakeDevice
 from session_middleware.tokens import Token
-from tests.binding.sites import BOUND, REGISTRATION, TOKEN, BindingSite, Browser
-
-LINK = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+from tests.binding.sites import BOUND, LINK, REGISTRATION, TOKEN, BindingSite, Browser
 
 ACTS: dict[str, Any] = {
     "set": lambda session: session.update(x=1),

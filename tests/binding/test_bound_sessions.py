@@ -9,7 +9,7 @@ import pytest
 
 from session_middleware import Lifetime, events
 from session_middleware.binding import DeviceBinding
-from tests.binding.sites import BOUND, REFRESH, REGISTRATION, TOKEN, BindingSite, Browser
+from tests.binding.sites import BOUND, REFRESH, REGISTRATION, TOKEN, BindingSite, Browser, challenge_in
 
 NOTHING = "None {} bound=False"
 
@@ -68,9 +68,8 @@ def test_a_registration_binds_the_session(browser: Browser, site: BindingSite) -
 
 def test_what_the_browser_is_told(browser: Browser) -> None:
     """The cookie that proves it, and where a new one is to be had."""
-    answer = browser.get("/login/alice")
-    challenge = answer.headers["Secure-Session-Registration"].rpartition('challenge="')[2][:-1]
-    answer = browser.post(REGISTRATION, {"Secure-Session-Response": browser.device.sign(challenge, first=True)})
+    signed = browser.device.sign(challenge_in(browser.get("/login/alice").headers), first=True)
+    answer = browser.post(REGISTRATION, {"Secure-Session-Response": signed})
 
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.headers["Cache-Control"] == "no-store"

@@ -9,11 +9,11 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from session_middleware.testing import FakeDevice
 from tests.backends.running import Backends
 from tests.binding.shop import AGE, Shop, Visitor, until
-from tests.binding.sites import BOUND, REFRESH, REGISTRATION, TOKEN
+from tests.binding.sites import BOUND, REFRESH, REGISTRATION, TOKEN, challenge_in
 from tests.chromium import launched, remembering
 
 IN_SOAK = pytest.mark.soak
@@ -290,7 +290,7 @@ class Thief:
         self._shop = visitor.shop
         self.cookies = visitor.cookies
         self._id = self.cookies[TOKEN][:12]
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        self.sign = FakeDevice(None).sign
 
     def registers(self, signed: str) -> bool:
         return self._is_taken(REGISTRATION, signed)
@@ -301,11 +301,7 @@ class Thief:
     def challenge(self) -> str:
         answer = self._shop.ask(REFRESH, self.cookies, method="POST", headers={"Sec-Secure-Session-Id": self._id})
         assert answer.status == 403
-        return answer.headers["Secure-Session-Challenge"].split('"')[1]
-
-    def sign(self, challenge: str, *, first: bool = False) -> str:
-        own = {"jwk": jwt.get_algorithm_by_name("ES256").to_jwk(self._key.public_key(), as_dict=True)} if first else {}
-        return jwt.encode({"jti": challenge}, self._key, algorithm="ES256", headers={"typ": "dbsc+jwt", **own})
+        return challenge_in(answer.headers)
 
     def forge(self, signed: str) -> str:
         """Return the same, header and all, with a signature of the own key."""

@@ -20,24 +20,18 @@ from session_middleware.binding import DeviceBinding
 from session_middleware.integrations.django import settings as configured
 from session_middleware.integrations.flask import Sessions, session
 from session_middleware.testing import FakeDevice
-from tests.binding import sites
-from tests.binding.sites import BOUND, an_app
+from tests.binding.sites import BINDING, BOUND, an_app
 from tests.integrations.optioned import EVERYWHERE, Option
 
 HTTPS = {"wsgi.url_scheme": "https", "HTTP_HOST": "localhost"}
-BINDING = Option("device_binding", DeviceBinding(), "tests.binding.sites:BINDING")
-
-
-@pytest.fixture(autouse=True)
-def named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sites, "BINDING", DeviceBinding(), raising=False)
+OPTION = Option("device_binding", BINDING, "tests.binding.sites:BINDING")
 
 
 @pytest.mark.parametrize("make", EVERYWHERE)
 def test_each_integration_binds_a_sign_in(make: Callable[[MemoryStore, Option], Any]) -> None:
     """By the option of the same name, with nothing else to write."""
     store = MemoryStore()
-    client = TestApp(make(store, BINDING), extra_environ=HTTPS)
+    client = TestApp(make(store, OPTION), extra_environ=HTTPS)
     device = FakeDevice(client)
     assert device.register(client.get("/act/login", {"user": "alice"})) == 200
 

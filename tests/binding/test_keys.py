@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from session_middleware.binding import keys
 from session_middleware.binding.keys import Refused
 from session_middleware.testing import FakeDevice
-from tests.binding.sites import REGISTRATION, BindingSite
+from tests.binding.sites import REFRESH, REGISTRATION, BindingSite, challenge_in
 
 P256 = ec.generate_private_key(ec.SECP256R1())
 RSA = rsa.generate_private_key(65537, 2048)
@@ -123,12 +123,10 @@ def test_a_device_may_quote_what_it_sends(algorithm: Any, quote: str) -> None:
     site = BindingSite()
     browser = site.browser()
     browser.device = FakeDevice(browser, algorithm=algorithm)
-    offer = browser.get("/login/alice").headers["Secure-Session-Registration"]
-    token = browser.device.sign(offer.rpartition('challenge="')[2][:-1], first=True)
+    token = browser.device.sign(challenge_in(browser.get("/login/alice").headers), first=True)
     assert browser.post(REGISTRATION, {"Secure-Session-Response": f"{quote}{token}{quote}"}).status_code == 200
     asked = {"Sec-Secure-Session-Id": f"{quote}{browser.session_id}{quote}"}
-    answer = browser.post("/.session/refresh", asked)
-    challenge = answer.headers["Secure-Session-Challenge"].split('"')[1]
+    challenge = challenge_in(browser.post(REFRESH, asked).headers)
     asked["Secure-Session-Response"] = f"{quote}{browser.device.sign(challenge)}{quote}"
 
-    assert browser.post("/.session/refresh", asked).status_code == 200
+    assert browser.post(REFRESH, asked).status_code == 200

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from session_middleware import Lifetime
-from session_middleware.testing import FakeDevice, interleavings
-from tests.binding.sites import REGISTRATION, BindingSite, Browser, Response
+from session_middleware.testing import interleavings
+from tests.binding.sites import REGISTRATION, BindingSite, Browser, Response, challenge_in
 
 BOUND, UNBOUND = "bound=True", "bound=False"
 
@@ -22,7 +22,7 @@ class Race(NamedTuple):
     def run(self, other: Callable[[], Any], check: Callable[[int, Any], object]) -> int:
         """Let the device register in every order with the *other*; return how many orders there were."""
         browser, device = self.browser, self.browser.device
-        signed = device.sign(challenge_of(self.offer), first=True)
+        signed = device.sign(challenge_in(self.offer.headers), first=True)
         cookies = dict(browser.cookies)
 
         def register() -> int:
@@ -47,10 +47,6 @@ class Race(NamedTuple):
     @property
     def sessions(self) -> list[Any]:
         return list(self.site.middleware.manager.sessions_of("alice"))
-
-
-def challenge_of(offer: Response) -> str:
-    return offer.headers["Secure-Session-Registration"].rpartition('challenge="')[2][:-1]
 
 
 def a_race(**options: Any) -> Race:
@@ -122,8 +118,7 @@ def test_it_binds_nothing_of_a_later_sign_in(race: Race) -> None:
 def test_of_two_keys_one_is_bound(race: Race) -> None:
     """Never both, and never none; the other is refused."""
     thief = race.browser.copy()
-    thief.device = FakeDevice(thief)
-    signed = thief.device.sign(challenge_of(race.offer), first=True)
+    signed = thief.device.sign(challenge_in(race.offer.headers), first=True)
     cookies = dict(thief.cookies)
 
     def other() -> int:
@@ -138,7 +133,7 @@ def test_of_two_keys_one_is_bound(race: Race) -> None:
 
 def test_a_key_that_comes_twice_is_bound_once(race: Race) -> None:
     """As when a browser has heard nothing, and tries again: both are told that it is bound."""
-    signed, cookies = race.browser.device.sign(challenge_of(race.offer), first=True), dict(race.browser.cookies)
+    signed, cookies = race.browser.device.sign(challenge_in(race.offer.headers), first=True), dict(race.browser.cookies)
 
     def other() -> int:
         return Browser(race.site, cookies).post(REGISTRATION, {"Secure-Session-Response": signed}).status_code
