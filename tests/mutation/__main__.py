@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.mutation.survivors import ROOT, keep, kept
@@ -51,7 +52,9 @@ LEFT_OUT = " and ".join(f"not {name}" for name in (*SERVERS, *SLOW))
 
 WORK = ROOT / "build" / "mutants"
 MUTMUT = Path(sys.executable).with_name("mutmut")
+KILLED = (1, 3, -24, -9)  # a test failed; pytest did; it took too long: SIGXCPU, and SIGKILL a second later
 UNSEEN = (0, 5, 33)  # all tests passed; there is no test
+"""The exit codes of the tests of a mutant, as mutmut keeps them. With any other nobody knows what became of it."""
 
 CONFIGURATION = """\
 [mutmut]
@@ -107,12 +110,19 @@ def looked_at(module: str) -> tuple[int, list[str]]:
     told = json.loads((place / "mutants" / "session_middleware" / f"{module}.py.meta").read_text())
     codes: dict[str, int | None] = told["exit_code_by_key"]
     changes: list[str] = []
-    for name in [name for name, code in codes.items() if code in UNSEEN]:
+    for name in unseen(codes):
         change = changed_by(place, name)
         while change in changes:
             change += " (once more)"
         changes.append(change)
     return len(codes), changes
+
+
+def unseen(codes: Mapping[str, int | None]) -> list[str]:
+    """Return the names of the mutants that no test has seen, of all by their exit codes; stop where nobody knows."""
+    if unknown := {name: code for name, code in codes.items() if code not in KILLED + UNSEEN}:
+        sys.exit(f"neither killed nor alive, by their exit codes: {unknown}")
+    return [name for name, code in codes.items() if code in UNSEEN]
 
 
 def changed_by(place: Path, name: str) -> str:
