@@ -376,3 +376,9 @@ class TestInTheStore:
         for guess in (session.id, session.id + "A" * 28, session.id * 3 + session.id[:4], text[:-1] + "~", text.swapcase()):
             assert dict(manager.open(guess)) == {}
         assert dict(SessionManager(store, namespace="other").open(verdict.token)) == {}
+
+    def test_a_user_is_listed_by_their_one_name_each_session_once(self) -> None:
+        """As the index has it: what is written while it is read may stand there twice."""
+        index = {"alice": ["first", "second", "first"]}
+
+        assert list(Names("session").listed("alice", index.__getitem__)) == ["first", "second"]
