@@ -72,6 +72,50 @@ def test_a_link_that_signs_in_gets_the_answer_of_the_application(acts: str, brow
     assert browser.get("/").text.startswith("alice")
 
 
+def test_who_has_not_proved_it_changes_values_that_are_nobodys() -> None:
+    """By ``transact()``, too: also while there is what the session held before its sign-in."""
+    site = BindingSite(app=several, device_binding=DeviceBinding(grace=0))
+    browser = site.browser()
+    browser.get("/set")
+    assert browser.device.register(browser.get("/login")) == 200
+
+    assert browser.copy(TOKEN).get("/transact").text == "None {'seen': True} bound=False"
+    assert browser.get("/").text == "alice {'x': 1} bound=True"
+
+
+def test_who_signs_in_without_proof_and_out_again_keeps_no_cookie(browser: Browser, site: BindingSite) -> None:
+    """As anybody who signs out; the session of the device goes on."""
+    site.clock.advance(60)
+    thief = browser.copy(TOKEN)
+    assert thief.get("/login,transact,invalidate").text.startswith("None")
+
+    assert thief.cookies == {}
+    assert browser.get("/").text == "alice {} bound=True"
+
+
+def test_a_request_that_is_tried_again_offers_what_its_first_try_has_stored(site: BindingSite) -> None:
+    """It has signed in, and the browser has not heard of it."""
+    browser = site.browser()
+    offer = browser.get("/login,transact,start_over")
+
+    assert browser.device.register(offer) == 200
+    assert browser.get("/").text == "alice {'seen': True} bound=True"
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_a_double_click_offers_what_is_not_bound_yet(bound: bool, site: BindingSite) -> None:
+    """A browser that heard of it once more would bring another key, and be refused."""
+    browser = site.browser()
+    browser.get("/set")
+    second = browser.copy()
+    first = browser.get("/login")
+    assert not bound or browser.device.register(first) == 200
+
+    answer = second.get("/login")
+    assert second.get("/").text == f"alice {{'x': 1}} bound={bound}"
+    assert ("Secure-Session-Registration" in answer.headers) is not bound
+
+
 @pytest.mark.parametrize("acts", ["invalidate", "invalidate,set"])
 def test_signing_out_removes_the_proof_also_where_a_new_session_begins(acts: str, browser: Browser) -> None:
     """As with a word of farewell in it."""
@@ -134,6 +178,16 @@ def test_no_traceback_shows_what_a_session_is_bound_with(browser: Browser, site:
     assert repr(binding) == "<Binding, bound>"
     assert repr(binding._replace(key=b"")) == "<Binding, offered>"
     assert repr(binding.secret)[2:-1] not in repr(state.found)
+
+
+def test_of_many_proofs_the_last_eight_are_looked_at(browser: Browser, site: BindingSite) -> None:
+    """So that a header full of them costs no more."""
+    site.clock.advance(60)
+    token, proof = (f"{name}={browser.cookies[name]}" for name in (TOKEN, BOUND))
+    other = f"{BOUND}=0.{'A' * 32}"
+
+    assert site.browser().get("/", cookie="; ".join((token, proof, *[other] * 7))).text.startswith("alice")
+    assert site.browser().get("/", cookie="; ".join((token, proof, *[other] * 8))).text.startswith("None")
 
 
 def test_a_new_name_of_the_cookie_signs_nobody_out() -> None:

@@ -141,7 +141,7 @@ def test_there_may_be_no_grace() -> None:
 
 
 def test_every_refusal_is_told(browser: Browser, site: BindingSite, caplog: pytest.LogCaptureFixture) -> None:
-    """With its reason: to observers, and in a line of the log; with what the browser says of it, too."""
+    """With its reason: to observers, and in a line of the log; with what the browser says of it, too, if it is short."""
     browser.bind()
     old = browser.copy()
     site.clock.advance(700)
@@ -152,11 +152,13 @@ def test_every_refusal_is_told(browser: Browser, site: BindingSite, caplog: pyte
     old.get()
     browser.copy(TOKEN).get("/", {"Secure-Session-Skipped": 'unreachable;session_identifier="x"'})
     mixed.get()
+    browser.copy(TOKEN).get("/", {"Secure-Session-Skipped": "x" * 10_000})
 
     whys = [
         "the cookie that proves it is too old",
         "no cookie proves it ('unreachable;session_identifier=\"x\"')",
         "the cookie proves another session",
+        f"no cookie proves it ({'x' * 80!r})",
     ]
     told = [event for event in site.events if isinstance(event, events.Unproven)]
     assert [(event.session_id, event.user_id, event.why, event.refused) for event in told] == [

@@ -45,10 +45,12 @@ def test_where_nobody_observes_the_same_is_refused(caplog: pytest.LogCaptureFixt
 
 def test_a_session_of_another_library_is_bound_by_its_next_sign_in() -> None:
     """It comes with none: a registration with its cookie is refused; after the sign-in that cookie opens nothing."""
-    site = BindingSite(carry_over=Library())
+    library = Library()
+    site = BindingSite(carry_over=library)
     browser = Browser(site, {"old": "anna"})
     signed = browser.device.sign("challenge", first=True)
     assert browser.post(REGISTRATION, {"Secure-Session-Response": signed}).status_code == 400
+    assert library.calls == []
 
     assert browser.get("/untouched").text == "untouched"
     browser.bind("7")
@@ -86,6 +88,34 @@ def test_a_site_without_the_option_reads_bound_sessions() -> None:
     thief.get("/regenerate")
     thief.site = binding
     assert thief.get().text == "None {} bound=False"
+
+
+def test_a_sign_in_without_proof_is_described_as_others_are() -> None:
+    """The user finds it in the list of their devices."""
+    site = BindingSite(describe=lambda environ: environ["HTTP_USER_AGENT"])
+    site.browser().get("/login/alice", {"User-Agent": "a browser"})
+    browser = site.browser()
+    assert browser.device.register(browser.get("/login/bob", {"User-Agent": "another"})) == 200
+    site.clock.advance(60)
+    browser.copy(TOKEN).get("/login/alice", {"User-Agent": "a third"})
+
+    listed = site.middleware.manager.sessions_of("alice")
+    assert sorted(str(info.device) for info in listed) == ["a browser", "a third"]
+
+
+def test_what_offers_nothing_offers_nothing_of_others() -> None:
+    """The second click of a double click may come to a process that takes sessions without proof."""
+    store = BindingSite().store
+    browser = BindingSite(store).browser()
+    browser.get("/set/x")
+    second = browser.copy()
+    assert "Secure-Session-Registration" in browser.get("/login/alice").headers
+    second.site = BindingSite(store, clock=browser.site.clock, device_binding=DeviceBinding(accept_unproven=True))
+
+    answer = second.get("/login/alice")
+    assert answer.text == "alice {'x': 1} bound=False"
+    assert second.session_id == browser.session_id
+    assert "Secure-Session-Registration" not in answer.headers
 
 
 def test_an_unproven_request_is_no_use_and_renews_nothing() -> None:
