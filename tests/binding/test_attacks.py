@@ -83,10 +83,14 @@ def test_who_has_not_proved_it_changes_values_that_are_nobodys() -> None:
     assert browser.get("/").text == "alice {'x': 1} bound=True"
 
 
-def test_who_signs_in_without_proof_and_out_again_keeps_no_cookie(browser: Browser, site: BindingSite) -> None:
-    """As anybody who signs out; the session of the device goes on."""
+@pytest.mark.parametrize("former", [False, True])
+def test_who_signs_in_without_proof_and_out_again_keeps_no_cookie(former: bool, browser: Browser) -> None:
+    """As anybody who signs out, also under a former name of the cookie; the session of the device goes on."""
+    site = browser.site
     site.clock.advance(60)
-    thief = browser.copy(TOKEN)
+    thief, policy = browser.copy(TOKEN), CookiePolicy(name="new", former=(CookiePolicy(),))
+    if former:
+        thief.site = BindingSite(site.store, app=several, clock=site.clock, cookie=policy, namespace="session")
     assert thief.get("/login,transact,invalidate").text.startswith("None")
 
     assert thief.cookies == {}
