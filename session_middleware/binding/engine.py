@@ -25,7 +25,6 @@ from session_middleware.binding.keys import Refused
 from session_middleware.cookies import SessionCookie, is_readable, values_in
 from session_middleware.headers import Headers
 from session_middleware.record import Binding
-from session_middleware.rules import Opens
 from session_middleware.state import Candidates, Found, State
 from session_middleware.tokens import Token, base64url, well_formed_id
 
@@ -162,10 +161,9 @@ class Binder:
 
     def _refreshed(self, request: Request) -> Answer:
         session_id = _bare(request.session_id)
-        found = next(((state, binding) for key, state, binding in self._opened(request) if key == session_id), None)
-        if session_id is None or found is None:
+        binding = next((binding for key, _, binding in self._opened(request) if key == session_id), None)
+        if session_id is None or binding is None:
             raise Refused("the session has ended, or was never bound")
-        state, binding = found
         response = _bare(request.response)
         if binding.key and response is None:
             return self._challenged(session_id, binding)
@@ -177,7 +175,7 @@ class Binder:
                 raise Refused("it has signed another challenge")
         except Refused as error:
             # What began before a sign-in or a registration may still be under way, and a 400 would end what has come since.
-            if state.opens is Opens.SNAPSHOT or self._keeper.now() - binding.at < _RECENT:
+            if self._keeper.now() - binding.at < _RECENT:
                 log.info("session %s: a device's refresh has to be tried again: %s", session_id, error)
                 return Answer("503 Service Unavailable", [("Retry-After", "1")])
             raise
