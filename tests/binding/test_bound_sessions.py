@@ -232,6 +232,15 @@ def test_revocation_ends_the_binding(browser: Browser, site: BindingSite) -> Non
     assert browser.device.refresh() == 400
 
 
+def test_a_registration_is_a_load_and_a_write(browser: Browser, site: BindingSite) -> None:
+    """A key that has come already is written once."""
+    offer = browser.get("/login/alice")
+    for verbs in (["load", "update"], ["load"]):
+        before = len(site.store.calls)
+        assert browser.device.register(offer) == 200
+        assert [verb for verb, _ in site.store.calls[before:]] == verbs
+
+
 def test_a_refresh_is_a_load_for_each_of_its_requests(browser: Browser, site: BindingSite) -> None:
     """It writes nothing, and is no use of the session: an open tab keeps nobody signed in."""
     browser.bind()

@@ -108,9 +108,12 @@ def test_a_key_that_is_none_is_refused() -> None:
 def test_what_is_no_token_is_refused() -> None:
     """Also what is longer than anybody signs, and what signs nothing."""
     jwk = jwk_of(P256, "ES256")
+    der, _ = keys.first(signed(P256, "ES256", jwk))
     for text in ("", "a", "a.b.c", "." * 9, "é.é.é", signed(P256, "ES256", jwk, filling="x" * keys.LONGEST)):
         with pytest.raises(Refused):
             keys.first(text)
+        with pytest.raises(Refused):
+            keys.later(text, der)
     for jti in (None, 5, ["challenge"]):
         with pytest.raises(Refused, match="it has signed no challenge"):
             keys.first(jwt.encode({"jti": jti} if jti else {}, P256, algorithm="ES256", headers={"jwk": jwk}))
