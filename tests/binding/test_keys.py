@@ -114,6 +114,8 @@ def test_what_is_no_token_is_refused() -> None:
             keys.first(text)
         with pytest.raises(Refused):
             keys.later(text, der)
+    with pytest.raises(Refused, match="it is too long"):
+        keys.first("." * (keys.LONGEST + 1))
     for jti in (None, 5, ["challenge"]):
         with pytest.raises(Refused, match="it has signed no challenge"):
             keys.first(jwt.encode({"jti": jti} if jti else {}, P256, algorithm="ES256", headers={"jwk": jwk}))
