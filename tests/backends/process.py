@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +17,10 @@ from typing import Self
 
 import pytest
 
-# A bound for what never comes: on a busy machine a start takes long.
+# Bounds for what never comes: on a busy machine a start takes long; a Redis sentinel that was held up itself does nothing
+# for half a minute.
 _START_WITHIN = 120.0
+_DONE_WITHIN = 120.0
 _STOP_WITHIN = 60.0
 _PAUSE = 0.02
 
@@ -61,6 +63,17 @@ def free_port(*, beside: int = 0) -> int:
                     listener.bind(("127.0.0.1", number))
             _CLAIMS.push(stack.pop_all())
             return port
+
+
+def until(done: Callable[[], object], otherwise: str, *, despite: tuple[type[Exception], ...] = (OSError,)) -> None:
+    """Ask until it is done; *despite* such errors: a server that cannot be asked just now is no reason to stop."""
+    deadline = time.monotonic() + _DONE_WITHIN
+    while True:
+        with suppress(*despite):
+            if done():
+                return
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(_PAUSE)
 
 
 class Server:

@@ -1,9 +1,9 @@
 """Redis servers for tests: one, a cluster of three masters with their replicas, a primary and its replica with sentinels."""
 
 import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,12 +13,12 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from tests.backends import process
 from tests.backends.certificates import certify
 from tests.backends.process import ANSWERS_WITHIN, Server, executable, free_port
 
-# A bound for what never comes: a sentinel that was held up itself does nothing for half a minute.
-_SETTLE_WITHIN = 120.0
-_PAUSE = 0.02
+until = partial(process.until, despite=(RedisError, OSError))
+"""Ask until it is done, also where no Redis server can be asked just now."""
 
 
 class RedisServer(Server):
@@ -251,19 +251,6 @@ def role(server: RedisServer) -> str:
     """Return ``master`` or ``slave``."""
     with server.client() as client:
         return str(client.info("replication")["role"])
-
-
-def until(done: Callable[[], object], otherwise: str, *, within: float = _SETTLE_WITHIN) -> None:
-    """Ask until it is done; a server that cannot be asked just now is no reason to stop."""
-    deadline = time.monotonic() + within
-    while True:
-        try:
-            if done():
-                return
-        except (RedisError, OSError):
-            pass
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(_PAUSE)
 
 
 def _knows(node: RedisServer) -> int:

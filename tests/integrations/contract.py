@@ -18,7 +18,7 @@ from session_middleware.testing import FakeClock, FaultyStore
 from session_middleware.testing.orders import SteppedStore, every_order
 from session_middleware.tokens import Token
 from tests.apps import Gateway, an_environ, visit
-from tests.backends.redis import until
+from tests.backends.process import until
 from tests.browser import Browser, Transport, in_process, over_http
 from tests.integrations.acts import GO, MEETING
 from tests.servers.gunicorn import Gunicorn

@@ -17,8 +17,7 @@ from session_middleware.stores.base import Store
 from session_middleware.stores.sqlalchemy import SQLAlchemyStore
 from session_middleware.testing import FaultyStore, a_key, a_record, created
 from tests.apps import a_site
-from tests.backends.process import free_port
-from tests.backends.redis import until
+from tests.backends.process import free_port, until
 from tests.backends.running import EVERY, SERVED, Backends
 from tests.stores.conftest import Script
 
