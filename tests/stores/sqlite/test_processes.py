@@ -400,17 +400,15 @@ def test_sweeping_a_large_store_stalls_no_reader(sqlite: SQLiteStore) -> None:
             if not count:
                 return total
 
-    with Stopwatch() as watch:
-        thread = Thread(target=sweep)
-        thread.start()
-        while thread.is_alive():
-            busy.append(timed())
-        thread.join()
-    late = watch.took - watch.own
+    thread = Thread(target=sweep)
+    thread.start()
+    while thread.is_alive():
+        busy.append(timed())
+    thread.join()
 
     assert list(sqlite.keys()) == [key]
-    assert p99(busy) <= max(3 * p99(quiet), 0.01) + late
-    assert p99(swept) <= 0.1 + late
+    assert p99(busy) <= max(3 * p99(quiet), 0.01)
+    assert p99(swept) <= 0.25
 
 
 def test_a_verb_after_a_failure_is_as_good_as_before(path: Path, raw: sqlite3.Connection) -> None:
