@@ -15,6 +15,8 @@ import redis
 import time_machine
 from webtest import TestApp
 
+from tests.backends.running import PATIENT
+
 Act = Callable[[Any], object]
 
 
@@ -81,7 +83,7 @@ class Ours(Site):
             return [b""]
 
         super().__init__(server)
-        self.served = SessionMiddleware(app, f"{url_of(server)}?timeout=10")
+        self.served = SessionMiddleware(app, f"{url_of(server)}?{PATIENT}")
         self.end = lambda session: session.invalidate()
 
 

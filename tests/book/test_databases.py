@@ -18,7 +18,7 @@ from session_middleware.testing import a_key, a_record, created
 from tests.backends.mariadb import MariaDBServer, SecretMariaDBServer
 from tests.backends.pgbouncer import PgBouncer
 from tests.backends.postgresql import PostgresServer, SecretPostgresServer
-from tests.backends.running import PATIENT
+from tests.backends.running import PATIENCE, PATIENT
 from tests.book.pages import Block, Page
 
 PAGE = Page("how-to/postgresql-mariadb")
@@ -177,7 +177,7 @@ def test_through_pgbouncer_the_site_is_the_same(claimed: list[Block], shop_on_po
         connection.execute("GRANT CREATE ON SCHEMA public TO shop")
         url = pooler.url(user="shop")
         assert url.endswith("?prepare_threshold=none")
-        store = SQLAlchemyStore.from_url(f"{url}&timeout=10&table=through_pgbouncer")
+        store = SQLAlchemyStore.from_url(f"{url}&{PATIENT}&table=through_pgbouncer")
         assert visits(SessionMiddleware(site, store)) == VISITS
         store.close()
         connection.execute("REVOKE CREATE ON SCHEMA public FROM shop; DROP TABLE through_pgbouncer")
@@ -207,7 +207,7 @@ def test_a_backup_of_mariadb_is_restored(claimed: list[Block], mariadb: MariaDBS
 
 
 def check_backup(url: str, backup: Callable[[], str], restore: Callable[[], str]) -> None:
-    store = SQLAlchemyStore(url, timeout=10)
+    store = SQLAlchemyStore(url, timeout=PATIENCE)
     before = created(store, key := a_key(), a_record(bytes(range(256)), user_id="alice"))
     backup()
     created(store, later := a_key())

@@ -17,6 +17,7 @@ from session_middleware.stores.memcached import _LONGEST_TIME, _OVERHEAD, _SLACK
 from session_middleware.testing import a_key, a_record, created
 from tests.backends.memcached import Memcached
 from tests.backends.process import Server, executable, free_port
+from tests.backends.running import PATIENCE
 from tests.book.pages import Block, Page
 
 PAGE = Page("how-to/memcached")
@@ -94,14 +95,14 @@ def test_the_memcached_of_the_page_serves_the_site(claimed: list[Block]) -> None
     """With the limits that the store takes for granted; one that was started with -C is refused."""
     (block,) = claimed
     with _AsOnThePage(block.text) as server:
-        store = MemcachedStore(server.address, timeout=10)
+        store = MemcachedStore(server.address, timeout=PATIENCE)
         assert visits(SessionMiddleware(site, store)) == VISITS
         assert created(store, a_key(), a_record(bytes(store.max_value)))
         with pytest.raises(StoreUnavailable, match="does not fit"):
             store.create(a_key(), a_record(bytes(store.max_value + 1)))
         store.close()
     with _AsOnThePage(f"{block.text.strip()} -C") as server, pytest.raises(ConfigurationError, match="runs with -C"):
-        SessionMiddleware(site, MemcachedStore(server.address, timeout=10))
+        SessionMiddleware(site, MemcachedStore(server.address, timeout=PATIENCE))
 
 
 def test_the_statistics_of_the_page_are_shown(claimed: list[Block], server: Memcached) -> None:
@@ -139,7 +140,7 @@ def test_through_twemproxy_the_site_is_the_same(claimed: list[Block], server: Me
     (block,) = claimed
     assert len(yaml.safe_load(block.text)["sessions"]["servers"]) == 2
     with Memcached() as other, _Proxy(block.text, server, other) as proxy:
-        store = MemcachedStore(f"127.0.0.1:{proxy.port}", timeout=10)
+        store = MemcachedStore(f"127.0.0.1:{proxy.port}", timeout=PATIENCE)
         assert visits(SessionMiddleware(site, store)) == VISITS
         keys = [a_key() for _ in range(20)]
         for key in keys:

@@ -16,6 +16,7 @@ from session_middleware import SessionManager, SessionMiddleware, get_session, o
 from session_middleware.stores.redis import _GRACE, RedisStore
 from session_middleware.testing import a_key, a_record, created, listed
 from tests.backends.redis import RedisServer
+from tests.backends.running import PATIENCE, PATIENT
 from tests.book.pages import Block, Page
 
 PAGE = Page("how-to/redis")
@@ -92,7 +93,7 @@ class _AsOnThePage(RedisServer):
 def test_the_server_of_the_page_serves_the_site(claimed: list[Block]) -> None:
     """With the rights of the site's user alone; nothing of it is warned of."""
     with _AsOnThePage(claimed) as server:
-        url = f"redis://shop:{server.password}@127.0.0.1:{server.port}/0?prefix=shop:&timeout=10"
+        url = f"redis://shop:{server.password}@127.0.0.1:{server.port}/0?prefix=shop:&{PATIENT}"
         application = SessionMiddleware(_sign_in, url)
         browser = TestApp(application)
         assert browser.get("/").text == "alice\n"
@@ -123,7 +124,7 @@ def test_the_rights_of_the_page_are_enough(server: RedisServer) -> None:
         replica.follow(server)
         for replicas in (0, 1):
             url = f"redis://site:a-long-password@127.0.0.1:{server.port}/1"
-            store = RedisStore(url, prefix=f"shop:{a_key()}:", wait_replicas=replicas, timeout=10)
+            store = RedisStore(url, prefix=f"shop:{a_key()}:", wait_replicas=replicas, timeout=PATIENCE)
             store.open()
             keys = [a_key() for _ in range(3)]
             versions = [created(store, key, a_record(user_id="alice")).version for key in keys]
@@ -138,7 +139,7 @@ def test_the_rights_of_the_page_are_enough(server: RedisServer) -> None:
 
 def test_a_session_takes_no_more_than_the_page_says(server: RedisServer) -> None:
     """By the count of the server, its own notes included; and what is in the index for it."""
-    store, prefix = RedisStore(server.url, prefix="size:", timeout=10), "size:"
+    store, prefix = RedisStore(server.url, prefix="size:", timeout=PATIENCE), "size:"
     for size in (100, 500, 1000, 10_000):
         created(store, key := a_key(), a_record(bytes(size), user_id=f"user{size}"))
         with server.client() as client:
@@ -161,14 +162,14 @@ def test_a_backup_of_redis_is_restored(claimed: list[Block]) -> None:
     """By the lines of the page, with the server's own port; what ended since is back until everybody is signed out."""
     *files, block = claimed
     with _AsOnThePage(files) as server:
-        store = RedisStore(f"redis://shop:{server.password}@127.0.0.1:{server.port}/0", prefix="shop:", timeout=10)
+        store = RedisStore(f"redis://shop:{server.password}@127.0.0.1:{server.port}/0", prefix="shop:", timeout=PATIENCE)
         before = created(store, key := a_key(), a_record(user_id="alice"))
         assert "-p 6379" in block.text
         Block(block.page, block.line, "sh", block.text.replace("6379", str(server.port))).shell()
         store.delete(key)
         store.close()
     with _Restored(Path("backup.rdb")) as restored:
-        again = RedisStore.from_url(f"{restored.url}?prefix=shop:&timeout=10")
+        again = RedisStore.from_url(f"{restored.url}?prefix=shop:&{PATIENT}")
         assert again.load(key) == before
         with restored.client() as client:
             client.config_set("appendonly", "yes")

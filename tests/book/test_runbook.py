@@ -25,6 +25,7 @@ from session_middleware.integrations.moving.formats import _unpadded
 from session_middleware.observers import Audit
 from tests.backends.process import free_port
 from tests.backends.redis import RedisSentinels, RedisServer, until
+from tests.backends.running import PATIENT
 from tests.book.pages import Block, Page
 from tests.browser import Browser, in_process, over_http
 from tests.cli.running import LONG, Site, environ
@@ -132,7 +133,7 @@ def full() -> Iterator[tuple[RedisServer, Site, Any]]:
     """A Redis that is full of idle sessions of nobody, and those of Alice and Bob; and an application that was there before
     it was full."""
     with RedisServer(maxmemory="8mb", maxmemory_policy="noeviction") as server:
-        site = Site(f"{server.url}?timeout=10")
+        site = Site(f"{server.url}?{PATIENT}")
         with closing(site.store):
             for user in ("alice", "bob"):
                 site.begin(user)
@@ -215,7 +216,7 @@ def test_a_replica_is_promoted_by_hand(claimed: list[Block]) -> None:
     seen, promoted, checked, mended = consoles(claimed)
     with RedisServer() as primary, RedisServer() as replica:
         replica.follow(primary)
-        site = Site(f"{primary.url}?timeout=10")
+        site = Site(f"{primary.url}?{PATIENT}")
         ids = [site.begin("alice"), site.begin("alice"), site.begin("bob")]
         with closing(site.store), primary.client() as client, replica.client() as other:
             client.publish("tests", "something")
@@ -231,7 +232,7 @@ def test_a_replica_is_promoted_by_hand(claimed: list[Block]) -> None:
 
         assert typed(seen, site.url, **ports) == [1]
         assert typed(promoted, site.url, **ports) == [0, 0]
-        survivor = Site(f"{replica.url}?timeout=10")
+        survivor = Site(f"{replica.url}?{PATIENT}")
         with closing(survivor.store):
             assert typed(checked, survivor.url) == [0]
             assert survivor.lives(*ids, late) == [True, True, True, False]
@@ -252,8 +253,8 @@ def test_sentinels_promote_a_replica(claimed: list[Block]) -> None:
     seen, asked, checked = consoles(claimed)
     with RedisSentinels() as group:
         _patience(group, 60_000)
-        site = Site(f"{group.url}?timeout=10")
-        application = SessionMiddleware(shop, f"{group.url}?timeout=10")
+        site = Site(f"{group.url}?{PATIENT}")
+        application = SessionMiddleware(shop, f"{group.url}?{PATIENT}")
         with closing(site.store):
             site.begin("alice")
             alice = browser_at(application, site.tokens[0])
@@ -303,7 +304,7 @@ def test_a_dump_opens_nothing_and_everybody_can_be_signed_out(claimed: list[Bloc
     """No token is in it, and what is in it is none; the key of another library opens as long as it is read."""
     (done,) = consoles(claimed)
     with RedisServer(rdbcompression="no") as server:
-        site = Site(f"{server.url}?timeout=10")
+        site = Site(f"{server.url}?{PATIENT}")
         with closing(site.store), server.client() as client:
             ids = [site.begin("alice"), site.begin("bob"), site.begin()]
             dump = _dump(client)

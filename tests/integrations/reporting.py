@@ -24,6 +24,7 @@ import tests.integrations.django_site as django_site  # first: it configures Dja
 from session_middleware import SQLiteStore
 from tests.apps import Gateway, an_environ
 from tests.backends.redis import RedisServer
+from tests.backends.running import PATIENT
 from tests.book.pages import Page
 from tests.integrations import acts, bottle_site, flask_site, pyramid_site, webob_site
 
@@ -191,7 +192,7 @@ def main(directory: str, scheme: str, advised: str) -> None:
     failures: list[Callable[[RedisServer], None]] = [refusing, stopped]
     for name in SITES:
         with RedisServer() as server:
-            site = Site(name, f"{server.url}?timeout=10", scheme, reporters)
+            site = Site(name, f"{server.url}?{PATIENT}", scheme, reporters)
             for failure in failures:
                 failure(server)
                 reports[f"{name}, Redis {failure.__name__}"] = site.visits()

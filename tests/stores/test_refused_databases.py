@@ -20,6 +20,7 @@ from tests.backends.mariadb import MariaDBServer, SecretMariaDBServer
 from tests.backends.pgbouncer import PgBouncer
 from tests.backends.postgresql import PostgresServer, SecretPostgresServer
 from tests.backends.process import free_port
+from tests.backends.running import PATIENCE
 
 LOOK = "look at the user, the password, the database and the options for TLS"
 
@@ -42,7 +43,7 @@ def mart(mariadb: MariaDBServer) -> Iterator[MariaDBServer]:
 
 def refused(url: str, message: str, **options: Any) -> None:
     with pytest.raises(ConfigurationError, match=message) as caught:
-        SessionMiddleware(a_site, SQLAlchemyStore(url, timeout=10, **options))
+        SessionMiddleware(a_site, SQLAlchemyStore(url, timeout=PATIENCE, **options))
     assert "s5word" not in str(caught.value)
 
 
@@ -78,25 +79,25 @@ class TestPostgreSQL:
 
     def test_a_user_who_may_only_read_is_not_started_with(self, shop: PostgresServer, table: str) -> None:
         """Promise 15: each right that a sign-in needs; with all of them it starts, and nothing is left."""
-        SQLAlchemyStore(shop.url(), table=table, timeout=10).create_schema()
+        SQLAlchemyStore(shop.url(), table=table, timeout=PATIENCE).create_schema()
         url = shop.url(user="shop", password="s5word")
         for missing in ("INSERT", "SELECT", "UPDATE", "DELETE"):
             rights = ", ".join({"INSERT", "SELECT", "UPDATE", "DELETE"} - {missing})
             shop.run(f"REVOKE ALL ON {table} FROM shop; GRANT {rights} ON {table} TO shop")
             refused(url, f"permission denied for table {table}; this user needs SELECT, INSERT, UPDATE", table=table)
         shop.run(f"GRANT INSERT, SELECT, UPDATE, DELETE ON {table} TO shop")
-        SessionMiddleware(a_site, SQLAlchemyStore(url, table=table, timeout=10, create=False))
+        SessionMiddleware(a_site, SQLAlchemyStore(url, table=table, timeout=PATIENCE, create=False))
         assert shop.run(f"SELECT * FROM {table}") == []
 
     def test_what_passes_is_one_line(self, shop: PostgresServer, table: str, caplog: pytest.LogCaptureFixture) -> None:
         """A role that is full for now, and a server that takes no writes before it is promoted, are no reason."""
         url = shop.url(user="shop", password="s5word")
         shop.run("ALTER ROLE shop CONNECTION LIMIT 0")
-        SessionMiddleware(a_site, SQLAlchemyStore(url, table=table, timeout=10))
+        SessionMiddleware(a_site, SQLAlchemyStore(url, table=table, timeout=PATIENCE))
         shop.run("ALTER ROLE shop CONNECTION LIMIT -1; ALTER ROLE shop SET default_transaction_read_only = on")
-        SQLAlchemyStore(shop.url(), table=table, timeout=10).create_schema()
+        SQLAlchemyStore(shop.url(), table=table, timeout=PATIENCE).create_schema()
         shop.run(f"GRANT ALL ON {table} TO shop")
-        SessionMiddleware(a_site, SQLAlchemyStore(url, table=table, timeout=10))
+        SessionMiddleware(a_site, SQLAlchemyStore(url, table=table, timeout=PATIENCE))
         shop.run("ALTER ROLE shop RESET default_transaction_read_only")
 
         first, second = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
@@ -110,7 +111,7 @@ class TestPostgreSQL:
         user = "postgresql://shop:wrong@"
         there, away = f"127.0.0.1:{shop.port}", f"127.0.0.2:{free_port()}"
         refused(f"{user}{there},localhost:{shop.port}/tests", LOOK)
-        SessionMiddleware(a_site, SQLAlchemyStore(f"{user}{there},{away}/tests", table=table, timeout=10))
+        SessionMiddleware(a_site, SQLAlchemyStore(f"{user}{there},{away}/tests", table=table, timeout=PATIENCE))
 
         assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
@@ -155,7 +156,7 @@ class TestMariaDB:
 
     def test_a_user_who_may_only_read_is_not_started_with(self, mart: MariaDBServer, table: str) -> None:
         """Promise 15: each right that a sign-in needs; with all of them it starts, and nothing is left."""
-        SQLAlchemyStore(mart.url(), table=table, timeout=10).create_schema()
+        SQLAlchemyStore(mart.url(), table=table, timeout=PATIENCE).create_schema()
         url, rights = mart.url(user="shop", password="s5word"), ["INSERT", "SELECT", "UPDATE", "DELETE"]
         for right in rights:
             others = ", ".join(other for other in rights if other != right)
@@ -165,7 +166,7 @@ class TestMariaDB:
             )
             mart.run(f"REVOKE {others} ON tests.{table} FROM shop@'127.0.0.1'")
         mart.run(f"GRANT {', '.join(rights)} ON tests.{table} TO shop@'127.0.0.1'")
-        SessionMiddleware(a_site, SQLAlchemyStore(url, table=table, timeout=10, create=False))
+        SessionMiddleware(a_site, SQLAlchemyStore(url, table=table, timeout=PATIENCE, create=False))
         assert mart.run(f"SELECT * FROM {table}") == []
 
 
@@ -182,7 +183,7 @@ class TestRows:
         ):
             engine = create_engine(url, connect_args=option)
             with pytest.raises(StoreUnusable, match="rows must be tuples, so leave out row_factory= and cursorclass="):
-                SQLAlchemyStore(engine, table=table, timeout=10).open()
+                SQLAlchemyStore(engine, table=table, timeout=PATIENCE).open()
             engine.dispose()
 
     def test_rows_that_are_made_so_later_are_refused_too(self, postgresql: PostgresServer, table: str) -> None:
@@ -191,13 +192,13 @@ class TestRows:
         with engine.connect():
             event.listen(engine, "checkout", _with_dicts)
         with pytest.raises(StoreUnusable, match=": rows must be tuples, so leave out row_factory="):
-            SQLAlchemyStore(engine, table=table, timeout=10).open()
+            SQLAlchemyStore(engine, table=table, timeout=PATIENCE).open()
         engine.dispose()
 
     def test_named_tuples_are_tuples(self, postgresql: PostgresServer, table: str) -> None:
         """They are what most who set it want."""
         engine = create_engine(postgresql.url(), connect_args={"row_factory": namedtuple_row})
-        store = SQLAlchemyStore(engine, table=table, timeout=10)
+        store = SQLAlchemyStore(engine, table=table, timeout=PATIENCE)
         created(store, key := a_key())
         assert list(store.keys()) == [key]
         engine.dispose()

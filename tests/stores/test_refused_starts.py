@@ -130,7 +130,7 @@ class TestRedis:
     ) -> None:
         """Nor is anybody's session touched."""
         for url in (cluster.url, sentinels.url):
-            store = RedisStore(url, prefix=f"{a_key()}:", wait_replicas=1, timeout=10)
+            store = RedisStore(url, prefix=f"{a_key()}:", wait_replicas=1, timeout=PATIENCE)
             before = created(store, key := a_key(), a_record(user_id="alice"))
             store.open()
             assert list(store.keys()) == [key]

@@ -9,6 +9,7 @@ from session_middleware import StoreUnavailable
 from session_middleware.stores.memcached import MemcachedStore
 from session_middleware.testing import a_key, a_record, created, loaded, race
 from tests.backends.memcached import Memcached
+from tests.backends.running import PATIENCE, PATIENT
 from tests.stores.forked import in_child
 from tests.stores.memcached.opening import open_at
 
@@ -28,7 +29,7 @@ def test_there_are_no_more_connections_than_threads_at_work(server: Memcached) -
 
 def test_a_bound_of_connections_holds(server: Memcached) -> None:
     """More threads than that wait for each other; also in a fork, which begins with none."""
-    store = MemcachedStore.from_url(f"memcached://{server.address}?max_connections=2&timeout=10")
+    store = MemcachedStore.from_url(f"memcached://{server.address}?max_connections=2&{PATIENT}")
     before = int(server.statistic("total_connections"))
 
     def work() -> None:
@@ -55,7 +56,7 @@ def test_all_connections_in_use_is_no_sign_of_the_server_being_away(server: Memc
 
 def test_connections_that_rest_are_closed(server: Memcached) -> None:
     """After a burst those at the bottom would stay for good, for the last one used is always taken first."""
-    store = open_at(server, timeout=10)
+    store = open_at(server, timeout=PATIENCE)
     peer, now = store._servers.server_of(""), time.monotonic()
     taken = [peer.take(now + 10) for _ in range(6)]
     for connection in taken:

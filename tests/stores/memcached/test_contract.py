@@ -7,6 +7,7 @@ import pytest
 from session_middleware.stores.memcached import MemcachedStore
 from session_middleware.testing import CheckableContract, StoreContract
 from tests.backends.memcached import MAX_ITEM_SIZE, Memcached
+from tests.backends.running import PATIENCE
 from tests.backends.twemproxy import Twemproxy
 from tests.stores.memcached.opening import open_at
 
@@ -50,6 +51,6 @@ class TestMemcachedStoreByTwemproxy(StoreContract, CheckableContract):
 
     @pytest.fixture
     def store(self, twemproxy: Twemproxy) -> Iterator[MemcachedStore]:
-        store = MemcachedStore(twemproxy.address, max_item_size=MAX_ITEM_SIZE, timeout=10)
+        store = MemcachedStore(twemproxy.address, max_item_size=MAX_ITEM_SIZE, timeout=PATIENCE)
         yield store
         store.close()

@@ -10,8 +10,8 @@ from session_middleware.moving import MovingStore
 from session_middleware.stores.redis import RedisStore
 from session_middleware.testing import ScannableContract, StoreContract, SweepableContract, UserIndexContract
 from tests.backends.redis import RedisServer
+from tests.backends.running import PATIENCE
 from tests.stores.moving.stores import BegunBefore, Mixed
-from tests.stores.redis.patience import PATIENT
 
 Made = Callable[[Store, Store], Store]
 
@@ -40,7 +40,7 @@ class TestFromSQLiteToRedis(StoreContract, UserIndexContract, ScannableContract)
 
     @pytest.fixture
     def store(self, made: Made, path: Path, server: RedisServer, prefix: str) -> Iterator[Store]:
-        new, old = RedisStore(server.url, prefix=prefix, timeout=PATIENT), SQLiteStore(path, timeout=PATIENT)
+        new, old = RedisStore(server.url, prefix=prefix, timeout=PATIENCE), SQLiteStore(path, timeout=PATIENCE)
         yield made(new, old)
         new.close()
         old.close()

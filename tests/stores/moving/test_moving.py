@@ -13,8 +13,8 @@ from session_middleware.stores.base import Batched, Copyable, Openable, Scannabl
 from session_middleware.stores.redis import RedisStore
 from session_middleware.testing import BatchedContract, FaultyStore, a_key, a_record, created, filled, listed, loaded
 from tests.backends.redis import RedisServer
+from tests.backends.running import PATIENCE
 from tests.stores.moving.stores import BegunBefore, Mixed
-from tests.stores.redis.patience import PATIENT
 
 A_DAY = 86400
 
@@ -206,14 +206,14 @@ def test_a_marker_that_expired_is_no_end_of_a_session_that_moved(
 
 def test_it_can_do_what_both_stores_can(server: RedisServer) -> None:
     """And it sweeps, and opens, whichever of them needs it."""
-    memory, plain, redis = MemoryStore(), Plain(MemoryStore()), RedisStore(server.url, timeout=PATIENT)
+    memory, plain, redis = MemoryStore(), Plain(MemoryStore()), RedisStore(server.url, timeout=PATIENCE)
 
     def abilities(new: Store, old: Store) -> list[bool]:
         store = MovingStore(new, old)
         return [isinstance(store, ability) for ability in (Sweepable, UserIndexed, Scannable, Batched, Openable)]
 
     assert abilities(memory, MemoryStore()) == [True, True, True, False, False]
-    assert abilities(redis, RedisStore(server.url, timeout=PATIENT)) == [False, True, True, True, True]
+    assert abilities(redis, RedisStore(server.url, timeout=PATIENCE)) == [False, True, True, True, True]
     assert abilities(memory, redis) == abilities(redis, memory) == [True, True, True, False, True]
     assert abilities(plain, Plain(memory)) == [False] * 5
     assert abilities(plain, memory)[:2] == [True, False]
@@ -245,7 +245,7 @@ class TestManyAtOnce(BatchedContract):
 
     @pytest.fixture(params=[MovingStore, BegunBefore, Mixed], ids=lambda made: made.__name__)
     def store(self, request: pytest.FixtureRequest, server: RedisServer, prefix: str) -> Store:
-        stores = [RedisStore(server.url, prefix=f"{name}:{prefix}", timeout=PATIENT) for name in ("new", "old")]
+        stores = [RedisStore(server.url, prefix=f"{name}:{prefix}", timeout=PATIENCE) for name in ("new", "old")]
         made: Callable[[Store, Store], Store] = request.param
         return made(*stores)
 
@@ -361,7 +361,7 @@ class TestCopy:
 
     def test_what_is_no_session_stays_nobodys(self, server: RedisServer, prefix: str) -> None:
         """A mark and an end are not for those that make room among anonymous sessions, though Redis knows no difference."""
-        source, target = RedisStore(server.url, prefix=prefix, timeout=PATIENT), MemoryStore()
+        source, target = RedisStore(server.url, prefix=prefix, timeout=PATIENCE), MemoryStore()
         value = pack_reservation(b"a nonce!", 2**32)
         keys = {b"\1other": None, value[:5] + b"damaged": None}
         for number, content in enumerate(keys):

@@ -19,6 +19,7 @@ from session_middleware.moving import copy
 from session_middleware.stores.base import Scannable
 from tests.backends.postgresql import PostgresServer
 from tests.backends.redis import RedisServer
+from tests.backends.running import PATIENT
 from tests.servers.client import Client, Lost, Response
 from tests.servers.gunicorn import Gunicorn
 
@@ -204,8 +205,8 @@ def left_to_copy(route: Route) -> list[str]:
 @pytest.fixture
 def urls(tmp_path: Path, server: RedisServer, prefix: str) -> dict[str, str]:
     return {
-        "sqlite": f"sqlite:///{tmp_path}/sessions.sqlite3?timeout=10",
-        "redis": f"{server.url}?prefix={prefix}&timeout=10",
+        "sqlite": f"sqlite:///{tmp_path}/sessions.sqlite3?{PATIENT}",
+        "redis": f"{server.url}?prefix={prefix}&{PATIENT}",
     }
 
 
@@ -229,7 +230,7 @@ def test_a_site_moves_while_it_is_used(
     """Promises 3 to 7 and 20: nothing acknowledged is lost, nobody is signed out, and nothing that has ended is back."""
     if "postgresql" in way:
         database: PostgresServer = request.getfixturevalue("postgresql")
-        urls["postgresql"] = f"{database.url()}?table={table}&timeout=10"
+        urls["postgresql"] = f"{database.url()}?table={table}&{PATIENT}"
     for old, new in pairwise(way):
         visitors = Visitors()
         move(Route(urls[old], urls[new]), tmp_path, visitors, seconds, kills=kills)

@@ -9,7 +9,7 @@ from session_middleware.stores.redis import RedisStore
 from session_middleware.testing import a_key
 from tests.backends.proxy import FaultProxy
 from tests.backends.redis import RedisServer, SecretRedisServer
-from tests.stores.redis.patience import PATIENT
+from tests.backends.running import PATIENCE
 
 
 @pytest.fixture(scope="package")
@@ -39,7 +39,7 @@ def raw(server: RedisServer) -> Iterator[Any]:
 
 @pytest.fixture
 def redis_store(server: RedisServer, prefix: str) -> Iterator[RedisStore]:
-    store = RedisStore(server.url, prefix=prefix, timeout=PATIENT)
+    store = RedisStore(server.url, prefix=prefix, timeout=PATIENCE)
     yield store
     store.close()
 
@@ -53,7 +53,7 @@ def proxy(server: RedisServer) -> Iterator[FaultProxy]:
 @pytest.fixture
 def budget() -> float:
     """The time for a verb: enough on the busiest machine, for those who do not measure it."""
-    return PATIENT
+    return PATIENCE
 
 
 @pytest.fixture
@@ -67,6 +67,6 @@ def store(proxy: FaultProxy, prefix: str, budget: float) -> Iterator[RedisStore]
 @pytest.fixture
 def direct(server: RedisServer, prefix: str) -> Iterator[RedisStore]:
     """A store on the same sessions, past the proxy."""
-    store = RedisStore(server.url, prefix=prefix, timeout=PATIENT)
+    store = RedisStore(server.url, prefix=prefix, timeout=PATIENCE)
     yield store
     store.close()

@@ -17,9 +17,9 @@ from session_middleware.stores.redis.connections import Connection
 from session_middleware.testing import a_key, a_record, created, filled, loaded
 from tests.backends.proxy import FaultProxy, Side
 from tests.backends.redis import RedisServer
+from tests.backends.running import PATIENCE
 from tests.stores.budgets import limited
 from tests.stores.redis.faults import BUDGET, fails, wait_until_back
-from tests.stores.redis.patience import PATIENT
 
 pytestmark = pytest.mark.timed
 
@@ -136,7 +136,7 @@ def test_a_list_goes_on_on_another_connection(store: RedisStore, direct: RedisSt
 
 def test_a_batch_whose_answer_is_lost_is_done(direct: RedisStore, proxy: FaultProxy, prefix: str) -> None:
     """F-N1: what was there the first time is counted, though the second finds nothing."""
-    store = RedisStore(f"redis://127.0.0.1:{proxy.port}", prefix=prefix, timeout=PATIENT)
+    store = RedisStore(f"redis://127.0.0.1:{proxy.port}", prefix=prefix, timeout=PATIENCE)
     keys = filled(direct, 100)
     store.load(a_key())
     proxy.reset(0, towards="client", connections=1)
@@ -150,7 +150,7 @@ def test_a_batch_whose_answer_is_lost_is_done(direct: RedisStore, proxy: FaultPr
 def test_a_list_is_whole_though_the_server_began_anew_meanwhile(prefix: str) -> None:
     """Promise 19: another process keeps its keys in another order, and what is told has no gap for all that."""
     with RedisServer(appendonly="yes", appendfsync="always") as server:
-        store = RedisStore(server.url, prefix=prefix, timeout=PATIENT)
+        store = RedisStore(server.url, prefix=prefix, timeout=PATIENCE)
         keys = sorted(filled(store, 3000, user_id="alice"))
         for listing in (store.keys_of("alice"), store.keys()):
             found = [next(listing) for _ in range(1000)]

@@ -8,8 +8,8 @@ import redis
 from session_middleware.stores.redis import RedisStore
 from session_middleware.testing import a_key, a_record, created, loaded, race
 from tests.backends.redis import RedisServer, until
+from tests.backends.running import PATIENCE
 from tests.stores.forked import in_child
-from tests.stores.redis.patience import PATIENT
 
 
 def test_making_a_store_connects_to_nothing() -> None:
@@ -31,7 +31,7 @@ def connections(raw: Any, name: str) -> int:
 def test_there_are_no_more_connections_than_threads_at_work(server: RedisServer, raw: Any, prefix: str) -> None:
     """One each, used again; a store that is closed has none, and opens others when it is used again."""
     name = a_key()
-    store = RedisStore(redis.Redis(port=server.port, client_name=name), prefix=prefix, timeout=PATIENT)
+    store = RedisStore(redis.Redis(port=server.port, client_name=name), prefix=prefix, timeout=PATIENCE)
 
     def live() -> None:
         for _ in range(50):
@@ -49,7 +49,7 @@ def test_there_are_no_more_connections_than_threads_at_work(server: RedisServer,
 def test_no_connection_is_shared_with_a_fork(server: RedisServer, raw: Any, prefix: str) -> None:
     """F-P3: parent and children go on with connections of their own, and the one that was inherited stays whole."""
     name = a_key()
-    store = RedisStore(redis.Redis(port=server.port, client_name=name), prefix=prefix, timeout=PATIENT)
+    store = RedisStore(redis.Redis(port=server.port, client_name=name), prefix=prefix, timeout=PATIENCE)
     key = a_key()
     before = created(store, key)
     connection = store._servers._server.idle[-1]

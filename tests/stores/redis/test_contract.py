@@ -15,7 +15,7 @@ from session_middleware.testing import (
     UserIndexContract,
 )
 from tests.backends.redis import RedisCluster, RedisSentinels, RedisServer, SecretRedisServer
-from tests.stores.redis.patience import PATIENT
+from tests.backends.running import PATIENCE
 
 
 class TestRedisStore(
@@ -30,14 +30,14 @@ class TestRedisStore(
 class TestRedisStoreByUnixSocket(StoreContract):
     @pytest.fixture
     def store(self, server: RedisServer, prefix: str) -> RedisStore:
-        return RedisStore(f"unix://{server.socket}?db=3", prefix=prefix, timeout=PATIENT)
+        return RedisStore(f"unix://{server.socket}?db=3", prefix=prefix, timeout=PATIENCE)
 
 
 @pytest.mark.soak
 class TestRedisStoreByTLS(StoreContract, UserIndexContract, ScannableContract, BatchedContract, CheckableContract):
     @pytest.fixture
     def store(self, secret_server: SecretRedisServer, prefix: str) -> Iterator[RedisStore]:
-        store = RedisStore(secret_server.url, prefix=prefix, timeout=PATIENT)
+        store = RedisStore(secret_server.url, prefix=prefix, timeout=PATIENCE)
         yield store
         store.close()
 
@@ -47,7 +47,7 @@ class TestRedisStoreInCluster(
 ):
     @pytest.fixture
     def store(self, cluster: RedisCluster, prefix: str) -> Iterator[RedisStore]:
-        store = RedisStore(cluster.url, prefix=prefix, wait_replicas=1, timeout=PATIENT)
+        store = RedisStore(cluster.url, prefix=prefix, wait_replicas=1, timeout=PATIENCE)
         yield store
         store.close()
 
@@ -55,7 +55,7 @@ class TestRedisStoreInCluster(
 class TestRedisStoreBySentinels(StoreContract, UserIndexContract, ScannableContract, BatchedContract, CheckableContract):
     @pytest.fixture
     def store(self, sentinels: RedisSentinels, prefix: str) -> Iterator[RedisStore]:
-        store = RedisStore(sentinels.url, prefix=prefix, wait_replicas=1, timeout=PATIENT)
+        store = RedisStore(sentinels.url, prefix=prefix, wait_replicas=1, timeout=PATIENCE)
         yield store
         store.close()
 
@@ -64,6 +64,8 @@ class TestRedisStoreBySentinels(StoreContract, UserIndexContract, ScannableContr
 class TestRedisStoreOfAClient(StoreContract, UserIndexContract, ScannableContract, BatchedContract, CheckableContract):
     @pytest.fixture
     def store(self, server: RedisServer, prefix: str) -> Iterator[RedisStore]:
-        store = RedisStore(redis.Redis(port=server.port, protocol=3, client_name="sessions"), prefix=prefix, timeout=PATIENT)
+        store = RedisStore(
+            redis.Redis(port=server.port, protocol=3, client_name="sessions"), prefix=prefix, timeout=PATIENCE
+        )
         yield store
         store.close()

@@ -13,8 +13,8 @@ from session_middleware.stores.redis import RedisStore
 from session_middleware.stores.redis.connections import slot_of
 from session_middleware.testing import a_key, a_record, created, listed, loaded
 from tests.backends.redis import RedisCluster, RedisSentinels, RedisServer, role, until
+from tests.backends.running import PATIENCE
 from tests.stopwatch import Stopwatch
-from tests.stores.redis.patience import PATIENT
 
 pytestmark = pytest.mark.timed
 
@@ -182,7 +182,7 @@ def store_on(url: str, wait_replicas: int, **options: float) -> RedisStore:
 
 def test_a_slot_that_moves_takes_its_sessions_along(cluster: RedisCluster) -> None:
     """F-N6: while its slot is on the way, and when it has arrived, a session is written, read, ended and listed."""
-    store = store_on(cluster.url, 0, timeout=PATIENT)
+    store = store_on(cluster.url, 0, timeout=PATIENCE)
     key, slot, source = in_an_empty_slot(store, cluster)
     stored = created(store, key, a_record(b"one", user_id="alice"))
     target = next(node for node in cluster.masters() if node is not source)
@@ -294,7 +294,7 @@ def test_a_replica_takes_no_writes() -> None:
     """F-N6: whose URL names a replica is told so; when it is promoted all is well."""
     with RedisServer() as primary, RedisServer() as replica:
         replica.follow(primary)
-        store = store_on(replica.url, 0, timeout=PATIENT)
+        store = store_on(replica.url, 0, timeout=PATIENCE)
         with pytest.raises(StoreUnavailable, match="READONLY"):
             store.create(a_key(), a_record())
         with replica.client() as client:
@@ -313,7 +313,7 @@ def test_no_sentinel_is_there_or_knows_the_service(sentinels: RedisSentinels) ->
         ("redis+cluster://:s5word@127.0.0.1:1,127.0.0.1:2", "no node says which serves what: .*[Rr]efused"),
     ):
         with pytest.raises(StoreUnavailable, match=message) as caught:
-            RedisStore(url, timeout=PATIENT).load(a_key())
+            RedisStore(url, timeout=PATIENCE).load(a_key())
         assert "s5word" not in str(caught.value)
 
 

@@ -15,6 +15,7 @@ from session_middleware import StoreUnavailable
 from session_middleware.stores.redis import RedisStore
 from session_middleware.testing import a_key, created, loaded, race
 from tests.backends.redis import RedisServer, until
+from tests.backends.running import PATIENCE
 from tests.stores.forked import in_child
 from tests.stores.redis.faults import fails
 
@@ -54,7 +55,7 @@ def test_a_server_that_is_full_serves_who_has_a_connection(place: str) -> None:
     server.password = "s5word" if "s5word" in place else None
     with server as full:
         url = place.format(port=full.port, socket=full.socket)
-        store, newcomer, key = RedisStore(url, timeout=10), RedisStore(url, timeout=10), a_key()
+        store, newcomer, key = RedisStore(url, timeout=PATIENCE), RedisStore(url, timeout=PATIENCE), a_key()
         with full.client() as client:
             created(store, key)
             client.config_set("maxclients", len(client.client_list()))
@@ -83,7 +84,7 @@ def test_a_server_that_is_full_serves_who_has_a_connection(place: str) -> None:
 def test_who_is_turned_away_is_told_why(place: str, reason: str) -> None:
     """Promise 7: whatever the deployment; and it does not keep those from asking who have a connection."""
     with _Refusing(f"-{reason}\r\n".encode()) as peer:
-        store = RedisStore(place.format(port=peer.port), timeout=10)
+        store = RedisStore(place.format(port=peer.port), timeout=PATIENCE)
         for _ in range(5):
             with pytest.raises(StoreUnavailable, match=re.escape(reason)):
                 store.load(a_key())
@@ -102,7 +103,7 @@ def test_what_could_not_be_sent_had_a_reason(monkeypatch: pytest.MonkeyPatch) ->
 
         monkeypatch.setattr(redis.Connection, "send_command", too_late)
         with pytest.raises(StoreUnavailable, match="max number of clients reached"):
-            RedisStore(f"redis://127.0.0.1:{peer.port}", timeout=10).load(a_key())
+            RedisStore(f"redis://127.0.0.1:{peer.port}", timeout=PATIENCE).load(a_key())
 
 
 def test_who_has_a_connection_goes_on_whatever_keeps_others_from_connecting(direct: RedisStore) -> None:
@@ -119,7 +120,7 @@ def test_who_has_a_connection_goes_on_whatever_keeps_others_from_connecting(dire
 def test_a_bound_of_connections_holds(server: RedisServer, raw: Any, prefix: str) -> None:
     """More threads than that wait for each other; also in a fork, which begins with none."""
     name = a_key()
-    store = RedisStore(redis.Redis(port=server.port, client_name=name), prefix=prefix, max_connections=2, timeout=10)
+    store = RedisStore(redis.Redis(port=server.port, client_name=name), prefix=prefix, max_connections=2, timeout=PATIENCE)
 
     def work() -> None:
         for _ in range(30):
@@ -149,7 +150,7 @@ def test_all_connections_in_use_is_no_sign_of_the_server_being_away(server: Redi
 def test_connections_that_rest_are_closed(server: RedisServer, raw: Any, prefix: str) -> None:
     """After a burst those at the bottom would stay for good, for the last one used is always taken first."""
     name = a_key()
-    store = RedisStore(redis.Redis(port=server.port, client_name=name), prefix=prefix, timeout=10)
+    store = RedisStore(redis.Redis(port=server.port, client_name=name), prefix=prefix, timeout=PATIENCE)
     pool = store._servers._server
 
     def open_() -> int:

@@ -12,7 +12,7 @@ from session_middleware.health import health_of
 from session_middleware.stores.redis import RedisStore
 from session_middleware.testing import a_record, created
 from tests.backends.redis import RedisSentinels, RedisServer, SecretRedisServer
-from tests.stores.redis.patience import PATIENT
+from tests.backends.running import PATIENCE
 
 PASSWORD = "secret-of-both"
 """That of the servers of the fixture ``sentinels``."""
@@ -59,7 +59,7 @@ def test_records_are_counted(redis_store: RedisStore) -> None:
 def test_a_user_who_may_not_ask_is_told_what_there_is(server: RedisServer, raw: Any) -> None:
     """That it answers."""
     raw.execute_command("ACL", "SETUSER", "asker", "reset", "on", ">s5word", "~session:*", "+get")
-    with closing(RedisStore(f"redis://asker:s5word@127.0.0.1:{server.port}/0", timeout=PATIENT)) as store:
+    with closing(RedisStore(f"redis://asker:s5word@127.0.0.1:{server.port}/0", timeout=PATIENCE)) as store:
         assert store.health() == Health("Redis")
         assert health_of(store).ok
 
@@ -68,7 +68,7 @@ def test_a_replica_is_found(sentinels: RedisSentinels) -> None:
     """Its address was written in place of the master's."""
     primary = sentinels.primary()
     replica = next(server for server in sentinels.servers if server is not primary)
-    with closing(RedisStore(f"redis://:{PASSWORD}@127.0.0.1:{replica.port}", timeout=PATIENT)) as store:
+    with closing(RedisStore(f"redis://:{PASSWORD}@127.0.0.1:{replica.port}", timeout=PATIENCE)) as store:
         health = health_of(store)
 
     assert health.role == "slave"
@@ -77,9 +77,9 @@ def test_a_replica_is_found(sentinels: RedisSentinels) -> None:
 
 def test_encryption_is_told(secret_server: SecretRedisServer, server: RedisServer) -> None:
     """Of what leaves this machine, or is encrypted all the same."""
-    with closing(RedisStore(secret_server.url, timeout=PATIENT)) as store:
+    with closing(RedisStore(secret_server.url, timeout=PATIENCE)) as store:
         assert store.health().tls is True
-    with closing(RedisStore(f"unix://{server.socket}", timeout=PATIENT)) as store:
+    with closing(RedisStore(f"unix://{server.socket}", timeout=PATIENCE)) as store:
         assert store.health().tls is None
     elsewhere = RedisStore(redis.Redis(host="redis.example.com"))
     assert elsewhere._servers.tls is False

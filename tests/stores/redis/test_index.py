@@ -13,7 +13,8 @@ from session_middleware.stores.redis import RedisStore
 from session_middleware.stores.redis.cluster import Cluster
 from session_middleware.testing import a_key, a_record, created, filled, listed, loaded
 from tests.backends.redis import RedisCluster
-from tests.stores.redis.patience import HOUR, PATIENT, end_of
+from tests.backends.running import PATIENCE
+from tests.stores.redis.ends import HOUR, end_of
 
 
 def test_a_common_update_leaves_the_index_alone(
@@ -131,11 +132,11 @@ def test_what_has_one_score_is_listed_in_full(
 
 def test_listing_finds_out_that_servers_are_back(cluster: RedisCluster, prefix: str) -> None:
     """F-N1: each that failed is asked once whether it is time to try again, however many of the records it has."""
-    store = RedisStore(cluster.url, prefix=prefix, timeout=PATIENT)
+    store = RedisStore(cluster.url, prefix=prefix, timeout=PATIENCE)
     keys = {a_key() for _ in range(20)}
     for key in keys:
         created(store, key, a_record(user_id="alice"))
-    servers = list(store._servers.servers(time.monotonic() + PATIENT))
+    servers = list(store._servers.servers(time.monotonic() + PATIENCE))
     for server in servers:
         server.breaker.failed()
         server.breaker._next_try = 0.0
@@ -162,7 +163,7 @@ def test_a_node_may_appear_while_the_others_are_asked() -> None:
         taken += [(number, number) for number in range(10_000)]
         gc.set_threshold(1, 100_000)
         with pytest.raises(StoreUnavailable, match="no node says which serves what"):
-            cluster.server_of(b"key", time.monotonic() + PATIENT)
+            cluster.server_of(b"key", time.monotonic() + PATIENCE)
     finally:
         gc.set_threshold(*before)
         gc.callbacks.remove(learn)

@@ -14,7 +14,8 @@ from session_middleware.stores import redis as module
 from session_middleware.stores.redis import RedisStore
 from session_middleware.testing import a_key, a_record, created, listed, loaded, race
 from tests.backends.redis import RedisServer, until
-from tests.stores.redis.patience import HOUR, PATIENT, end_of
+from tests.backends.running import PATIENCE
+from tests.stores.redis.ends import HOUR, end_of
 
 # What a time to live that was told is late on its way to the server (seconds).
 LATE = 30
@@ -130,7 +131,7 @@ def test_a_session_that_ended_in_its_time_is_not_told_of(
 
 def test_a_small_session_takes_few_bytes(server: RedisServer, raw: Any) -> None:
     """110 bytes, which is more than ``{"uid": 1}`` with its envelope, take at most 200, all that Redis adds included."""
-    store, key = RedisStore(server.url, timeout=PATIENT), a_key()
+    store, key = RedisStore(server.url, timeout=PATIENCE), a_key()
     created(store, key, a_record(bytes(110)))
 
     assert raw.memory_usage(f"session:{key}") <= 200
@@ -203,7 +204,7 @@ def test_only_sessions_are_listed(redis_store: RedisStore, raw: Any, prefix: str
 
 def test_a_prefix_is_no_pattern(server: RedisServer, raw: Any) -> None:
     """Wildcards in it stand for themselves."""
-    one, other = (RedisStore(server.url, prefix=prefix, timeout=PATIENT) for prefix in ("a[b]*?\\c:", "ab--c:"))
+    one, other = (RedisStore(server.url, prefix=prefix, timeout=PATIENCE) for prefix in ("a[b]*?\\c:", "ab--c:"))
     key = a_key()
     created(one, key)
     created(other, a_key())
@@ -214,7 +215,7 @@ def test_a_prefix_is_no_pattern(server: RedisServer, raw: Any) -> None:
 
 def test_two_prefixes_are_two_stores(server: RedisServer, prefix: str) -> None:
     """One server may keep the sessions of several sites."""
-    one, other = (RedisStore(server.url, prefix=f"{name}{prefix}", timeout=PATIENT) for name in ("", "other-"))
+    one, other = (RedisStore(server.url, prefix=f"{name}{prefix}", timeout=PATIENCE) for name in ("", "other-"))
     key = a_key()
     created(one, key, a_record(user_id="alice"))
 
@@ -233,7 +234,7 @@ def test_a_server_that_drops_sessions_is_warned_of_once(
     raw.config_set("maxmemory-policy", policy)
     raw.config_set("maxmemory", maxmemory)
     try:
-        store = RedisStore(server.url, timeout=PATIENT)
+        store = RedisStore(server.url, timeout=PATIENCE)
         race(*[lambda: store.load(a_key())] * 4)
         store.close()
         store.load(a_key())

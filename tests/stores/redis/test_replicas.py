@@ -12,17 +12,17 @@ from session_middleware.stores.breaker import _PAUSE
 from session_middleware.stores.redis import RedisStore
 from session_middleware.testing import a_key, a_record, created, loaded
 from tests.backends.redis import RedisServer
+from tests.backends.running import PATIENCE
 from tests.servers.direct import Site
 from tests.stores.budgets import limited, refused_after
 from tests.stores.redis.faults import fails
-from tests.stores.redis.patience import PATIENT
 
 pytestmark = pytest.mark.timed
 
 
 def test_a_write_waits_for_replicas(server: RedisServer, prefix: str) -> None:
     """A write is acknowledged when it is where it must be; too few of them are no answer, in time."""
-    store = RedisStore(server.url, prefix=prefix, wait_replicas=1, timeout=PATIENT)
+    store = RedisStore(server.url, prefix=prefix, wait_replicas=1, timeout=PATIENCE)
     key = a_key()
     with limited(store, 0.6), pytest.raises(StoreUnavailable, match="0 of 1 replicas have acknowledged"):
         store.create(key, a_record())
@@ -52,7 +52,7 @@ def sign_out(session: Session) -> Iterable[bytes]:
 def test_an_end_counts_when_a_replica_knows_it_however_often_it_is_asked_for(prefix: str) -> None:
     """Promise 5: who is told to try again, and does, is not told that all is well while a replica has the session."""
     with RedisServer() as server, RedisServer() as replica:
-        store = RedisStore(server.url, prefix=prefix, wait_replicas=1, timeout=PATIENT)
+        store = RedisStore(server.url, prefix=prefix, wait_replicas=1, timeout=PATIENCE)
         site, manager = Site(store), SessionManager(store)
         replica.follow(server)
         tokens = [site.sign_in("alice") for _ in range(3)]
@@ -81,7 +81,7 @@ def test_an_end_counts_when_a_replica_knows_it_however_often_it_is_asked_for(pre
         server.kill()
         with replica.client() as client:
             client.replicaof("NO", "ONE")
-        near = RedisStore(replica.url, prefix=prefix, timeout=PATIENT)
+        near = RedisStore(replica.url, prefix=prefix, timeout=PATIENCE)
         assert [near.load(key) is not None for key in keys] == [False, True, False]
         near.close()
         store.close()
@@ -129,7 +129,7 @@ def test_a_failover_while_an_end_is_confirmed_does_not_confirm_it(
     server: RedisServer, raw: Any, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Promise 5, F-N6: the new master may have the session still, and then nobody is told that it has ended."""
-    store, key = RedisStore(server.url, prefix=prefix, wait_replicas=1, timeout=10), a_key()
+    store, key = RedisStore(server.url, prefix=prefix, wait_replicas=1, timeout=PATIENCE), a_key()
     name, confirm = f"{prefix}{key}", store._confirm_end
     with RedisServer() as replica:
         replica.follow(server)

@@ -10,8 +10,8 @@ from session_middleware.stores.redis import RedisStore, deployments
 from session_middleware.testing import a_key, a_record, created, listed, loaded
 from tests.backends.proxy import FaultProxy
 from tests.backends.redis import RedisCluster, RedisSentinels, RedisServer
+from tests.backends.running import PATIENCE
 from tests.stores.redis.faults import fails
-from tests.stores.redis.patience import PATIENT
 
 pytestmark = pytest.mark.timed
 
@@ -34,7 +34,7 @@ def servers(request: pytest.FixtureRequest) -> Sequence[RedisServer]:
 def deployed(request: pytest.FixtureRequest, servers: Sequence[RedisServer], prefix: str) -> Iterator[RedisStore]:
     kind = request.node.callspec.params["servers"]
     url = request.getfixturevalue(kind.partition(",")[0].replace("one ", "")).url
-    store = RedisStore(url, prefix=prefix, timeout=PATIENT, wait_replicas=int("waiting" in kind))
+    store = RedisStore(url, prefix=prefix, timeout=PATIENCE, wait_replicas=int("waiting" in kind))
     yield store
     store.close()
 
@@ -98,7 +98,7 @@ def test_a_script_costs_one_more_round_trip_where_it_is_not_known(
 
 def test_a_sign_in_sends_no_text_of_a_script(proxy: FaultProxy, prefix: str) -> None:
     """What goes to the server is the record, the entry in the index and some forty bytes for the name of the script."""
-    store = RedisStore(f"redis://127.0.0.1:{proxy.port}", prefix=prefix, timeout=PATIENT)
+    store = RedisStore(f"redis://127.0.0.1:{proxy.port}", prefix=prefix, timeout=PATIENCE)
     stored = created(store, key := a_key(), a_record(user_id="bob"))
     assert store.update(key, a_record(user_id="carol"), version=stored.version)
     version = loaded(store, key).version
@@ -142,7 +142,7 @@ def test_an_entry_that_cannot_be_written_leaves_no_record(redis_store: RedisStor
 def test_a_server_that_was_restarted_is_told_the_scripts(prefix: str) -> None:
     """F-N1: its sessions are there, and its scripts are not."""
     with RedisServer(appendonly="yes", appendfsync="always") as server:
-        store = RedisStore(server.url, prefix=prefix, timeout=PATIENT)
+        store = RedisStore(server.url, prefix=prefix, timeout=PATIENCE)
         key = a_key()
         version = created(store, key, a_record(user_id="alice")).version
         server.kill()

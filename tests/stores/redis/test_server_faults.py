@@ -16,9 +16,9 @@ from session_middleware.testing import a_key, a_record, created, listed, loaded
 from tests import gates
 from tests.backends.process import free_port
 from tests.backends.redis import RedisServer, until
+from tests.backends.running import PATIENCE
 from tests.stopwatch import Stopwatch
 from tests.stores.redis.faults import fails, wait_until_back
-from tests.stores.redis.patience import PATIENT
 
 pytestmark = pytest.mark.timed
 
@@ -64,7 +64,7 @@ def test_a_killed_server_is_used_again_when_it_is_back(prefix: str) -> None:
 def test_nobody_is_there(prefix: str) -> None:
     """F-N2: refused is known at once, and the message says where."""
     port = free_port()
-    store = RedisStore(f"redis://:s5word@127.0.0.1:{port}/3", prefix=prefix, timeout=PATIENT)
+    store = RedisStore(f"redis://:s5word@127.0.0.1:{port}/3", prefix=prefix, timeout=PATIENCE)
     with pytest.raises(StoreUnavailable, match=rf"127\.0\.0\.1:{port}/3: .*[Rr]efused") as caught:
         store.load(a_key())
     assert isinstance(caught.value.__cause__, redis.ConnectionError)
@@ -77,7 +77,7 @@ def test_nobody_is_there(prefix: str) -> None:
 def test_a_server_that_is_loading_is_away(prefix: str) -> None:
     """F-N6: it answers, and it is not an answer; when it has loaded, all is there."""
     with RedisServer(rdbcompression="no") as server:
-        store = RedisStore(server.url, prefix=prefix, timeout=PATIENT)
+        store = RedisStore(server.url, prefix=prefix, timeout=PATIENCE)
         key = a_key()
         created(store, key)
         with server.client() as client:
@@ -119,7 +119,7 @@ def full(raw: Any) -> Iterator[None]:
 
 def test_out_of_memory_a_session_can_be_ended_for_replicas_too(server: RedisServer, raw: Any, prefix: str) -> None:
     """F-S1, promise 5: also where there is no memory for what marks its end."""
-    store = RedisStore(server.url, prefix=prefix, wait_replicas=1, timeout=10)
+    store = RedisStore(server.url, prefix=prefix, wait_replicas=1, timeout=PATIENCE)
     with RedisServer() as replica:
         replica.follow(server)
         keys = [a_key() for _ in range(20)]
@@ -162,7 +162,7 @@ def test_a_user_who_may_not_is_told_so(server: RedisServer, raw: Any) -> None:
     raw.execute_command("ACL", "SETUSER", "reader", "on", *everything, "+get")
     raw.execute_command("ACL", "SETUSER", "writer", "on", *everything, *commands)
     reader, writer = (
-        RedisStore(f"redis://{name}:s5word@127.0.0.1:{server.port}/0", timeout=10) for name in ("reader", "writer")
+        RedisStore(f"redis://{name}:s5word@127.0.0.1:{server.port}/0", timeout=PATIENCE) for name in ("reader", "writer")
     )
     key = a_key()
     value = b"what nobody but us may know"
@@ -197,7 +197,7 @@ def test_a_user_who_may_not_is_told_so(server: RedisServer, raw: Any) -> None:
 )
 def test_wrong_credentials_and_databases_are_told_without_secrets(server: RedisServer, place: str, message: str) -> None:
     """F-N7: at the first use, as unavailable, and again at the next."""
-    store = RedisStore(f"redis://{place.format(port=server.port)}", timeout=PATIENT)
+    store = RedisStore(f"redis://{place.format(port=server.port)}", timeout=PATIENCE)
     for _ in range(2):
         with pytest.raises(StoreUnavailable, match=message) as caught:
             store.load(a_key())
@@ -208,7 +208,7 @@ def test_wrong_credentials_and_databases_are_told_without_secrets(server: RedisS
 def test_a_server_without_a_command_tells_no_arguments(prefix: str) -> None:
     """Promise 11: Redis quotes an unknown command with what followed it, and that is a session."""
     with RedisServer(**{"rename-command EVALSHA": '""'}) as server:
-        store, key = RedisStore(server.url, prefix=prefix, timeout=PATIENT), a_key()
+        store, key = RedisStore(server.url, prefix=prefix, timeout=PATIENCE), a_key()
         version = created(store, key).version
         with pytest.raises(StoreUnavailable, match=r"unknown command ['`]EVALSHA['`]; the store needs") as caught:
             store.update(key, a_record(b"what nobody may know"), version=version)

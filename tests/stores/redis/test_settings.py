@@ -14,6 +14,7 @@ from session_middleware.stores.redis import RedisStore, scripts
 from session_middleware.stores.redis.settings import _tls
 from session_middleware.testing import a_key, a_record, created, listed
 from tests.backends.redis import RedisCluster, RedisSentinels, RedisServer, SecretRedisServer, until
+from tests.backends.running import PATIENCE
 
 
 def group(sentinels: RedisSentinels) -> Any:
@@ -120,7 +121,7 @@ def test_a_client_lends_its_settings(
             group(sentinels).master_for(sentinels.service),
             of_cluster,
         ):
-            store = RedisStore(client, prefix=prefix, timeout=10)
+            store = RedisStore(client, prefix=prefix, timeout=PATIENCE)
             live(store)
             store.close()
             client.close()
@@ -128,7 +129,7 @@ def test_a_client_lends_its_settings(
 
 def test_without_a_look_at_the_certificate_there_is_none_at_the_name(secret_server: SecretRedisServer, prefix: str) -> None:
     """redis-py before 6.1 would ask Python for both, which is an error with every verb."""
-    store = RedisStore(f"rediss://127.0.0.1:{secret_server.port}?ssl_cert_reqs=none", prefix=prefix, timeout=10)
+    store = RedisStore(f"rediss://127.0.0.1:{secret_server.port}?ssl_cert_reqs=none", prefix=prefix, timeout=PATIENCE)
     live(store)
     store.close()
     assert _tls({"ssl_cert_reqs": "none"})["ssl_check_hostname"] is False
@@ -137,7 +138,7 @@ def test_without_a_look_at_the_certificate_there_is_none_at_the_name(secret_serv
 
 def test_a_node_of_a_cluster_is_no_server(cluster: RedisCluster, prefix: str) -> None:
     """The URL of a single server does not do for a cluster, and the error says what to write."""
-    store = RedisStore(f"redis://127.0.0.1:{cluster.nodes[0].port}", prefix=prefix, timeout=10)
+    store = RedisStore(f"redis://127.0.0.1:{cluster.nodes[0].port}", prefix=prefix, timeout=PATIENCE)
     with pytest.raises(StoreUnavailable, match=r"write redis\+cluster://"):
         until(lambda: store.load(a_key()), "all keys are there")
 

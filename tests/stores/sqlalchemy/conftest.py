@@ -8,7 +8,8 @@ from sqlalchemy import Engine, create_engine
 from session_middleware.stores.sqlalchemy import SQLAlchemyStore
 from tests.backends.pgbouncer import PgBouncer
 from tests.backends.postgresql import PostgresServer
-from tests.stores.sqlalchemy.databases import PATIENCE, Database
+from tests.backends.running import PATIENCE
+from tests.stores.sqlalchemy.databases import Database
 
 
 @pytest.fixture(scope="package")

@@ -6,6 +6,3 @@ from tests.backends.mariadb import MariaDBServer
 from tests.backends.postgresql import PostgresServer
 
 Database: TypeAlias = PostgresServer | MariaDBServer
-
-# Where time is not what is tested, a busy machine is waited for (seconds).
-PATIENCE = 10.0

@@ -20,8 +20,9 @@ from tests.backends.mariadb import SecretMariaDBServer
 from tests.backends.pgbouncer import PgBouncer
 from tests.backends.postgresql import PostgresServer, SecretPostgresServer
 from tests.backends.process import free_port
+from tests.backends.running import PATIENCE, PATIENT
 from tests.stopwatch import Stopwatch
-from tests.stores.sqlalchemy.databases import PATIENCE, Database
+from tests.stores.sqlalchemy.databases import Database
 
 SecretDatabase: TypeAlias = SecretPostgresServer | SecretMariaDBServer
 
@@ -112,7 +113,7 @@ class TestConfiguration:
         self, postgresql: PostgresServer, table: str, option: str, prepared: bool
     ) -> None:
         """PgBouncer lends a server for one transaction: under the name of one's statement there may be another's."""
-        store = SQLAlchemyStore.from_url(f"{postgresql.url()}?table={table}&timeout=10{option}")
+        store = SQLAlchemyStore.from_url(f"{postgresql.url()}?table={table}&{PATIENT}{option}")
         for _ in range(20):
             store.load(a_key())
 

@@ -17,7 +17,7 @@ from session_middleware.testing import (
     UserIndexContract,
 )
 from tests.backends.postgresql import PostgresServer
-from tests.stores.sqlalchemy.databases import PATIENCE
+from tests.backends.running import PATIENCE
 
 
 class Contract(

@@ -10,8 +10,7 @@ from sqlalchemy import create_engine, text
 from session_middleware.health import health_of
 from session_middleware.stores.sqlalchemy import SQLAlchemyStore
 from session_middleware.stores.sqlalchemy.health import Place, told
-from tests.backends.running import TABLES
-from tests.stores.sqlalchemy.databases import PATIENCE
+from tests.backends.running import PATIENCE, TABLES
 
 
 @pytest.fixture(params=TABLES)

@@ -16,8 +16,8 @@ from session_middleware.stores.sqlalchemy import SQLAlchemyStore
 from session_middleware.testing import a_key, a_record, created, filled, listed, loaded
 from tests.backends.mariadb import MariaDBServer
 from tests.backends.postgresql import PostgresServer
+from tests.backends.running import PATIENCE
 from tests.stores.conftest import Script
-from tests.stores.sqlalchemy.databases import PATIENCE
 
 # In some of them the second byte of a letter may be a backslash or a quote. That of the server's own text is the first.
 CHARSETS: Final = ["utf8mb4", "latin1", "gbk", "big5", "sjis", "cp932", "euckr", "gb2312"]

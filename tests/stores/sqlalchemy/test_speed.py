@@ -13,7 +13,8 @@ from session_middleware.stores.sqlalchemy import SQLAlchemyStore, sql
 from session_middleware.stores.sqlalchemy.database import fetch
 from session_middleware.testing import a_key, a_record, created, listed, loaded, race
 from tests.backends.postgresql import PostgresServer
-from tests.stores.sqlalchemy.databases import PATIENCE, Database
+from tests.backends.running import PATIENCE
+from tests.stores.sqlalchemy.databases import Database
 
 
 class TestSpeed:

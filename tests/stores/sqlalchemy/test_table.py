@@ -12,8 +12,9 @@ from session_middleware import StoreUnavailable
 from session_middleware.stores.sqlalchemy import SQLAlchemyStore
 from session_middleware.testing import a_key, a_record, created, listed, loaded
 from tests.backends.postgresql import PostgresServer
+from tests.backends.running import PATIENCE
 from tests.stopwatch import Stopwatch
-from tests.stores.sqlalchemy.databases import PATIENCE, Database
+from tests.stores.sqlalchemy.databases import Database
 
 
 def in_children(count: int, work: Callable[[], object]) -> list[int]:

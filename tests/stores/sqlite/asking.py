@@ -1,10 +1,7 @@
-"""What the tests of SQLiteStore ask a connection of it, and how long they wait for a busy machine."""
+"""What the tests of SQLiteStore ask a connection of it."""
 
 from session_middleware import SQLiteStore
 from session_middleware.testing import a_key
-
-# Where time is not what is tested, a busy machine is waited for (seconds).
-PATIENCE = 10.0
 
 
 def setting(store: SQLiteStore, name: str) -> object:

@@ -15,7 +15,7 @@ from session_middleware.testing import (
     SweepableContract,
     UserIndexContract,
 )
-from tests.stores.sqlite.asking import PATIENCE
+from tests.backends.running import PATIENCE
 
 
 class TestSQLiteStore(

@@ -14,8 +14,9 @@ import pytest
 from session_middleware import ConfigurationError, SQLiteStore, StoreUnusable
 from session_middleware.stores import sqlite as module
 from session_middleware.testing import a_key, a_record, created, filled, listed, loaded, race
+from tests.backends.running import PATIENCE
 from tests.stopwatch import Stopwatch
-from tests.stores.sqlite.asking import PATIENCE, plan, setting
+from tests.stores.sqlite.asking import plan, setting
 
 
 @pytest.mark.timed

@@ -16,10 +16,10 @@ import pytest
 
 from session_middleware import Record, SQLiteStore, StoreUnavailable
 from session_middleware.testing import a_key, a_record, created, listed, loaded, race
+from tests.backends.running import PATIENCE
 from tests.stopwatch import Stopwatch
 from tests.stores.conftest import Script
 from tests.stores.forked import in_child, while_others_work
-from tests.stores.sqlite.asking import PATIENCE
 
 pytestmark = [pytest.mark.timed, pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")]
 

@@ -11,8 +11,9 @@ import pytest
 from session_middleware import Record, SQLiteStore, StoreUnavailable
 from session_middleware.stores import sqlite as module
 from session_middleware.testing import a_key, a_record, created, filled, listed, loaded
+from tests.backends.running import PATIENCE
 from tests.stores.conftest import Script
-from tests.stores.sqlite.asking import PATIENCE, plan, setting
+from tests.stores.sqlite.asking import plan, setting
 
 SCHEMA_VERSION = 1
 

@@ -10,8 +10,8 @@ import pytest
 from session_middleware import SQLiteStore, StoreUnavailable
 from session_middleware.stores.sqlite import _UPDATE_UNINDEXED
 from session_middleware.testing import a_key, a_record, created, loaded, race
+from tests.backends.running import PATIENCE
 from tests.stopwatch import Stopwatch
-from tests.stores.sqlite.asking import PATIENCE
 
 pytestmark = pytest.mark.timed
 

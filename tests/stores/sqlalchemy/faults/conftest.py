@@ -6,7 +6,8 @@ import pytest
 
 from session_middleware.stores.sqlalchemy import SQLAlchemyStore
 from tests.backends.proxy import FaultProxy
-from tests.stores.sqlalchemy.databases import PATIENCE, Database
+from tests.backends.running import PATIENCE
+from tests.stores.sqlalchemy.databases import Database
 
 
 @pytest.fixture

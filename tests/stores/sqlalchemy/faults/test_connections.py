@@ -18,7 +18,8 @@ from tests.backends.pgbouncer import PgBouncer
 from tests.backends.postgresql import PostgresServer
 from tests.backends.process import free_port
 from tests.backends.proxy import FaultProxy
-from tests.stores.sqlalchemy.databases import PATIENCE, Database
+from tests.backends.running import PATIENCE, PATIENT
+from tests.stores.sqlalchemy.databases import Database
 from tests.stores.sqlalchemy.faults.recovery import LATE, column, forget_failures, recover, refused_after, verbs
 
 pytestmark = [pytest.mark.timed, pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")]
@@ -317,7 +318,7 @@ class TestSeveralHosts:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             for other in (free_port(), silent.getsockname()[1]):
                 url = postgresql.url(port=other).replace(f":{other}/", f":{other},127.0.0.1:{postgresql.port}/")
-                store = SQLAlchemyStore.from_url(f"{url}?table={table}&timeout=10")
+                store = SQLAlchemyStore.from_url(f"{url}?table={table}&{PATIENT}")
                 assert created(store, a_key()).value == b"value"
                 store.close()
 
@@ -325,7 +326,7 @@ class TestSeveralHosts:
         """What libpq knows may stand in the query."""
         place = f"127.0.0.1:{postgresql.port}"
         store = SQLAlchemyStore.from_url(
-            f"postgresql://tests@{place},{place}/tests?table={table}&timeout=10&target_session_attrs=read-write"
+            f"postgresql://tests@{place},{place}/tests?table={table}&{PATIENT}&target_session_attrs=read-write"
         )
         assert created(store, a_key()).value == b"value"
         store.close()

@@ -9,8 +9,9 @@ from session_middleware.stores.sqlalchemy import SQLAlchemyStore
 from session_middleware.stores.sqlalchemy.database import fetch
 from session_middleware.testing import a_key, a_record, created, loaded
 from tests.backends.postgresql import PostgresServer
+from tests.backends.running import PATIENCE
 from tests.stores.forked import in_child, while_others_work
-from tests.stores.sqlalchemy.databases import PATIENCE, Database
+from tests.stores.sqlalchemy.databases import Database
 
 pytestmark = [pytest.mark.timed, pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")]
 

@@ -9,7 +9,8 @@ from session_middleware.stores.sqlalchemy import SQLAlchemyStore
 from session_middleware.testing import a_key, a_record, created
 from tests.backends.mariadb import MariaDBServer
 from tests.backends.postgresql import PostgresServer
-from tests.stores.sqlalchemy.databases import PATIENCE, Database
+from tests.backends.running import PATIENCE
+from tests.stores.sqlalchemy.databases import Database
 from tests.stores.sqlalchemy.faults.recovery import recover
 
 pytestmark = [pytest.mark.timed, pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")]

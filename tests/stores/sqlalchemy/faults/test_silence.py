@@ -10,8 +10,9 @@ from session_middleware.testing import a_key, a_record, created, filled, race
 from tests.backends.mariadb import SecretMariaDBServer
 from tests.backends.postgresql import SecretPostgresServer
 from tests.backends.proxy import FaultProxy
+from tests.backends.running import PATIENCE
 from tests.stores.budgets import served
-from tests.stores.sqlalchemy.databases import PATIENCE, Database
+from tests.stores.sqlalchemy.databases import Database
 from tests.stores.sqlalchemy.faults.recovery import LATE, forget_failures, recover, refused_after, verbs
 
 pytestmark = [pytest.mark.timed, pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")]

@@ -8,7 +8,8 @@ import pytest
 from session_middleware.stores.sqlalchemy import SQLAlchemyStore
 from session_middleware.testing import a_key, a_record, created, loaded
 from tests.backends.postgresql import PostgresServer
-from tests.stores.sqlalchemy.databases import PATIENCE, Database
+from tests.backends.running import PATIENCE
+from tests.stores.sqlalchemy.databases import Database
 from tests.stores.sqlalchemy.faults.recovery import LATE, column, forget_failures, recover, refused_after
 
 pytestmark = [pytest.mark.timed, pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")]

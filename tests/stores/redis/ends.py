@@ -1,11 +1,8 @@
-"""How long a machine that is busy is waited for, and when what the server keeps ends."""
+"""When what the server keeps ends."""
 
 from typing import Any
 
 HOUR = 3600
-
-# A machine that is busy with other tests, too, may not keep to a second.
-PATIENT = 10
 
 
 def end_of(raw: Any, name: str) -> int:
