@@ -60,13 +60,13 @@ def fill_sqlite(path: Path, filling: Filling) -> list[Known]:
     """Fill the file of a store that has made its tables."""
     kept: list[Known] = []
     sql = """INSERT INTO sessions (id, key, value, version, expires_at, sweep_at, user_id)
-        VALUES (?1, ?2, ?3, random() >> 8, ?4, ?4 + 300, ?5)"""
+        VALUES (?, ?, ?, random() >> 8, ?, ? + 300, ?)"""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode = OFF")
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("PRAGMA cache_size = -2000000")
     connection.execute("BEGIN")
-    connection.executemany(sql, ((row_of(key), key, *record) for key, record in records(filling, kept)))
+    connection.executemany(sql, ((row_of(key), key, *record[:2], *record[1:]) for key, record in records(filling, kept)))
     connection.execute("COMMIT")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.close()

@@ -23,22 +23,23 @@ log = logging.getLogger("session_middleware")
 # so the common update, which moves the end of a session by seconds, touches no index.
 _SLACK: Final = 300
 
+# Placeholders without numbers: Python 3.12.0 to 3.12.3 takes others for named ones, and warns.
 _CREATE: Final = f"""INSERT INTO sessions (id, key, value, version, expires_at, sweep_at, user_id)
-    VALUES (?1, ?2, ?3, random() >> 8, ?4, ?4 + {_SLACK}, ?5)
+    VALUES (?, ?, ?, random() >> 8, ?, ? + {_SLACK}, ?)
     ON CONFLICT (id) DO UPDATE SET key = excluded.key, value = excluded.value, version = excluded.version,
         expires_at = excluded.expires_at, sweep_at = excluded.sweep_at, user_id = excluded.user_id
-    WHERE expires_at <= ?6"""  # noqa: S608 - a number
+    WHERE expires_at <= ?"""  # noqa: S608 - a number
 # A value of another type is what damage made of one: it becomes the empty value, which is no record of anybody.
 _LOAD: Final = """SELECT CASE typeof(value) WHEN 'blob' THEN value ELSE x'' END, version FROM sessions
     WHERE id = ? AND key = ? AND expires_at > ?"""
 _LOAD_WHOLE: Final = """SELECT value, expires_at, user_id, version FROM sessions
     WHERE id = ? AND key = ? AND expires_at > ? AND typeof(value) = 'blob'"""
-_UPDATE_UNINDEXED: Final = f"""UPDATE sessions SET value = ?1, version = version + 1, expires_at = ?2
-    WHERE id = ?4 AND key = ?5 AND version = ?6 AND expires_at > ?7
-    AND sweep_at BETWEEN ?2 AND ?2 + {2 * _SLACK} AND user_id IS ?3"""  # noqa: S608 - a number
-_UPDATE: Final = f"""UPDATE sessions SET value = ?1, version = version + 1, expires_at = ?2,
-    sweep_at = ?2 + {_SLACK}, user_id = ?3
-    WHERE id = ?4 AND key = ?5 AND version = ?6 AND expires_at > ?7"""  # noqa: S608 - a number
+_UPDATE_UNINDEXED: Final = f"""UPDATE sessions SET value = ?, version = version + 1, expires_at = ?
+    WHERE id = ? AND key = ? AND version = ? AND expires_at > ?
+    AND sweep_at - ? BETWEEN 0 AND {2 * _SLACK} AND user_id IS ?"""  # noqa: S608 - a number
+_UPDATE: Final = f"""UPDATE sessions SET value = ?, version = version + 1, expires_at = ?,
+    sweep_at = ? + {_SLACK}, user_id = ?
+    WHERE id = ? AND key = ? AND version = ? AND expires_at > ?"""  # noqa: S608 - a number
 _REMOVE: Final = "DELETE FROM sessions WHERE id = ? AND key = ? AND version = ? AND expires_at > ?"
 _DELETE: Final = "DELETE FROM sessions WHERE id = ? AND key = ? AND expires_at > ?"
 _SWEEP: Final = """DELETE FROM sessions
@@ -166,8 +167,10 @@ class SQLiteStore:
         return f"SQLiteStore({os.fspath(self.path)!r})"
 
     def create(self, key: str, record: Record) -> bool:
-        created = self._write(_CREATE, (row_of(key), key, *record, time.time()), steady_clock()) == 1
-        if self._max_anonymous is not None and record.user_id is None and next(self._anonymous) % _COUNT_EVERY == 0:
+        value, expires_at, user_id = record
+        parameters = (row_of(key), key, value, expires_at, expires_at, user_id, time.time())
+        created = self._write(_CREATE, parameters, steady_clock()) == 1
+        if self._max_anonymous is not None and user_id is None and next(self._anonymous) % _COUNT_EVERY == 0:
             self._drop_anonymous(self._max_anonymous)
         return created
 
@@ -184,10 +187,10 @@ class SQLiteStore:
         value, expires_at, user_id = record
         if expires_at <= now:
             return self._write(_REMOVE, (row_of(key), key, version, now), started) == 1
-        parameters = (value, expires_at, user_id, row_of(key), key, version, now)
-        if self._write(_UPDATE_UNINDEXED, parameters, started) == 1:
+        found = row_of(key), key, version, now
+        if self._write(_UPDATE_UNINDEXED, (value, expires_at, *found, expires_at, user_id), started) == 1:
             return True
-        return self._write(_UPDATE, parameters, started) == 1
+        return self._write(_UPDATE, (value, expires_at, expires_at, user_id, *found), started) == 1
 
     def delete(self, key: str) -> bool:
         return self._write(_DELETE, (row_of(key), key, time.time()), steady_clock()) == 1
