@@ -9,6 +9,7 @@ import pytest
 from webtest import TestApp
 
 from session_middleware import CookiePolicy, MemoryStore, SessionMiddleware, get_session
+from session_middleware.cookies import values_in
 from session_middleware.testing import FaultyStore
 from tests.apps import an_environ, list_app, visit
 from tests.cookies.headers import JUNK, LONGEST, LOOKALIKES, NASTY, OF_NO_USE, PLAIN, TOKEN, pairs, read, tokens
@@ -16,6 +17,13 @@ from tests.cookies.headers import JUNK, LONGEST, LOOKALIKES, NASTY, OF_NO_USE, P
 
 def read_all(environ: WSGIEnvironment) -> None:
     len(get_session(environ))
+
+
+def test_values_of_several_cookies_are_found_in_their_order() -> None:
+    """With their groups; a longer name is another one."""
+    find = values_in(("one", "t.o"), r"(\d)(\d)")
+
+    assert find("one=12; t.o=34; two=56; one=x; xone=78; t.o = 90 ,one=11") == [("1", "2"), ("3", "4"), ("9", "0")]
 
 
 class TestRequests:
