@@ -39,8 +39,8 @@ help:
 	@echo "make capacity       10 minutes   measure what a million sessions take in each store, for the plan of capacity"
 	@echo "make test           11 minutes   make check, run the tests, measure coverage"
 	@echo "make mutants        15 minutes   change the core in one place after another: which changes do its tests not see?"
-	@echo "make soak           25 minutes   run the long tests"
-	@echo "make compare        40 minutes   measure other session libraries beside this one, in .venv-peers; less: QUICK=1"
+	@echo "make compare        20 minutes   measure other session libraries beside this one, in .venv-peers; less: QUICK=1"
+	@echo "make soak           22 minutes   run the long tests"
 	@echo "make gates          600 minutes  run the tests of docs/reference/gates.md at their full counts"
 	@echo "make clean          a second     remove what these targets made"
 	@echo

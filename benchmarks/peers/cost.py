@@ -106,6 +106,9 @@ def _so_far(member: Member) -> list[int | None]:
 # Instructions
 
 
+COUNTED = ("without", *VERBS[:4])
+
+
 def instructions(gang: Gang, scope: Scope) -> list[Row]:
     """Count the instructions of requests by Callgrind, those without sessions taken away; on memory, or Redis."""
     if shutil.which("valgrind") is None or not scope.instructions:
@@ -131,8 +134,9 @@ def _instructions(member: Member, count: int) -> Row:
         if done.returncode:
             return row | {"failed": done.stderr[-300:]}
         totals = [_total(folder / f"out.{number}") for number in range(1, len(list(folder.glob("out.*"))) + 1)]
-    base, *counted = totals[1::2]
-    return row | {verb: (total - base) // count for verb, total in zip(VERBS[:4], counted, strict=False)}
+    # What was imported may have called it, too, before.
+    base, *counted = totals[-2 * len(COUNTED) :][1::2]
+    return row | {verb: (total - base) // count for verb, total in zip(COUNTED[1:], counted, strict=True)}
 
 
 def _total(dump: Path) -> int:
@@ -146,7 +150,7 @@ def under_callgrind(count: int, name: str, store: str, folder: str, redis: int, 
     from benchmarks.peers.worker import Worker
 
     worker = Worker(name, store, Place(folder, redis, postgresql, database))
-    for verb in ("without", *VERBS[:4]):
+    for verb in COUNTED:
         app = worker.made.without if verb == "without" else worker.app
         for environ in worker.environs(verb, 20, 1):
             serve(app, environ)

@@ -35,7 +35,7 @@ def page(results: dict[str, Any]) -> str:
         "## Who takes part\n\n" + _who(results),
         *(f"## {title}\n\n{_section(results, group, text, make)}" for title, group, text, make in _SECTIONS),
         "## Measure it yourself\n\n% not run: it takes most of an hour\n```sh\n"
-        "make compare          # 40 minutes on two processors\n"
+        "make compare          # 20 minutes on two processors\n"
         "make compare QUICK=1  # 3 minutes: small counts, and the libraries' defaults on two stores\n```",
     ]
     return "\n\n".join(parts) + "\n"

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Scope(NamedTuple):
-    """How much is measured: the whole in less than 40 minutes, a quick pass in 3, or less in a test."""
+    """How much is measured: the whole in 20 minutes, a quick pass in 3, or less in a test."""
 
     rounds: int = 6
     calls: int = 40
