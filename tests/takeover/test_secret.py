@@ -12,6 +12,7 @@ from session_middleware.record import unpack
 from session_middleware.testing import FakeClock, FaultyStore
 from session_middleware.tokens import Token
 from tests.apps import visit
+from tests.sealing import user_there
 from tests.takeover.library import ANNA, DAY, OLD, Library, Site, increment, own, removed, setting
 
 
@@ -58,7 +59,7 @@ class TestSecret:
         found = unpack(stored.value)
         assert isinstance(found, tuple)
 
-        assert (found[0].user_id, found[0].era, found[0].carried) == (user_id, era, True)
+        assert (found[0].user_id, found[0].era, found[0].carried) == (user_id and user_there(user_id), era, True)
 
     def test_the_old_cookie_works_until_the_new_one_was_used_and_thirty_seconds(self, site: Site, clock: FakeClock) -> None:
         """Promise 20: parallel, slow and lost responses lock nobody out."""
